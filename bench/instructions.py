@@ -1,0 +1,99 @@
+#!/usr/bin/python3
+"""make bench-instructions: instructions of the server per I/O, counted by callgrind.
+
+Each case runs twice, with N and 2N requests; the difference over N is the cost of one request, and
+start-up, negotiation and shutdown cancel. Under valgrind the server is some fifty times slower than
+the client, so the ring is always full and hardly any empty poll is counted.
+"""
+
+import argparse
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+
+from servers import Server, qsd_argv, vhostd_argv
+
+CASES = [(disk, packed, indirect) for disk in (("null", "1G"), ("ram", "64M"))
+         for packed in (False, True) for indirect in (False, True)]
+
+
+def run_once(args, tmp, argv_of, words, count):
+    sock, out = os.path.join(tmp, "s.sock"), os.path.join(tmp, "out")
+    env = dict(os.environ, LD_PRELOAD=os.path.abspath(args.shim))
+    argv = ["valgrind", "--tool=callgrind", "--fair-sched=yes", f"--callgrind-out-file={out}",
+            *argv_of(sock)]
+    server = Server(argv, sock, env=env)
+    try:
+        done = subprocess.run([args.bench, "--socket", sock, "--json", "--count", str(count),
+                               *words], capture_output=True, text=True, timeout=args.limit)
+        if done.returncode:
+            raise RuntimeError(done.stderr.strip() or done.stdout[-200:])
+        server.proc.send_signal(signal.SIGTERM)
+        server.proc.wait(60)
+    finally:
+        if server.proc.poll() is None:
+            # valgrind may hold back SIGTERM while a thread sleeps in a call it does not know.
+            server.proc.kill()
+            server.proc.wait()
+    text = server.proc.stderr.read().decode()
+    server.proc.stderr.close()
+    found = re.search(r"Collected\s*:\s*([0-9]+)", text)
+    if not found:
+        raise RuntimeError(f"callgrind said nothing: {text[-300:]}")
+    return int(found.group(1))
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p.add_argument("--build", default="build")
+    p.add_argument("--count", type=int, default=20000)
+    p.add_argument("--qd", type=int, default=32)
+    p.add_argument("--limit", type=float, default=300)
+    p.add_argument("--quick", action="store_true", help="2,000 requests, null split direct only")
+    p.add_argument("--peer", action="store_true", help="qemu-storage-daemon, null, split")
+    p.add_argument("--json", default="bench-instructions.json")
+    args = p.parse_args()
+    where = os.path.join(args.build, "bench")
+    args.bench = os.path.join(where, "vhostd-bench")
+    args.shim = os.path.join(where, "valgrind_shim.so")
+    cases, rows, bad = CASES, [], 0
+    if args.quick:
+        args.count, cases = 2000, CASES[:1]
+    if args.peer:
+        cases = [c for c in CASES if c[0][0] == "null" and not c[1]]
+    for disk, packed, indirect in cases:
+        words = ["--qd", str(args.qd), "--rw", "randread"]
+        words += ["--packed"] * packed + ["--indirect"] * indirect
+        limit = 500 if disk[0] == "null" else 1000
+        name = f"{disk[0]} {'packed' if packed else 'split'} {'indirect' if indirect else 'direct'}"
+
+        def argv_of(sock):
+            if args.peer:
+                return qsd_argv(sock, disk, 1)
+            return vhostd_argv(os.path.join(args.build, "vhostd"), sock, disk, 1)
+
+        value, note = None, ""
+        try:
+            with tempfile.TemporaryDirectory(prefix="vi-") as tmp:
+                once = run_once(args, tmp, argv_of, words, args.count)
+                twice = run_once(args, tmp, argv_of, words, 2 * args.count)
+            value = (twice - once) / args.count
+        except (RuntimeError, OSError, subprocess.SubprocessError) as e:
+            bad, note = 1, f"did not run: {e}"
+        ok = value is not None and value <= limit
+        shown = "-" if value is None else f"{value:.0f}"
+        print(f"{'PASS' if ok else 'FAIL'}  {name:24} {shown:>8} instructions per I/O, "
+              f"target <= {limit}  {note}", flush=True)
+        rows.append({"name": f"instructions {name}", "value": value, "unit": "instr",
+                     "target": f"<= {limit}", "pass": ok, "ping_pong_ns": None})
+    with open(args.json, "w") as f:
+        json.dump({"rows": rows}, f, indent=1)
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,381 @@
+#include "app/args.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "app/config.h"
+#include "base/check.h"
+
+const char args_help[] =
+	"usage: vhostd [OPTION]...\n"
+	"Serves disks to virtual machines over vhost-user, in the foreground.\n"
+	"\n"
+	"  --device blk,KEY=VALUE,...  a disk (repeatable). Needs socket=PATH and one\n"
+	"        of file=PATH, null=SIZE, ram=SIZE. More keys: name, serial, num-queues,\n"
+	"        queue-size, read-only, block-size, direct, lock, discard, spin-us,\n"
+	"        packed, socket-mode, connections, client, reconnect-ms, seg-max,\n"
+	"        size-max\n"
+	"  -c, --config FILE      devices, cores, pin, log-level as JSON; may be repeated\n"
+	"  --cores N|LIST         data loops: a number or a list like 0-3,6 (default: the\n"
+	"                         CPUs that this process may use)\n"
+	"  --pin                  pin the data loops to the CPUs of the list\n"
+	"  --log-level LEVEL      error, warning, notice (default), info, debug\n"
+	"  --version, --help\n"
+	"One disk, as virtual machine managers start it:\n"
+	"  --socket-path PATH     listen here\n"
+	"  --fd FD                or use this inherited socket\n"
+	"  --blk-file PATH        image file or block device\n"
+	"  --read-only            refuse writes\n"
+	"  --print-capabilities   what is supported, as JSON\n"
+	"\n"
+	"Example:\n"
+	"  vhostd --device blk,socket=/run/vm1.sock,file=/srv/vm1.img,num-queues=4\n";
+
+const char args_capabilities[] = "{\n"
+				 "  \"type\": \"block\",\n"
+				 "  \"features\": [\"read-only\", \"blk-file\"]\n"
+				 "}\n";
+
+/* The one disk of the conventional options. */
+struct args_disk {
+	const char *socket, *fd, *file;
+	bool read_only;
+};
+
+struct args_state {
+	struct app_config *cfg;
+	struct args_disk disk;
+	uint32_t device_options; /* how many --device so far */
+};
+
+enum args_option {
+	ARGS_DEVICE = 256,
+	ARGS_CORES,
+	ARGS_PIN,
+	ARGS_LOG_LEVEL,
+	ARGS_VERSION,
+	ARGS_SOCKET_PATH,
+	ARGS_FD,
+	ARGS_BLK_FILE,
+	ARGS_READ_ONLY,
+	ARGS_CAPABILITIES,
+};
+
+static const struct option args_options[] = {
+	{ "device", required_argument, NULL, ARGS_DEVICE },
+	{ "config", required_argument, NULL, 'c' },
+	{ "cores", required_argument, NULL, ARGS_CORES },
+	{ "pin", no_argument, NULL, ARGS_PIN },
+	{ "log-level", required_argument, NULL, ARGS_LOG_LEVEL },
+	{ "version", no_argument, NULL, ARGS_VERSION },
+	{ "help", no_argument, NULL, 'h' },
+	{ "socket-path", required_argument, NULL, ARGS_SOCKET_PATH },
+	{ "fd", required_argument, NULL, ARGS_FD },
+	{ "blk-file", required_argument, NULL, ARGS_BLK_FILE },
+	{ "read-only", no_argument, NULL, ARGS_READ_ONLY },
+	{ "print-capabilities", no_argument, NULL, ARGS_CAPABILITIES },
+	{ NULL, 0, NULL, 0 },
+};
+
+int app_config_device_add(struct app_config *cfg, const char *where, struct device_def **ret_def,
+			  struct err *reterr)
+{
+	struct device_def *more;
+	int rc;
+
+	if (cfg->device_count == APP_DEVICES_MAX)
+		return err_set(reterr, -E2BIG, "%s: expected at most %d devices", where,
+			       APP_DEVICES_MAX);
+	more = realloc(cfg->devices, (cfg->device_count + 1) * sizeof(*more));
+	if (!more)
+		return err_set(reterr, -ENOMEM, "%s: out of memory", where);
+	cfg->devices = more;
+	rc = device_def_init(&more[cfg->device_count], where, reterr);
+	*ret_def = &more[cfg->device_count++];
+	return rc;
+}
+
+void app_config_fini(struct app_config *cfg)
+{
+	for (uint32_t i = 0; i < cfg->device_count; i++)
+		device_def_fini(&cfg->devices[i]);
+	free(cfg->devices);
+	free(cfg->cores);
+	memset(cfg, 0, sizeof(*cfg));
+}
+
+static int args_device(struct args_state *s, const char *text, struct err *reterr)
+{
+	struct device_def *def;
+	char where[32];
+	int rc;
+
+	snprintf(where, sizeof(where), "--device %u", ++s->device_options);
+	rc = app_config_device_add(s->cfg, where, &def, reterr);
+	return rc < 0 ? rc : device_def_parse(def, text, reterr);
+}
+
+static int args_cores(struct app_config *cfg, const char *text, struct err *reterr)
+{
+	free(cfg->cores);
+	cfg->cores = strdup(text);
+	return cfg->cores ? 0 : err_set(reterr, -ENOMEM, "--cores: out of memory");
+}
+
+static int args_one(struct args_state *s, int option, const char *value, char **argv,
+		    struct err *reterr)
+{
+	struct app_config *cfg = s->cfg;
+
+	switch (option) {
+	case ARGS_DEVICE:
+		return args_device(s, value, reterr);
+	case 'c':
+		return config_read(cfg, value, reterr);
+	case ARGS_CORES:
+		return args_cores(cfg, value, reterr);
+	case ARGS_PIN:
+		cfg->pin = true;
+		return 0;
+	case ARGS_LOG_LEVEL:
+		if (log_level_parse(value, &cfg->log_level))
+			return 0;
+		return err_set(reterr, -EINVAL, "--log-level: expected error, warning, notice, info "
+			       "or debug, got '%.64s'", value);
+	case ARGS_VERSION:
+		cfg->action = APP_VERSION;
+		return 0;
+	case 'h':
+		cfg->action = APP_HELP;
+		return 0;
+	case ARGS_CAPABILITIES:
+		cfg->action = APP_CAPABILITIES;
+		return 0;
+	case ARGS_SOCKET_PATH:
+		s->disk.socket = value;
+		return 0;
+	case ARGS_FD:
+		s->disk.fd = value;
+		return 0;
+	case ARGS_BLK_FILE:
+		s->disk.file = value;
+		return 0;
+	case ARGS_READ_ONLY:
+		s->disk.read_only = true;
+		return 0;
+	case ':':
+		return err_set(reterr, -EINVAL, "%.64s: needs a value", argv[optind - 1]);
+	default:
+		return err_set(reterr, -EINVAL, "%.64s: unknown option; see --help",
+			       argv[optind - 1]);
+	}
+}
+
+/* Is this descriptor number an open socket? It is not passed on to children. */
+static int args_fd_check(int fd, struct err *reterr)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_set(reterr, -EINVAL, "descriptor %d is not open", fd);
+	if (!S_ISSOCK(st.st_mode))
+		return err_set(reterr, -EINVAL, "descriptor %d is not a socket", fd);
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+		return err_set(reterr, -errno, "descriptor %d: %s", fd, strerror(errno));
+	return 0;
+}
+
+static int args_disk_fd(struct device_def *def, const char *text, struct err *reterr)
+{
+	char *end;
+	long fd = strtol(text, &end, 10);
+	int rc;
+
+	if (*end || !*text || fd < 0 || fd > INT32_MAX)
+		return err_set(reterr, -EINVAL, "--fd: expected a descriptor number, got '%.64s'",
+			       text);
+	rc = args_fd_check((int)fd, reterr);
+	if (rc < 0)
+		return err_prefix(reterr, rc, "--fd");
+	def->fd = (int)fd;
+	return 0;
+}
+
+/* The conventional options are one more device. */
+static int args_disk_add(struct args_state *s, struct err *reterr)
+{
+	const struct args_disk *d = &s->disk;
+	struct device_def *def;
+	int rc;
+
+	if (!d->file)
+		return err_set(reterr, -EINVAL, "%s: needs --blk-file",
+			       d->socket ? "--socket-path" : d->fd ? "--fd" : "--read-only");
+	if (d->socket && d->fd)
+		return err_set(reterr, -EINVAL, "--socket-path: not together with --fd");
+	rc = app_config_device_add(s->cfg, "--blk-file", &def, reterr);
+	if (rc == 0)
+		rc = opts_set(&device_blk_table, def, "file", d->file, reterr);
+	if (rc == 0 && d->socket)
+		rc = opts_set(&device_blk_table, def, "socket", d->socket, reterr);
+	if (rc == 0 && d->fd)
+		rc = args_disk_fd(def, d->fd, reterr);
+	def->read_only = d->read_only;
+	return rc;
+}
+
+int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr)
+{
+	struct args_state s = { .cfg = cfg };
+	int option, rc;
+
+	memset(cfg, 0, sizeof(*cfg));
+	cfg->log_level = LOG_NOTICE;
+	optind = 0; /* glibc: start afresh */
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":c:h", args_options, NULL)) != -1) {
+		rc = args_one(&s, option, optarg, argv, reterr);
+		if (rc < 0)
+			return rc;
+	}
+	if (cfg->action != APP_RUN)
+		return 0;
+	if (optind < argc)
+		return err_set(reterr, -EINVAL, "unexpected argument '%.64s'; see --help",
+			       argv[optind]);
+	if (s.disk.socket || s.disk.fd || s.disk.file || s.disk.read_only)
+		return args_disk_add(&s, reterr);
+	if (!cfg->device_count)
+		return err_set(reterr, -EINVAL, "no device: give --device, --blk-file or -c; see "
+			       "--help");
+	return 0;
+}
+
+/* ---- after everything was read ---- */
+
+static int app_config_name(struct device_def *def, uint32_t idx, struct err *reterr)
+{
+	char name[32];
+
+	if (def->name)
+		return 0;
+	snprintf(name, sizeof(name), "blk%u", idx);
+	def->name = strdup(name);
+	return def->name ? 0 : err_set(reterr, -ENOMEM, "%s: out of memory", def->where);
+}
+
+int app_config_check(struct app_config *cfg, struct err *reterr)
+{
+	for (uint32_t i = 0; i < cfg->device_count; i++) {
+		struct device_def *def = &cfg->devices[i];
+		int rc = app_config_name(def, i, reterr);
+
+		if (rc == 0)
+			rc = device_def_check(def, reterr);
+		if (rc < 0)
+			return rc;
+		for (uint32_t k = 0; k < i; k++) {
+			const struct device_def *other = &cfg->devices[k];
+
+			if (!strcmp(def->name, other->name))
+				return err_set(reterr, -EINVAL, "%s: name: '%.64s' is also that of "
+					       "%s", def->where, def->name, other->where);
+			if (def->socket && other->socket && !strcmp(def->socket, other->socket))
+				return err_set(reterr, -EINVAL, "%s: socket: '%.108s' is also that "
+					       "of %s", def->where, def->socket, other->where);
+		}
+	}
+	return 0;
+}
+
+/* The device that an inherited descriptor is for, by name, or the first without any socket. */
+static struct device_def *args_listen_find(struct app_config *cfg, const char *name)
+{
+	for (uint32_t i = 0; i < cfg->device_count; i++) {
+		struct device_def *def = &cfg->devices[i];
+
+		if (def->fd >= 0)
+			continue;
+		if (name ? def->name && !strcmp(def->name, name) : !def->socket)
+			return def;
+	}
+	return NULL;
+}
+
+/* Pass 0 gives what has a device's name, pass 1 the rest, in order. */
+static int args_listen_pass(struct app_config *cfg, uint32_t count, char **names, bool by_name,
+			    struct err *reterr)
+{
+	static char taken[] = "";
+
+	for (uint32_t i = 0; i < count; i++) {
+		const int fd = 3 + (int)i; /* sd_listen_fds(3): SD_LISTEN_FDS_START */
+		struct device_def *def;
+		int rc;
+
+		if (names[i] == taken)
+			continue;
+		def = args_listen_find(cfg, by_name ? (names[i] ? names[i] : "") : NULL);
+		if (!def && by_name)
+			continue;
+		if (!def)
+			return err_set(reterr, -EINVAL, "LISTEN_FDS: descriptor %d ('%.64s'): no "
+				       "device of that name, and none without socket", fd,
+				       names[i] ? names[i] : "");
+		rc = args_fd_check(fd, reterr);
+		if (rc < 0)
+			return err_prefix(reterr, rc, "LISTEN_FDS");
+		def->fd = fd;
+		names[i] = taken;
+	}
+	return 0;
+}
+
+static int args_listen_take(struct app_config *cfg, uint32_t count, const char *fdnames,
+			    struct err *reterr)
+{
+	char *text = strdup(fdnames ? fdnames : ""), *rest = text;
+	char **names = calloc(count ? count : 1, sizeof(*names));
+	int rc = -ENOMEM;
+
+	if (!text || !names) {
+		err_set(reterr, rc, "LISTEN_FDS: out of memory");
+		goto out;
+	}
+	for (uint32_t i = 0; i < count; i++)
+		names[i] = strsep(&rest, ":");
+	rc = args_listen_pass(cfg, count, names, true, reterr);
+	if (rc == 0)
+		rc = args_listen_pass(cfg, count, names, false, reterr);
+out:
+	free(names);
+	free(text);
+	return rc;
+}
+
+int args_take_listen_fds(struct app_config *cfg, struct err *reterr)
+{
+	const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+	const char *fdnames = getenv("LISTEN_FDNAMES");
+	unsigned long count;
+	char *end;
+	int rc = 0;
+
+	if (pid && fds && strtoul(pid, NULL, 10) == (unsigned long)getpid()) {
+		count = strtoul(fds, &end, 10);
+		if (!*fds || *end || count > APP_DEVICES_MAX)
+			return err_set(reterr, -EINVAL, "LISTEN_FDS: expected 0..%d, got '%.64s'",
+				       APP_DEVICES_MAX, fds);
+		rc = args_listen_take(cfg, (uint32_t)count, fdnames, reterr);
+	}
+	unsetenv("LISTEN_PID");
+	unsetenv("LISTEN_FDS");
+	unsetenv("LISTEN_FDNAMES");
+	return rc;
+}

@@ -1,0 +1,50 @@
+/*
+ * The command line, and the whole configuration that it and the files named by -c add up to.
+ * Nothing is opened or created here: a bad command line leaves no trace.
+ */
+#ifndef APP_ARGS_H
+#define APP_ARGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "app/device.h"
+#include "base/err.h"
+#include "base/log.h"
+
+enum app_action { APP_RUN, APP_HELP, APP_VERSION, APP_CAPABILITIES };
+
+#define APP_DEVICES_MAX 4096
+#define APP_LOOPS_MAX	256
+
+struct app_config {
+	enum app_action action;
+	struct device_def *devices;
+	uint32_t device_count;
+	char *cores;	/* "4" or "0-3,6"; NULL: as many as we may use */
+	bool pin;
+	enum log_level log_level;
+};
+
+/*
+ * Parses argv (and reads the files that -c names) into cfg, which app_config_fini frees in every
+ * case. Returns 0 or -errno; reterr then names the option, the value and the limit.
+ */
+int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr);
+/*
+ * Gives inherited sockets (sd_listen_fds: LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES) to devices: by
+ * name first, then in order to those without socket. -EINVAL when one is left over. The variables
+ * are removed from the environment.
+ */
+int args_take_listen_fds(struct app_config *cfg, struct err *reterr);
+/* Fills in names, then checks each device and that names and sockets are unique. */
+int app_config_check(struct app_config *cfg, struct err *reterr);
+/* One more device with defaults, at the end. Errors: -ENOMEM, -E2BIG. */
+int app_config_device_add(struct app_config *cfg, const char *where, struct device_def **ret_def,
+			  struct err *reterr);
+void app_config_fini(struct app_config *cfg);
+
+extern const char args_help[];
+extern const char args_capabilities[];
+
+#endif

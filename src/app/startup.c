@@ -1,0 +1,341 @@
+/*
+ * Start and end of the daemon. All of it runs on the main loop, its beginning included (as the
+ * loop's first message), so that the parts may use the loop from their first line.
+ *
+ *   STARTING --app_on_start--> SERVING --app_stop--> STOPPING --app_on_drained--> ENDING
+ *        \____________________________app_stop (failed)____/
+ *
+ * STARTING  nothing yet, or partly there
+ * SERVING   sockets listen, READY=1 was sent
+ * STOPPING  every started device is asked to stop; `pending` counts those that have not answered
+ * ENDING    only the two watches are left; the last one's end makes loop_run return
+ *
+ * A second SIGTERM or SIGINT removes the sockets' files and ends the process at once.
+ */
+#include "app/startup.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "app/sdnotify.h"
+#include "base/check.h"
+#include "guest/gmem.h"
+#include "loop/job.h"
+#include "loop/loop.h"
+#include "vhost/vhost.h"
+
+#define APP_JOB_THREADS 2
+
+enum app_state { APP_STARTING, APP_SERVING, APP_STOPPING, APP_ENDING };
+
+struct app_device {
+	struct device dev; /* first */
+	bool started;
+	bool done;
+};
+
+struct app {
+	struct app_config *cfg;
+	const struct cpus *cpus;
+	struct err *reterr;
+	int rc;
+	enum app_state state;
+	uint32_t pending;
+	struct loop *main_loop;
+	struct loop *loops[APP_LOOPS_MAX];
+	uint32_t loop_count;
+	bool jobs_started;
+	struct app_device *devices;
+	uint32_t open_count;
+	int signal_fd, lost_fd;
+	struct loop_watch signal_watch, lost_watch;
+	struct loop_msg start_msg, stop_msg;
+	bool stop_posted;
+};
+
+/* There is one daemon in a process; signals and devices find it here. Thread: main. */
+static struct app app;
+
+static void app_state_set(enum app_state state)
+{
+	static const uint8_t legal[] = {
+		[APP_STARTING] = 1 << APP_SERVING | 1 << APP_STOPPING,
+		[APP_SERVING] = 1 << APP_STOPPING,
+		[APP_STOPPING] = 1 << APP_ENDING,
+		[APP_ENDING] = 0,
+	};
+
+	ASSERT(legal[app.state] & 1 << state);
+	app.state = state;
+}
+
+/* ---- the end ---- */
+
+static void app_pending_leave(void);
+
+static void app_watch_on_stopped(struct loop_watch *w)
+{
+	app_pending_leave();
+}
+
+/* Every device is gone (STOPPING), or every watch (ENDING). */
+static void app_on_drained(void)
+{
+	if (app.state == APP_ENDING) {
+		loop_quit(app.main_loop);
+		return;
+	}
+	app_state_set(APP_ENDING);
+	app.pending = 2;
+	loop_watch_stop(&app.signal_watch, app_watch_on_stopped);
+	loop_watch_stop(&app.lost_watch, app_watch_on_stopped);
+}
+
+static void app_pending_leave(void)
+{
+	ASSERT(app.pending);
+	if (--app.pending == 0)
+		app_on_drained();
+}
+
+static void app_device_on_stopped(struct device *dev)
+{
+	container_of(dev, struct app_device, dev)->started = false;
+	app_pending_leave();
+}
+
+static void app_stop(void)
+{
+	app_state_set(APP_STOPPING);
+	sdnotify_send("STOPPING=1", NULL);
+	app.pending = 1; /* ours: a device may answer before the next is asked */
+	for (uint32_t i = 0; i < app.open_count; i++) {
+		if (!app.devices[i].started)
+			continue;
+		app.pending++;
+		device_stop(&app.devices[i].dev);
+	}
+	app_pending_leave();
+}
+
+static void app_on_stop_msg(struct loop_msg *msg)
+{
+	if (app.state == APP_SERVING)
+		app_stop();
+}
+
+/* Not from within the device's own call: a message later. */
+static void app_device_on_done(struct device *dev)
+{
+	container_of(dev, struct app_device, dev)->done = true;
+	for (uint32_t i = 0; i < app.open_count; i++)
+		if (!app.devices[i].done)
+			return;
+	if (app.stop_posted)
+		return;
+	app.stop_posted = true;
+	app.stop_msg.fn = app_on_stop_msg;
+	loop_post(app.main_loop, &app.stop_msg);
+}
+
+/* ---- signals, and memory lost to a front-end's truncation ---- */
+
+static void app_rescan(void)
+{
+	for (uint32_t i = 0; i < app.open_count; i++) {
+		struct err err = { 0 };
+
+		if (device_rescan(&app.devices[i].dev, &err) < 0)
+			log_error("rescan: %s", err.msg);
+	}
+}
+
+static noreturn void app_exit_now(void)
+{
+	for (uint32_t i = 0; i < app.open_count; i++) {
+		const struct device *dev = &app.devices[i].dev;
+
+		if (app.devices[i].started && !dev->inherited && !dev->def->client)
+			unlink(dev->def->socket);
+	}
+	_exit(1);
+}
+
+static void app_on_signal(struct loop_watch *w, uint32_t revents)
+{
+	struct signalfd_siginfo si;
+
+	while (read(app.signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
+		if (si.ssi_signo == SIGHUP) {
+			app_rescan();
+			continue;
+		}
+		if (app.state == APP_STOPPING)
+			app_exit_now();
+		if (app.state == APP_SERVING)
+			app_stop();
+	}
+}
+
+static void app_on_lost(struct loop_watch *w, uint32_t revents)
+{
+	uint64_t count;
+
+	if (read(app.lost_fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
+		vhost_check_lost();
+}
+
+/* Before any thread: they inherit the mask. */
+static int app_signals_open(struct err *reterr)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	app.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (app.signal_fd < 0)
+		return err_set(reterr, -errno, "signalfd: %s", strerror(errno));
+	app.lost_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (app.lost_fd < 0)
+		return err_set(reterr, -errno, "eventfd: %s", strerror(errno));
+	return gmem_fault_install(app.lost_fd, reterr);
+}
+
+/* ---- the beginning ---- */
+
+/* Each front-end brings descriptors by the dozen. */
+static void app_nofile_raise(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < lim.rlim_max) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
+static int app_devices_open(struct err *reterr)
+{
+	app.devices = calloc(app.cfg->device_count, sizeof(*app.devices));
+	if (!app.devices)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < app.cfg->device_count; i++) {
+		struct device *dev = &app.devices[i].dev;
+		int rc = device_open(dev, &app.cfg->devices[i], reterr);
+
+		if (rc < 0)
+			return rc;
+		dev->on_done = app_device_on_done;
+		dev->stopped = app_device_on_stopped;
+		app.open_count++;
+	}
+	return 0;
+}
+
+static int app_loops_start(struct err *reterr)
+{
+	int rc = job_threads_start(APP_JOB_THREADS, reterr);
+
+	if (rc < 0)
+		return rc;
+	app.jobs_started = true;
+	for (uint32_t i = 0; i < app.cpus->count; i++) {
+		char name[24];
+		const struct loop_params params = { .name = name, .cpu = app.cpus->cpu[i] };
+
+		snprintf(name, sizeof(name), "vhostd-io%u", i);
+		rc = loop_new(&params, &app.loops[i], reterr);
+		if (rc < 0)
+			return err_prefix(reterr, rc, "data loop %u", i);
+		app.loop_count++;
+		rc = loop_thread_start(app.loops[i], reterr);
+		if (rc < 0)
+			return err_prefix(reterr, rc, "data loop %u", i);
+	}
+	return 0;
+}
+
+static int app_devices_start(struct err *reterr)
+{
+	for (uint32_t i = 0; i < app.open_count; i++) {
+		int rc = device_start(&app.devices[i].dev, app.main_loop, app.loops,
+				      app.loop_count, reterr);
+
+		if (rc < 0)
+			return rc;
+		app.devices[i].started = true;
+	}
+	return 0;
+}
+
+static void app_on_start(struct loop_msg *msg)
+{
+	struct err err = { 0 };
+	int rc;
+
+	loop_watch_start(app.main_loop, &app.signal_watch, app.signal_fd, POLLIN, app_on_signal);
+	loop_watch_start(app.main_loop, &app.lost_watch, app.lost_fd, POLLIN, app_on_lost);
+	rc = app_devices_open(app.reterr);
+	if (rc == 0)
+		rc = app_loops_start(app.reterr);
+	if (rc == 0)
+		rc = app_devices_start(app.reterr);
+	if (rc < 0) {
+		app.rc = rc;
+		app_stop();
+		return;
+	}
+	app_state_set(APP_SERVING);
+	if (sdnotify_send("READY=1", &err) < 0)
+		log_warning("%s", err.msg);
+}
+
+/* The loop has ended: nothing runs any more but idle threads. */
+static void app_take_down(void)
+{
+	for (uint32_t i = 0; i < app.loop_count; i++)
+		loop_quit(app.loops[i]);
+	for (uint32_t i = 0; i < app.loop_count; i++)
+		loop_free(app.loops[i]);
+	if (app.jobs_started)
+		job_threads_stop();
+	for (uint32_t i = 0; i < app.open_count; i++)
+		device_close(&app.devices[i].dev);
+	free(app.devices);
+	loop_free(app.main_loop);
+	close(app.signal_fd);
+	close(app.lost_fd);
+}
+
+int app_run(struct app_config *cfg, const struct cpus *cpus, struct err *reterr)
+{
+	const struct loop_params params = { .name = "vhostd", .cpu = -1 };
+	int rc;
+
+	app = (struct app){ .cfg = cfg, .cpus = cpus, .reterr = reterr, .signal_fd = -1,
+			    .lost_fd = -1 };
+	app_nofile_raise();
+	rc = app_signals_open(reterr);
+	if (rc < 0)
+		return rc;
+	rc = loop_new(&params, &app.main_loop, reterr);
+	if (rc < 0)
+		return err_prefix(reterr, rc, "main loop");
+	app.start_msg.fn = app_on_start;
+	loop_post(app.main_loop, &app.start_msg);
+	loop_run(app.main_loop);
+	app_take_down();
+	return app.rc;
+}

@@ -1,0 +1,234 @@
+#include <ctype.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/check.h"
+#include "base/num.h"
+#include "base/opts.h"
+
+static const struct opts_row *opts_row_find(const struct opts_table *t, const char *name)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		if (!strcmp(t->rows[i].name, name))
+			return &t->rows[i];
+	}
+	return NULL;
+}
+
+/* Decimal or 0x number; *ret_end points behind it. strtoull alone takes signs and spaces. */
+static int opts_parse_number(const char *text, uint64_t *ret_v, const char **ret_end)
+{
+	int base = !strncasecmp(text, "0x", 2) ? 16 : 10;
+	char *end;
+
+	if (!isdigit((unsigned char)*text) || (base == 16 && !isxdigit((unsigned char)text[2])))
+		return -EINVAL;
+	errno = 0;
+	*ret_v = strtoull(text, &end, base);
+	*ret_end = end;
+	return errno ? -ERANGE : 0;
+}
+
+int opts_parse_size(const char *text, uint64_t *ret_bytes)
+{
+	static const char suffixes[] = "KMGTP";
+	const char *end, *s;
+	uint64_t v;
+	int rc = opts_parse_number(text, &v, &end);
+
+	if (rc)
+		return rc;
+	if (*end) {
+		s = strchr(suffixes, toupper((unsigned char)*end));
+		if (!s || end[1])
+			return -EINVAL;
+		if (!num_mul(v, 1ull << (10 * (s - suffixes + 1)), &v))
+			return -ERANGE;
+	}
+	*ret_bytes = v;
+	return 0;
+}
+
+static int opts_set_bool(const struct opts_row *r, bool *field, const char *value,
+			 struct err *reterr)
+{
+	static const char *const words[] = { "off", "on", "false", "true", "no", "yes", "0", "1" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+		if (!strcmp(words[i], value)) {
+			*field = i & 1;
+			return 0;
+		}
+	}
+	return err_set(reterr, -EINVAL, "%s: expected on|off, got '%s'", r->name, value);
+}
+
+static int opts_set_enum(const struct opts_row *r, int *field, const char *value,
+			 struct err *reterr)
+{
+	char all[256] = "";
+	size_t len = 0;
+
+	for (int i = 0; r->names[i]; i++) {
+		if (!strcmp(r->names[i], value)) {
+			*field = i;
+			return 0;
+		}
+		if (len < sizeof(all))
+			len += snprintf(all + len, sizeof(all) - len, "%s%s", i ? "|" : "",
+					r->names[i]);
+	}
+	return err_set(reterr, -EINVAL, "%s: expected %s, got '%s'", r->name, all, value);
+}
+
+static uint64_t opts_type_max(enum opts_type type)
+{
+	return type == OPTS_U16 ? UINT16_MAX : type == OPTS_U32 ? UINT32_MAX : UINT64_MAX;
+}
+
+static int opts_set_number(const struct opts_row *r, void *field, const char *value,
+			   struct err *reterr)
+{
+	bool own = !r->min && !r->max;
+	uint64_t max = own ? opts_type_max(r->type) : MIN(r->max, opts_type_max(r->type));
+	const char *end = "";
+	uint64_t v;
+	int rc = r->type == OPTS_SIZE ? opts_parse_size(value, &v) :
+					opts_parse_number(value, &v, &end);
+
+	if (rc == -EINVAL || (!rc && *end))
+		return err_set(reterr, -EINVAL, "%s: expected a %s, got '%s'", r->name,
+			       r->type == OPTS_SIZE ? "size (number with K, M, G, T or P)" :
+						      "number",
+			       value);
+	if (rc || v < r->min || v > max)
+		return err_set(reterr, -ERANGE, "%s: expected %llu..%llu, got %s", r->name,
+			       (unsigned long long)r->min, (unsigned long long)max, value);
+	if (r->type == OPTS_U16)
+		*(uint16_t *)field = v;
+	else if (r->type == OPTS_U32)
+		*(uint32_t *)field = v;
+	else
+		*(uint64_t *)field = v;
+	return 0;
+}
+
+static int opts_set_str(char **field, const char *value, struct err *reterr)
+{
+	char *copy = strdup(value);
+
+	if (!copy)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	free(*field);
+	*field = copy;
+	return 0;
+}
+
+static int opts_row_set(const struct opts_row *r, void *obj, const char *value, struct err *reterr)
+{
+	void *field = (char *)obj + r->offset;
+
+	switch (r->type) {
+	case OPTS_STR:
+		return opts_set_str(field, value, reterr);
+	case OPTS_BOOL:
+		return opts_set_bool(r, field, value, reterr);
+	case OPTS_ENUM:
+		return opts_set_enum(r, field, value, reterr);
+	case OPTS_U64:
+	case OPTS_U32:
+	case OPTS_U16:
+	case OPTS_SIZE:
+		return opts_set_number(r, field, value, reterr);
+	}
+	UNREACHABLE();
+}
+
+static const size_t opts_field_bytes[] = {
+	[OPTS_STR] = sizeof(char *),  [OPTS_BOOL] = sizeof(bool),    [OPTS_U64] = sizeof(uint64_t),
+	[OPTS_U32] = sizeof(uint32_t), [OPTS_U16] = sizeof(uint16_t), [OPTS_SIZE] = sizeof(uint64_t),
+	[OPTS_ENUM] = sizeof(int),
+};
+
+int opts_defaults(const struct opts_table *t, void *obj, struct err *reterr)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		const struct opts_row *r = &t->rows[i];
+		int rc;
+
+		memset((char *)obj + r->offset, 0, opts_field_bytes[r->type]);
+		if (!r->def)
+			continue;
+		rc = opts_row_set(r, obj, r->def, reterr);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+int opts_set(const struct opts_table *t, void *obj, const char *name, const char *value,
+	     struct err *reterr)
+{
+	const struct opts_row *r = opts_row_find(t, name);
+
+	if (!r)
+		return err_set(reterr, -ENOENT, "%s: no parameter of %s", name, t->what);
+	return opts_row_set(r, obj, value, reterr);
+}
+
+/* Takes one "key[=value]" off *at into word, commas unescaped. */
+static void opts_word_take(const char **at, char *word)
+{
+	while (**at && **at != ',') {
+		if ((*at)[0] == '\\' && (*at)[1] == ',')
+			(*at)++;
+		*word++ = *(*at)++;
+	}
+	*word = '\0';
+	if (**at == ',')
+		(*at)++;
+}
+
+int opts_parse(const struct opts_table *t, void *obj, const char *text, struct err *reterr)
+{
+	char *word = malloc(strlen(text) + 1);
+	int rc = 0;
+
+	if (!word)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	while (*text && !rc) {
+		const struct opts_row *r;
+		char *eq;
+
+		opts_word_take(&text, word);
+		if (!*word)
+			continue;
+		eq = strchr(word, '=');
+		if (eq)
+			*eq = '\0';
+		r = opts_row_find(t, word);
+		if (r && !eq && r->type != OPTS_BOOL)
+			rc = err_set(reterr, -EINVAL, "%s: expected %s=value, got no value", word,
+				     word);
+		else
+			rc = opts_set(t, obj, word, eq ? eq + 1 : "on", reterr);
+	}
+	free(word);
+	return rc;
+}
+
+void opts_free(const struct opts_table *t, void *obj)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		char **field = (char **)((char *)obj + t->rows[i].offset);
+
+		if (t->rows[i].type != OPTS_STR)
+			continue;
+		free(*field);
+		*field = NULL;
+	}
+}

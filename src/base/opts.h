@@ -1,0 +1,55 @@
+/*
+ * Parameter tables: one row names a parameter, its type, its place in a struct, its limits, and
+ * one line of help. The command line ("key=value,key=value"), the JSON file and, later, JSON-RPC
+ * all go through the same rows, so they accept the same and say the same of what they refuse.
+ */
+#ifndef BASE_OPTS_H
+#define BASE_OPTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum opts_type {
+	OPTS_STR,  /* char *, heap; freed by opts_free */
+	OPTS_BOOL, /* bool: on|off|true|false|yes|no|1|0; bare key means on */
+	OPTS_U64,  /* uint64_t, decimal or 0x */
+	OPTS_U32,  /* uint32_t */
+	OPTS_U16,  /* uint16_t */
+	OPTS_SIZE, /* uint64_t bytes, suffix K M G T P (powers of 1024) */
+	OPTS_ENUM, /* int, index into names[] */
+};
+
+struct opts_row {
+	const char *name;
+	enum opts_type type;
+	size_t offset;		  /* offsetof the field */
+	uint64_t min, max;	  /* numbers: inclusive; both 0: the type's own range */
+	const char *const *names; /* OPTS_ENUM: NULL-terminated */
+	const char *def;	  /* default as text, NULL: zero / NULL */
+	const char *help;
+};
+
+struct opts_table {
+	const char *what; /* "blk device", for messages */
+	const struct opts_row *rows;
+	size_t count;
+};
+
+/* Fills obj with the defaults of the table. */
+int opts_defaults(const struct opts_table *t, void *obj, struct err *reterr);
+/*
+ * Sets one parameter from text. Returns 0; -ENOENT unknown name; -EINVAL bad value; -ERANGE
+ * outside its limits; the message names the parameter, the value and the limits.
+ */
+int opts_set(const struct opts_table *t, void *obj, const char *name, const char *value,
+	     struct err *reterr);
+/* As opts_set for each "key=value" (or bare key) between commas; "\," is a comma in a value. */
+int opts_parse(const struct opts_table *t, void *obj, const char *text, struct err *reterr);
+/* Frees the strings in obj. */
+void opts_free(const struct opts_table *t, void *obj);
+/* "1048576", "64M", "1G" to bytes. */
+int opts_parse_size(const char *text, uint64_t *ret_bytes);
+
+#endif

@@ -1,0 +1,506 @@
+/* The file back-end, on real files (and, as root, a loop device) through a real loop. */
+#include "blk/test_disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#include "blk/backend/file.h"
+#include "loop/job.h"
+
+#define IMAGE_BYTES (1u << 20)
+
+static char dir[64], image[96];
+
+static void image_make(const char *path, off_t size)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	close(fd);
+}
+
+static int image_setup(void **state)
+{
+	image_make(image, IMAGE_BYTES);
+	return 0;
+}
+
+static void file_disk_open(struct disk *d, const char *path, const char *more)
+{
+	char params[256];
+
+	snprintf(params, sizeof(params), "path=%s%s%s", path, *more ? "," : "", more);
+	disk_open(d, "file", params);
+}
+
+static int try_open(const char *path, const char *more, struct err *reterr)
+{
+	char params[256];
+	struct blk_dev *dev = NULL;
+	int r;
+
+	snprintf(params, sizeof(params), "path=%s%s%s", path, *more ? "," : "", more);
+	memset(reterr, 0, sizeof(*reterr));
+	r = blk_dev_open("file", "d0", params, &dev, reterr);
+	blk_dev_unref(dev);
+	return r;
+}
+
+static uint64_t allocated_bytes(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return (uint64_t)st.st_blocks * 512;
+}
+
+static void check_content(uint64_t off, const char *expected, size_t len)
+{
+	char *buf = malloc(len);
+	int fd = open(image, O_RDONLY | O_CLOEXEC);
+
+	assert_int_equal(pread(fd, buf, len, (off_t)off), (ssize_t)len);
+	assert_memory_equal(buf, expected, len);
+	close(fd);
+	free(buf);
+}
+
+/* ---- data ---- */
+
+static void write_read(const char *more)
+{
+	char *in = disk_buf(65536, 1), *out = disk_buf(65536, 2);
+	struct disk_req r = { 0 };
+	struct disk d;
+
+	file_disk_open(&d, image, more);
+	assert_int_equal(disk_do(&d, BLK_WRITE, 0, 8192, 65536, in), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_WRITE, BLK_FUA, 0, 8192, in), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_FLUSH, 0, 0, 0, NULL), BLK_ST_OK);
+	check_content(8192, in, 65536);
+	r.iov[0] = (struct iovec){ .iov_base = out, .iov_len = 4096 };
+	r.iov[1] = (struct iovec){ .iov_base = out + 4096, .iov_len = 0 };
+	r.iov[2] = (struct iovec){ .iov_base = out + 4096, .iov_len = 61440 };
+	r.req = (struct blk_req){ .op = BLK_READ,
+				  .iov = r.iov,
+				  .iov_count = 3,
+				  .offset_bytes = 8192,
+				  .len_bytes = 65536,
+				  .done = disk_req_done };
+	blk_submit(d.chan, &r.req);
+	assert_int_equal(disk_wait(&d, &r), BLK_ST_OK);
+	assert_memory_equal(in, out, 65536);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 0, 0, NULL), BLK_ST_OK);
+	disk_close(&d);
+	free(in);
+	free(out);
+}
+
+static void direct_write_is_read_back_and_is_in_the_file(void **state)
+{
+	write_read("direct=auto");
+}
+
+static void buffered_write_is_read_back_and_is_in_the_file(void **state)
+{
+	write_read("direct=off");
+}
+
+static void misaligned_memory_works_with_direct_io(void **state)
+{
+	size_t len = 600 << 10;
+	char *in = disk_buf(len + 8, 1), *out = disk_buf(len + 8, 2);
+	struct disk d;
+
+	file_disk_open(&d, image, "");
+	assert_int_equal(disk_do(&d, BLK_WRITE, BLK_FUA, 4096, len, in + 1), BLK_ST_OK);
+	check_content(4096, in + 1, len);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 4096, len, out + 3), BLK_ST_OK);
+	assert_memory_equal(out + 3, in + 1, len);
+	disk_close(&d);
+	free(in);
+	free(out);
+}
+
+static void more_pieces_than_one_vector_takes_continue_at_the_right_place(void **state)
+{
+	enum {
+		COUNT = 2050,
+		PIECE = 512
+	};
+	struct iovec *iov = calloc(COUNT, sizeof(*iov));
+	char *in = disk_buf(COUNT * PIECE, 1), *out = disk_buf(COUNT * PIECE, 2);
+	struct disk_req r = { 0 };
+	struct disk d;
+
+	image_make(image, COUNT * PIECE);
+	file_disk_open(&d, image, "direct=off");
+	for (int i = 0; i < COUNT; i++)
+		iov[i] = (struct iovec){ .iov_base = in + i * PIECE, .iov_len = PIECE };
+	r.req = (struct blk_req){ .op = BLK_WRITE,
+				  .iov = iov,
+				  .iov_count = COUNT,
+				  .len_bytes = COUNT * PIECE,
+				  .done = disk_req_done };
+	blk_submit(d.chan, &r.req);
+	assert_int_equal(disk_wait(&d, &r), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 0, COUNT * PIECE, out), BLK_ST_OK);
+	assert_memory_equal(in, out, COUNT * PIECE);
+	disk_close(&d);
+	free(iov);
+	free(in);
+	free(out);
+}
+
+static void file_cut_short_behind_our_back_is_an_io_error(void **state)
+{
+	char *out = disk_buf(65536, 1);
+	struct disk d;
+
+	file_disk_open(&d, image, "direct=off");
+	assert_int_equal(truncate(image, 4096), 0);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 0, 65536, out), BLK_ST_IOERR);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 0, 4096, out), BLK_ST_OK);
+	disk_close(&d);
+	free(out);
+}
+
+/* ---- discard and zeroes ---- */
+
+static void discard_frees_the_files_blocks(void **state)
+{
+	char *in = disk_buf(IMAGE_BYTES, 1), *out = disk_buf(65536, 2);
+	uint64_t before;
+	struct disk d;
+
+	file_disk_open(&d, image, "");
+	if (!blk_dev_caps(d.dev)->discard) {
+		disk_close(&d);
+		print_message("skipped: no hole punching in %s\n", dir);
+		skip();
+	}
+	assert_int_equal(disk_do(&d, BLK_WRITE, BLK_FUA, 0, IMAGE_BYTES, in), BLK_ST_OK);
+	before = allocated_bytes(image);
+	assert_int_equal(disk_do(&d, BLK_DISCARD, 0, 65536, 512 << 10, NULL), BLK_ST_OK);
+	assert_true(allocated_bytes(image) <= before - (512 << 10));
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 65536, 65536, out), BLK_ST_OK);
+	assert_true(disk_all_zero(out, 65536));
+	check_content(0, in, 65536);
+	disk_close(&d);
+	free(in);
+	free(out);
+}
+
+static void zeroes_check(const char *more, uint32_t flags, bool by_writing)
+{
+	char *in = disk_buf(IMAGE_BYTES, 1), *out = disk_buf(IMAGE_BYTES, 2);
+	struct file_dev *file;
+	struct disk d;
+
+	file_disk_open(&d, image, more);
+	file = container_of(d.dev, struct file_dev, dev);
+	file->no_zero_range = by_writing; /* as after the first EOPNOTSUPP */
+	assert_int_equal(disk_do(&d, BLK_WRITE, 0, 0, IMAGE_BYTES, in), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_WRITE_ZEROES, flags, 65536, 600 << 10, NULL), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_WRITE_ZEROES, flags, 0, 0, NULL), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 0, IMAGE_BYTES, out), BLK_ST_OK);
+	memset(in + 65536, 0, 600 << 10);
+	assert_memory_equal(in, out, IMAGE_BYTES);
+	disk_close(&d);
+	free(in);
+	free(out);
+}
+
+static void write_zeroes_reads_as_zeroes_in_every_way_of_doing_it(void **state)
+{
+	static const char *const modes[] = { "", "direct=off", "discard=off" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(modes); i++) {
+		for (uint32_t flags = 0; flags <= (BLK_FUA | BLK_UNMAP); flags++) {
+			zeroes_check(modes[i], flags, false);
+			zeroes_check(modes[i], flags, true);
+		}
+	}
+}
+
+static void write_zeroes_without_unmap_keeps_the_blocks(void **state)
+{
+	char *in = disk_buf(IMAGE_BYTES, 1);
+	uint64_t before;
+	struct disk d;
+
+	file_disk_open(&d, image, "");
+	assert_int_equal(disk_do(&d, BLK_WRITE, BLK_FUA, 0, IMAGE_BYTES, in), BLK_ST_OK);
+	before = allocated_bytes(image);
+	assert_int_equal(disk_do(&d, BLK_WRITE_ZEROES, 0, 0, IMAGE_BYTES, NULL), BLK_ST_OK);
+	assert_true(allocated_bytes(image) >= before);
+	disk_close(&d);
+	free(in);
+}
+
+/* ---- errors ---- */
+
+static void full_disk_is_no_space(void **state)
+{
+	char *buf = disk_buf(IMAGE_BYTES, 1), path[128], mnt[96];
+	struct disk d;
+
+	snprintf(mnt, sizeof(mnt), "%s/small", dir);
+	mkdir(mnt, 0700);
+	if (mount("tmpfs", mnt, "tmpfs", 0, "size=256k") < 0) {
+		free(buf);
+		rmdir(mnt);
+		print_message("skipped: mounting a small tmpfs needs root\n");
+		skip();
+	}
+	snprintf(path, sizeof(path), "%s/full.img", mnt);
+	image_make(path, IMAGE_BYTES);
+	file_disk_open(&d, path, "");
+	assert_int_equal(disk_do(&d, BLK_WRITE, 0, 0, IMAGE_BYTES, buf), BLK_ST_NO_SPACE);
+	/* what fits still works, zeroes too (tmpfs has no zero range: they are written) */
+	assert_int_equal(disk_do(&d, BLK_DISCARD, 0, 0, IMAGE_BYTES, NULL), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_WRITE, 0, 0, 65536, buf), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_WRITE_ZEROES, 0, 0, 65536, NULL), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_FLUSH, 0, 0, 0, NULL), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 0, 65536, buf), BLK_ST_OK);
+	assert_true(disk_all_zero(buf, 65536));
+	disk_close(&d);
+	unlink(path);
+	assert_int_equal(umount(mnt), 0);
+	rmdir(mnt);
+	free(buf);
+}
+
+static void flushes_keep_failing_after_a_buffered_one_failed(void **state)
+{
+	struct disk d;
+
+	file_disk_open(&d, image, "direct=off");
+	container_of(d.dev, struct file_dev, dev)->sync_failed = true;
+	assert_int_equal(disk_do(&d, BLK_FLUSH, 0, 0, 0, NULL), BLK_ST_IOERR);
+	disk_close(&d);
+}
+
+static void wrong_image_is_refused_with_its_name_and_the_reason(void **state)
+{
+	char missing[128];
+	struct err err;
+
+	snprintf(missing, sizeof(missing), "%s/missing", dir);
+	assert_int_equal(try_open(missing, "", &err), -ENOENT);
+	assert_non_null(strstr(err.msg, missing));
+	assert_int_equal(try_open(dir, "", &err), -ENOTBLK);
+	assert_int_equal(try_open("/dev/null", "", &err), -ENOTBLK);
+	assert_int_equal(try_open("", "", &err), -EINVAL);
+
+	image_make(image, 1000);
+	assert_int_equal(try_open(image, "", &err), -EINVAL);
+	assert_non_null(strstr(err.msg, image));
+	assert_non_null(strstr(err.msg, "1000"));
+	image_make(image, 4096 + 512);
+	assert_int_equal(try_open(image, "block-size=4096", &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "4608"));
+	assert_int_equal(try_open(image, "", &err), 0);
+}
+
+static void read_only_image_refuses_writes(void **state)
+{
+	char *buf = disk_buf(4096, 1);
+	struct disk d;
+
+	file_disk_open(&d, image, "read-only=on");
+	assert_true(blk_dev_caps(d.dev)->read_only);
+	assert_int_equal(disk_do(&d, BLK_WRITE, 0, 0, 4096, buf), BLK_ST_READ_ONLY);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 0, 4096, buf), BLK_ST_OK);
+	assert_true(disk_all_zero(buf, 4096));
+	assert_int_equal(disk_do(&d, BLK_FLUSH, 0, 0, 0, NULL), BLK_ST_OK);
+	disk_close(&d);
+	free(buf);
+}
+
+static void grown_file_is_seen_by_rescan(void **state)
+{
+	char *buf = disk_buf(4096, 1);
+	struct err err = { 0 };
+	struct disk d;
+
+	file_disk_open(&d, image, "");
+	assert_int_equal(disk_do(&d, BLK_WRITE, 0, IMAGE_BYTES, 4096, buf), BLK_ST_RANGE);
+	assert_int_equal(truncate(image, 2 * IMAGE_BYTES), 0);
+	assert_int_equal(blk_dev_rescan(d.dev, &err), 0);
+	assert_int_equal(disk_do(&d, BLK_WRITE, 0, IMAGE_BYTES, 4096, buf), BLK_ST_OK);
+	assert_int_equal(truncate(image, 2 * IMAGE_BYTES + 100), 0);
+	assert_int_equal(blk_dev_rescan(d.dev, &err), -EINVAL);
+	disk_close(&d);
+	free(buf);
+}
+
+/* ---- locks ---- */
+
+static void second_writer_in_this_process_is_refused(void **state)
+{
+	struct err err;
+	struct disk d;
+
+	file_disk_open(&d, image, "");
+	assert_int_equal(try_open(image, "", &err), -EBUSY);
+	assert_int_equal(try_open(image, "read-only=on", &err), -EBUSY);
+	assert_int_equal(try_open(image, "lock=off", &err), 0);
+	disk_close(&d);
+	assert_int_equal(try_open(image, "", &err), 0);
+}
+
+static void readers_share_an_image_and_keep_writers_out(void **state)
+{
+	struct err err;
+	struct disk d;
+
+	file_disk_open(&d, image, "read-only=on");
+	assert_int_equal(try_open(image, "read-only=on", &err), 0);
+	assert_int_equal(try_open(image, "", &err), -EBUSY);
+	disk_close(&d);
+}
+
+static void other_process_that_holds_the_lock_is_named(void **state)
+{
+	int ready[2], stop[2], status;
+	char byte, expected[160];
+	struct err err;
+	pid_t pid;
+
+	assert_int_equal(pipe(ready), 0);
+	assert_int_equal(pipe(stop), 0);
+	pid = fork();
+	if (!pid) {
+		char params[128];
+		struct blk_dev *dev;
+
+		snprintf(params, sizeof(params), "path=%s", image);
+		close(stop[1]);
+		if (blk_dev_open("file", "d0", params, &dev, NULL) < 0 ||
+		    write(ready[1], "x", 1) != 1 || read(stop[0], &byte, 1) != 0)
+			_exit(1);
+		_exit(0);
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	assert_int_equal(try_open(image, "", &err), -EBUSY);
+	snprintf(expected, sizeof(expected), "%s is locked by PID %d (", image, (int)pid);
+	if (!strstr(err.msg, expected))
+		fail_msg("\"%s\" expected in \"%s\"", expected, err.msg);
+	close(stop[1]);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+	close(stop[0]);
+	close(ready[0]);
+	close(ready[1]);
+}
+
+/* ---- a block device ---- */
+
+struct discard_work {
+	struct loop_work work;
+	struct disk *disk;
+	struct disk_req r;
+};
+
+static void discard_start(struct loop_work *work)
+{
+	struct discard_work *w = container_of(work, struct discard_work, work);
+
+	disk_start(w->disk, &w->r, BLK_DISCARD, 0, 65536, 65536, NULL);
+}
+
+/* From within the loop's iteration, as models do: a job needs to know its loop. */
+static enum blk_status discard_on_loop(struct disk *d)
+{
+	struct discard_work w = { .work.fn = discard_start, .disk = d };
+
+	loop_defer(d->loop, &w.work);
+	return disk_wait(d, &w.r);
+}
+
+static void block_device_reads_writes_discards_and_flushes(void **state)
+{
+	char cmd[256], path[64] = "", *in = disk_buf(65536, 1), *out = disk_buf(65536, 2);
+	struct err err = { 0 };
+	struct disk d;
+	FILE *f;
+
+	snprintf(cmd, sizeof(cmd), "losetup -f --show --direct-io=on %s 2>/dev/null", image);
+	f = geteuid() ? NULL : popen(cmd, "re");
+	if (f && fgets(path, sizeof(path), f))
+		path[strcspn(path, "\n")] = '\0';
+	if (f)
+		pclose(f);
+	if (!path[0]) {
+		free(in);
+		free(out);
+		print_message("skipped: a loop device needs root and losetup\n");
+		skip();
+	}
+	assert_int_equal(job_threads_start(1, &err), 0);
+	file_disk_open(&d, path, "");
+	assert_int_equal(blk_dev_caps(d.dev)->size_bytes, IMAGE_BYTES);
+	assert_true(blk_dev_caps(d.dev)->discard);
+	assert_int_equal(try_open(path, "", &err), -EBUSY);
+	for (int way = 0; way < 2; way++) {
+		assert_int_equal(disk_do(&d, BLK_WRITE, BLK_FUA, 65536, 65536, in + 0), BLK_ST_OK);
+		assert_int_equal(disk_do(&d, BLK_READ, 0, 65536, 65536, out), BLK_ST_OK);
+		assert_memory_equal(in, out, 65536);
+		assert_int_equal(disk_do(&d, BLK_FLUSH, 0, 0, 0, NULL), BLK_ST_OK);
+		assert_int_equal(discard_on_loop(&d), BLK_ST_OK);
+		container_of(d.dev, struct file_dev, dev)->no_discard_cmd = true;
+	}
+	assert_int_equal(disk_do(&d, BLK_WRITE, 0, 65536, 65536, in), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_WRITE_ZEROES, BLK_UNMAP, 65536, 65536, NULL), BLK_ST_OK);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 65536, 65536, out), BLK_ST_OK);
+	assert_true(disk_all_zero(out, 65536));
+	disk_close(&d);
+	job_threads_stop();
+	snprintf(cmd, sizeof(cmd), "losetup -d %s", path);
+	assert_int_equal(system(cmd), 0);
+	free(in);
+	free(out);
+}
+
+#define T(f) cmocka_unit_test_setup(f, image_setup)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(direct_write_is_read_back_and_is_in_the_file),
+		T(buffered_write_is_read_back_and_is_in_the_file),
+		T(misaligned_memory_works_with_direct_io),
+		T(more_pieces_than_one_vector_takes_continue_at_the_right_place),
+		T(file_cut_short_behind_our_back_is_an_io_error),
+		T(discard_frees_the_files_blocks),
+		T(write_zeroes_reads_as_zeroes_in_every_way_of_doing_it),
+		T(write_zeroes_without_unmap_keeps_the_blocks),
+		T(full_disk_is_no_space),
+		T(flushes_keep_failing_after_a_buffered_one_failed),
+		T(wrong_image_is_refused_with_its_name_and_the_reason),
+		T(read_only_image_refuses_writes),
+		T(grown_file_is_seen_by_rescan),
+		T(second_writer_in_this_process_is_refused),
+		T(readers_share_an_image_and_keep_writers_out),
+		T(other_process_that_holds_the_lock_is_named),
+		T(block_device_reads_writes_discards_and_flushes),
+	};
+	const char *tmp = getenv("TMPDIR");
+	int r;
+
+	snprintf(dir, sizeof(dir), "%.40s/blk-file-XXXXXX", tmp ? tmp : "/var/tmp");
+	if (!mkdtemp(dir)) {
+		perror(dir);
+		return 1;
+	}
+	snprintf(image, sizeof(image), "%s/disk.img", dir);
+	r = cmocka_run_group_tests_name("blk file", tests, NULL, NULL);
+	unlink(image);
+	rmdir(dir);
+	return r;
+}

@@ -1,0 +1,158 @@
+/*
+ * ram: a disk in sparse anonymous memory, shared by all loops and gone with the process. Reads
+ * and writes of the same block from several loops race, as they do on a real disk.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/num.h"
+#include "blk/blk_impl.h"
+
+/* Giving pages back takes time on the loop: so much per request at most. */
+#define RAM_ERASE_MAX_BYTES (64ull << 20)
+/* Zeroing less than this is cheaper by hand than by giving pages back and faulting them in. */
+#define RAM_UNMAP_MIN_BYTES (64u << 10)
+
+struct ram_params {
+	uint64_t size_bytes;
+	uint64_t block_bytes;
+};
+
+struct ram_dev {
+	struct blk_dev dev;
+	char *memory;
+	uint64_t mapped_bytes, page_bytes;
+};
+
+static const struct opts_row ram_rows[] = {
+	{ .name = "size",
+	  .type = OPTS_SIZE,
+	  .offset = offsetof(struct ram_params, size_bytes),
+	  .min = 512,
+	  .max = 1ull << 46,
+	  .def = "1G",
+	  .help = "size of the disk" },
+	{ .name = "block-size",
+	  .type = OPTS_SIZE,
+	  .offset = offsetof(struct ram_params, block_bytes),
+	  .min = 512,
+	  .max = 65536,
+	  .def = "512",
+	  .help = "logical block size" },
+};
+static const struct opts_table ram_table = { "ram block device", ram_rows, ARRAY_SIZE(ram_rows) };
+
+static int ram_open(struct blk_dev *dev, void *params, struct err *reterr)
+{
+	struct ram_dev *ram = container_of(dev, struct ram_dev, dev);
+	struct ram_params *p = params;
+	void *memory;
+
+	ram->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+	memory = mmap(NULL, p->size_bytes, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (memory == MAP_FAILED)
+		return err_set(reterr, -errno, "size=%llu: cannot map memory: %s",
+			       (unsigned long long)p->size_bytes, strerror(errno));
+	ram->memory = memory;
+	ram->mapped_bytes = p->size_bytes;
+	/* It holds guests' data: not into core dumps. */
+	madvise(memory, p->size_bytes, MADV_DONTDUMP);
+	dev->caps = (struct blk_caps){
+		.size_bytes = p->size_bytes,
+		.block_bytes = (uint32_t)p->block_bytes,
+		.phys_bytes = (uint32_t)ram->page_bytes,
+		.mem_align = 1,
+		.max_discard_bytes = RAM_ERASE_MAX_BYTES,
+		.max_zeroes_bytes = RAM_ERASE_MAX_BYTES,
+		.discard_align_bytes = (uint32_t)ram->page_bytes,
+		.fua = true,
+		.discard = true,
+		.write_zeroes = true,
+		.zeroes_unmap = true,
+	};
+	return 0;
+}
+
+static void ram_close(struct blk_dev *dev)
+{
+	struct ram_dev *ram = container_of(dev, struct ram_dev, dev);
+
+	if (ram->memory)
+		munmap(ram->memory, ram->mapped_bytes);
+}
+
+/* Zeroes a range: whole pages are given back when that is worth it, or when asked for. */
+static enum blk_status ram_zero(struct ram_dev *ram, uint64_t off, uint64_t len, bool unmap)
+{
+	uint64_t first = num_round_up(off, ram->page_bytes);
+	uint64_t end = num_round_down(off + len, ram->page_bytes);
+
+	if (first >= end || (!unmap && end - first < RAM_UNMAP_MIN_BYTES)) {
+		memset(ram->memory + off, 0, len);
+		return BLK_ST_OK;
+	}
+	memset(ram->memory + off, 0, first - off);
+	memset(ram->memory + end, 0, off + len - end);
+	if (madvise(ram->memory + first, end - first, MADV_DONTNEED))
+		memset(ram->memory + first, 0, end - first);
+	return BLK_ST_OK;
+}
+
+static enum blk_status ram_copy(struct ram_dev *ram, const struct blk_req *req)
+{
+	char *at = ram->memory + req->offset_bytes;
+	uint64_t left = req->len_bytes;
+
+	for (uint32_t i = 0; i < req->iov_count; i++) {
+		const struct iovec *v = &req->iov[i];
+
+		ASSERT(v->iov_len <= left);
+		if (req->op == BLK_READ)
+			memcpy(v->iov_base, at, v->iov_len);
+		else
+			memcpy(at, v->iov_base, v->iov_len);
+		at += v->iov_len;
+		left -= v->iov_len;
+	}
+	ASSERT(!left);
+	return BLK_ST_OK;
+}
+
+static enum blk_status ram_do(struct ram_dev *ram, const struct blk_req *req)
+{
+	switch ((enum blk_op)req->op) {
+	case BLK_READ:
+	case BLK_WRITE:
+		return ram_copy(ram, req);
+	case BLK_FLUSH:
+		return BLK_ST_OK;
+	case BLK_DISCARD:
+		return ram_zero(ram, req->offset_bytes, req->len_bytes, true);
+	case BLK_WRITE_ZEROES:
+		return ram_zero(ram, req->offset_bytes, req->len_bytes, req->flags & BLK_UNMAP);
+	case BLK_SECURE_ERASE:
+	case BLK_OP_COUNT:
+		break;
+	}
+	UNREACHABLE();
+}
+
+static void ram_submit(struct blk_chan *chan, struct blk_req *req)
+{
+	blk_complete(req, ram_do(container_of(chan->dev, struct ram_dev, dev), req));
+}
+
+const struct blk_impl blk_ram = {
+	.type = "ram",
+	.params = &ram_table,
+	.params_bytes = sizeof(struct ram_params),
+	.dev_bytes = sizeof(struct ram_dev),
+	.chan_bytes = sizeof(struct blk_chan),
+	.open = ram_open,
+	.close = ram_close,
+	.submit = ram_submit,
+};

@@ -1,0 +1,157 @@
+/*
+ * The block waist: every device model submits here, every back-end completes here. Port 2 of the
+ * house plan.
+ *
+ * A `struct blk_dev` is a node of the graph: a back-end, or a filter on another node. It is opened
+ * and closed on main. A `struct blk_chan` is one data loop's private way into a node (its own
+ * io_uring entries, bounce memory, counters); a model opens one per queue's loop.
+ *
+ * blk_submit cannot fail: a request always completes exactly once, through req->done, on the
+ * channel's loop, never before blk_submit returned. The waist checks the contract on both sides:
+ * on the way in range, alignment and capability (a wrong one completes with the status that says
+ * so and never reaches the back-end); on the way out exactly-once (ASSERT: our own fault).
+ *
+ * Durability: a completed FLUSH means that every write completed before it was submitted is on
+ * stable storage. BLK_FUA on a write means that this write is, when it completes.
+ *
+ * Requests are embedded in the caller's per-queue array; nothing is allocated per request.
+ */
+#ifndef BLK_BLK_H
+#define BLK_BLK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/err.h"
+#include "loop/loop.h"
+
+#define BLK_OPS(X)                                                                                 \
+	X(READ, "read")                                                                            \
+	X(WRITE, "write")                                                                          \
+	X(FLUSH, "flush")                                                                          \
+	X(DISCARD, "discard") /* contents undefined afterwards (zeroes if caps say so) */          \
+	X(WRITE_ZEROES, "write-zeroes") /* BLK_UNMAP: may deallocate */                            \
+	X(SECURE_ERASE, "secure-erase")
+
+enum blk_op {
+#define X(n, s) BLK_##n,
+	BLK_OPS(X)
+#undef X
+	BLK_OP_COUNT
+};
+
+#define BLK_STATUSES(X)                                                                            \
+	X(OK, "ok")                                                                                \
+	X(IOERR, "I/O error")                                                                      \
+	X(UNSUPP, "not supported")                                                                 \
+	X(RANGE, "beyond the end")                                                                 \
+	X(ALIGN, "not aligned to blocks")                                                          \
+	X(READ_ONLY, "read-only")                                                                  \
+	X(NO_SPACE, "no space")                                                                    \
+	X(ABORTED, "aborted")                                                                      \
+	X(GONE, "back-end gone")
+
+enum blk_status {
+#define X(n, s) BLK_ST_##n,
+	BLK_STATUSES(X)
+#undef X
+	BLK_ST_COUNT
+};
+
+const char *blk_op_name(enum blk_op op);
+const char *blk_status_name(enum blk_status st);
+
+#define BLK_FUA	  (1u << 0) /* WRITE, WRITE_ZEROES: durable when completed */
+#define BLK_UNMAP (1u << 1) /* WRITE_ZEROES: the back-end may deallocate */
+
+struct blk_dev;
+struct blk_chan;
+
+struct blk_req {
+	/* filled by the caller; back-end and filters leave these as they are */
+	uint8_t op;    /* enum blk_op */
+	uint8_t flags; /* BLK_FUA ... */
+	uint32_t iov_count;
+	struct iovec *iov; /* READ, WRITE; total is len_bytes */
+	uint64_t offset_bytes;
+	uint64_t len_bytes;
+	void (*done)(struct blk_req *req);
+
+	/* result */
+	uint8_t status; /* enum blk_status, valid in done */
+
+	/* private: waist */
+	struct loop_work work;
+	struct blk_chan *chan;
+	uint64_t start_ns;
+	/* private: the back-end's own, e.g. struct loop_op and a cursor */
+	uint64_t impl[8];
+};
+
+/* What a node is and can. Sizes in bytes. Immutable but for size_bytes (resize). */
+struct blk_caps {
+	uint64_t size_bytes;
+	uint32_t
+		block_bytes; /* logical block: offset and length granularity; power of two >= 512 */
+	uint32_t phys_bytes; /* physical block, >= block_bytes */
+	uint32_t mem_align;  /* memory alignment the back-end needs (the waist bounces), 1: none */
+	uint32_t opt_io_bytes;	    /* optimal transfer, 0: unknown */
+	uint64_t max_discard_bytes; /* per request, 0: no limit */
+	uint64_t max_zeroes_bytes;  /* per request, 0: no limit */
+	uint32_t discard_align_bytes;
+	bool read_only;
+	bool volatile_cache; /* a completed write needs FLUSH or FUA to be durable */
+	bool fua, discard, write_zeroes, zeroes_unmap, secure_erase;
+};
+
+/* ---- graph (Thread: main) ---- */
+
+/*
+ * Opens a back-end by type and parameters ("file", "path=/x,direct=on"). Returns 0 and a node with
+ * one reference; -ENOENT unknown type, -EINVAL/-ERANGE bad parameters, -EBUSY locked (reterr says
+ * by whom), -EROFS, or open's errno.
+ */
+int blk_dev_open(const char *type, const char *name, const char *params, struct blk_dev **ret_dev,
+		 struct err *reterr);
+struct blk_dev *blk_dev_ref(struct blk_dev *dev);
+void blk_dev_unref(struct blk_dev *dev);
+const char *blk_dev_name(const struct blk_dev *dev);
+const struct blk_caps *blk_dev_caps(const struct blk_dev *dev);
+
+/* Re-reads the size of what is behind; listeners are told when it changed. */
+int blk_dev_rescan(struct blk_dev *dev, struct err *reterr);
+struct blk_listener {
+	void (*resized)(struct blk_listener *l);
+	struct list node; /* private */
+};
+void blk_dev_listen(struct blk_dev *dev, struct blk_listener *l);
+void blk_dev_unlisten(struct blk_listener *l);
+
+/* For --help and docs: calls fn for each back-end type with its parameter table. */
+struct opts_table;
+void blk_types_each(void (*fn)(const char *type, const struct opts_table *params, void *arg),
+		    void *arg);
+
+/* ---- data path (Thread: the channel's loop) ---- */
+
+/* Opens this loop's way into dev. Errors: -ENOMEM, -EMFILE. Thread: owner loop. */
+int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_chan,
+		  struct err *reterr);
+/* All its requests have completed (ASSERT). NULL allowed. */
+void blk_chan_close(struct blk_chan *chan);
+
+void blk_submit(struct blk_chan *chan, struct blk_req *req);
+
+/* ---- counters ---- */
+
+#define BLK_HIST_BUCKETS 40 /* log2 of nanoseconds */
+
+struct blk_stats {
+	uint64_t ops[BLK_OP_COUNT], bytes[BLK_OP_COUNT], errors[BLK_ST_COUNT];
+	uint64_t hist[BLK_OP_COUNT][BLK_HIST_BUCKETS];
+};
+/* Sum over the node's channels, live and closed. Thread: main (reads others' counters racily). */
+void blk_dev_stats(const struct blk_dev *dev, struct blk_stats *ret_stats);
+
+#endif

@@ -1,0 +1,103 @@
+/*
+ * What a back-end implements, and what the waist gives it. Included by blk/ only.
+ *
+ * A type is one `const struct blk_impl`. Its node structure begins with `struct blk_dev`, its
+ * channel structure with `struct blk_chan`; both are allocated zeroed by the graph from the sizes
+ * in the table, so a back-end casts with container_of and owns what follows.
+ *
+ * Rules for submit():
+ *   - it is called only with requests that passed the waist: the op is one that the caps allow, the
+ *     range lies inside the size, offset and length are multiples of block_bytes, and the memory
+ *     of a READ or WRITE is aligned as mem_align demands (each piece's length: to block_bytes);
+ *   - it, or something it started, calls blk_complete() exactly once, at once if it likes;
+ *   - it may use req->impl until then, and touches nothing of the request afterwards.
+ */
+#ifndef BLK_BLK_IMPL_H
+#define BLK_BLK_IMPL_H
+
+#include <pthread.h>
+
+#include "base/check.h"
+#include "base/list.h"
+#include "base/opts.h"
+#include "blk/blk.h"
+
+struct bounce;
+
+struct blk_impl {
+	const char *type;
+	const struct opts_table *params;
+	size_t params_bytes; /* of the structure the table fills */
+	size_t dev_bytes, chan_bytes;
+	bool hidden; /* not listed by blk_types_each */
+
+	/* Opens what is behind and fills dev->caps. params is freed after. Thread: main. */
+	int (*open)(struct blk_dev *dev, void *params, struct err *reterr);
+	/* Undoes open, a failed one too (the memory was zeroed before open). Thread: main. */
+	void (*close)(struct blk_dev *dev);
+	/* The size now; NULL: never changes. Thread: main. */
+	int (*rescan)(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reterr);
+	/* Both NULL allowed. Thread: owner loop. */
+	int (*chan_open)(struct blk_chan *chan, struct err *reterr);
+	void (*chan_close)(struct blk_chan *chan);
+	void (*submit)(struct blk_chan *chan, struct blk_req *req);
+};
+
+struct blk_dev {
+	const struct blk_impl *impl;
+	char *name;
+	struct blk_caps caps; /* size_bytes: blk_size_bytes() once it is open */
+	uint32_t ref_count;   /* Thread: main */
+	struct list listeners;
+	pthread_mutex_t
+		chans_lock; /* channels come and go on their loops; never on the data path */
+	struct list chans;
+	struct blk_stats closed_stats; /* of channels that are gone */
+};
+
+struct blk_chan {
+	/* What every request looks at, first: constant while the channel is open. */
+	void (*submit)(struct blk_chan *chan, struct blk_req *req);
+	struct loop *loop;
+	struct blk_dev *dev;
+	uint64_t block_mask;  /* block_bytes - 1 */
+	uint64_t memory_mask; /* mem_align - 1 */
+	uint32_t op_mask;     /* 1 << enum blk_op */
+	uint32_t flag_mask;   /* BLK_FUA ... */
+	uint32_t in_flight;
+	struct bounce *bounce; /* NULL until a misaligned request came */
+	struct list node;
+	struct blk_stats stats; /* ops[] stays 0: it is the sum of hist[] */
+};
+
+#define BLK_ST_PENDING 0xff
+
+/* Other loops read it while main changes it: one relaxed load, any value is one that was true. */
+static inline uint64_t blk_size_bytes(const struct blk_dev *dev)
+{
+	return __atomic_load_n(&dev->caps.size_bytes, __ATOMIC_RELAXED);
+}
+
+/*
+ * The back-end's end of a request. What the submitter asked to run (req->work) runs in the phase
+ * "done", never before this returns. Thread: owner loop.
+ */
+static inline void blk_complete(struct blk_req *req, enum blk_status status)
+{
+	ASSERT(req->status == BLK_ST_PENDING);
+	req->status = (uint8_t)status;
+	loop_defer(req->chan->loop, &req->work);
+}
+
+/* The status for a negative errno. */
+enum blk_status blk_status_from_errno(int code);
+
+/* Checks and completes the parts of caps that have a default (phys_bytes, mem_align). */
+int blk_caps_check(struct blk_caps *caps, struct err *reterr);
+
+/* The const table of types; NULL when there is none of that name. */
+const struct blk_impl *blk_impl_find(const char *type);
+
+extern const struct blk_impl blk_null, blk_ram, blk_file, blk_sim;
+
+#endif

@@ -1,0 +1,236 @@
+/*
+ * The graph: nodes are opened, referenced, resized and closed on main; channels come and go on
+ * their loops. A channel does not hold a reference: its opener does, and the node asserts that
+ * no channel is left when it goes.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/num.h"
+#include "blk/blk_impl.h"
+#include "blk/filter/bounce.h"
+
+static void dev_free(struct blk_dev *dev)
+{
+	dev->impl->close(dev);
+	pthread_mutex_destroy(&dev->chans_lock);
+	free(dev->name);
+	free(dev);
+}
+
+static struct blk_dev *dev_new(const struct blk_impl *impl, const char *name)
+{
+	struct blk_dev *dev = calloc(1, impl->dev_bytes);
+
+	if (!dev)
+		return NULL;
+	dev->name = strdup(name);
+	if (!dev->name) {
+		free(dev);
+		return NULL;
+	}
+	dev->impl = impl;
+	dev->ref_count = 1;
+	list_init(&dev->listeners);
+	list_init(&dev->chans);
+	pthread_mutex_init(&dev->chans_lock, NULL);
+	return dev;
+}
+
+static int dev_open_with(const struct blk_impl *impl, const char *name, void *values,
+			 struct blk_dev **ret_dev, struct err *reterr)
+{
+	struct blk_dev *dev = dev_new(impl, name);
+	int r;
+
+	if (!dev)
+		return err_set(reterr, -ENOMEM, "no memory");
+	r = impl->open(dev, values, reterr);
+	if (r >= 0)
+		r = blk_caps_check(&dev->caps, reterr);
+	if (r < 0) {
+		dev_free(dev);
+		return r;
+	}
+	*ret_dev = dev;
+	return 0;
+}
+
+int blk_dev_open(const char *type, const char *name, const char *params, struct blk_dev **ret_dev,
+		 struct err *reterr)
+{
+	const struct blk_impl *impl = blk_impl_find(type);
+	void *values;
+	int r;
+
+	if (!impl)
+		return err_set(reterr, -ENOENT, "no block device type \"%s\"", type);
+	values = calloc(1, impl->params_bytes);
+	if (!values)
+		return err_set(reterr, -ENOMEM, "%s %s: no memory", type, name);
+	r = opts_defaults(impl->params, values, reterr);
+	if (r >= 0 && params)
+		r = opts_parse(impl->params, values, params, reterr);
+	if (r >= 0)
+		r = dev_open_with(impl, name, values, ret_dev, reterr);
+	if (r < 0)
+		r = err_prefix(reterr, r, "%s %s", type, name);
+	opts_free(impl->params, values);
+	free(values);
+	return r;
+}
+
+struct blk_dev *blk_dev_ref(struct blk_dev *dev)
+{
+	dev->ref_count++;
+	return dev;
+}
+
+void blk_dev_unref(struct blk_dev *dev)
+{
+	if (!dev)
+		return;
+	ASSERT(dev->ref_count);
+	if (--dev->ref_count)
+		return;
+	ASSERT(list_empty(&dev->chans));
+	ASSERT(list_empty(&dev->listeners));
+	dev_free(dev);
+}
+
+const char *blk_dev_name(const struct blk_dev *dev)
+{
+	return dev->name;
+}
+
+const struct blk_caps *blk_dev_caps(const struct blk_dev *dev)
+{
+	return &dev->caps;
+}
+
+int blk_dev_rescan(struct blk_dev *dev, struct err *reterr)
+{
+	struct blk_listener *l, *next;
+	uint64_t size;
+	int r;
+
+	if (!dev->impl->rescan)
+		return 0;
+	r = dev->impl->rescan(dev, &size, reterr);
+	if (r < 0)
+		return err_prefix(reterr, r, "%s", dev->name);
+	if (size % dev->caps.block_bytes)
+		return err_set(reterr, -EINVAL,
+			       "%s: new size %llu is not a multiple of the block size %u",
+			       dev->name, (unsigned long long)size, dev->caps.block_bytes);
+	if (size == dev->caps.size_bytes)
+		return 0;
+	__atomic_store_n(&dev->caps.size_bytes, size, __ATOMIC_RELAXED);
+	list_for_each_safe(l, next, &dev->listeners, node)
+		l->resized(l);
+	return 0;
+}
+
+void blk_dev_listen(struct blk_dev *dev, struct blk_listener *l)
+{
+	list_append(&dev->listeners, &l->node);
+}
+
+void blk_dev_unlisten(struct blk_listener *l)
+{
+	list_remove(&l->node);
+}
+
+/* ---- channels ---- */
+
+static uint32_t caps_op_mask(const struct blk_caps *c)
+{
+	uint32_t mask = 1u << BLK_READ | 1u << BLK_FLUSH;
+
+	if (c->read_only)
+		return mask;
+	return mask | 1u << BLK_WRITE | (uint32_t)c->discard << BLK_DISCARD |
+	       (uint32_t)c->write_zeroes << BLK_WRITE_ZEROES |
+	       (uint32_t)c->secure_erase << BLK_SECURE_ERASE;
+}
+
+int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_chan,
+		  struct err *reterr)
+{
+	size_t bytes = num_round_up(dev->impl->chan_bytes, 64);
+	struct blk_chan *chan = aligned_alloc(64, bytes);
+	int r;
+
+	if (!chan)
+		return err_set(reterr, -ENOMEM, "%s: no memory for a channel", dev->name);
+	memset(chan, 0, bytes);
+	chan->dev = dev;
+	chan->loop = loop;
+	chan->submit = dev->impl->submit;
+	chan->block_mask = dev->caps.block_bytes - 1;
+	chan->memory_mask = dev->caps.mem_align - 1;
+	chan->op_mask = caps_op_mask(&dev->caps);
+	/* UNMAP is a hint that may always be given */
+	chan->flag_mask = BLK_UNMAP | (dev->caps.fua ? BLK_FUA : 0);
+	r = dev->impl->chan_open ? dev->impl->chan_open(chan, reterr) : 0;
+	if (r < 0) {
+		free(chan);
+		return err_prefix(reterr, r, "%s", dev->name);
+	}
+	pthread_mutex_lock(&dev->chans_lock);
+	list_append(&dev->chans, &chan->node);
+	pthread_mutex_unlock(&dev->chans_lock);
+	*ret_chan = chan;
+	return 0;
+}
+
+static uint64_t counter_get(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+static void stats_add(struct blk_stats *sum, const struct blk_stats *s)
+{
+	for (int op = 0; op < BLK_OP_COUNT; op++) {
+		sum->bytes[op] += counter_get(&s->bytes[op]);
+		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
+			sum->hist[op][i] += counter_get(&s->hist[op][i]);
+	}
+	for (int st = 0; st < BLK_ST_COUNT; st++)
+		sum->errors[st] += counter_get(&s->errors[st]);
+}
+
+void blk_chan_close(struct blk_chan *chan)
+{
+	struct blk_dev *dev;
+
+	if (!chan)
+		return;
+	ASSERT(!chan->in_flight);
+	dev = chan->dev;
+	if (dev->impl->chan_close)
+		dev->impl->chan_close(chan);
+	bounce_free(chan->bounce);
+	pthread_mutex_lock(&dev->chans_lock);
+	stats_add(&dev->closed_stats, &chan->stats);
+	list_remove(&chan->node);
+	pthread_mutex_unlock(&dev->chans_lock);
+	free(chan);
+}
+
+void blk_dev_stats(const struct blk_dev *dev, struct blk_stats *ret_stats)
+{
+	pthread_mutex_t *lock = (pthread_mutex_t *)&dev->chans_lock;
+	struct blk_chan *chan;
+
+	memset(ret_stats, 0, sizeof(*ret_stats));
+	pthread_mutex_lock(lock);
+	stats_add(ret_stats, &dev->closed_stats);
+	list_for_each(chan, &dev->chans, node)
+		stats_add(ret_stats, &chan->stats);
+	pthread_mutex_unlock(lock);
+	for (int op = 0; op < BLK_OP_COUNT; op++)
+		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
+			ret_stats->ops[op] += ret_stats->hist[op][i];
+}

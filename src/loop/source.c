@@ -1,0 +1,218 @@
+/*
+ * The poller: see "Polling and sleeping" in loop.h.
+ *
+ *            start                  arm: nothing there
+ *     OFF ----------> ACTIVE ------------------------------> ARMED
+ *      ^               | ^  <------------------------------    |
+ *      |          stop | |     kick, loop_source_wake          | stop
+ *      |               v                                       v
+ *      +----------- STOPPING <---------------------------------+
+ *         the kernel let go of kick_fd
+ *
+ * Invariants
+ *  1. A source is in loop->active if and only if it is ACTIVE.
+ *  2. At most one poll of kick_fd is in the kernel (kick_pending). It may outlive ARMED: a kick
+ *     that comes while ACTIVE uses it up, and those after it cost nothing until the next arming.
+ *  3. Arming with no poll pending first empties the eventfd, then turns notifications on and looks
+ *     at the ring (ops->arm), then polls. A kick before the look is found by the look, one after
+ *     it by the poll.
+ *
+ * The kick is polled, not read, by the io_uring: front-ends pass descriptors with O_NONBLOCK, on
+ * which an io_uring read gives EAGAIN instead of waiting, and the flag belongs to the open file
+ * that we share with them. It is emptied with RWF_NOWAIT, which never blocks whatever the flag is,
+ * and while arming, where nobody waits for us.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <sys/uio.h>
+
+#include "base/num.h"
+#include "loop_impl.h"
+
+#define BROKEN_KICK_RETRY_NS 10000000ull
+#define SPIN_STEP_NS	     1000u
+
+static void source_activate(struct loop_source *s)
+{
+	if (s->kick_broken)
+		loop_timer_stop(&s->retry);
+	s->state = SOURCE_ACTIVE;
+	s->idle_since_ns = 0;
+	/* In front: the round of sources_poll that may be running does not come by there again. */
+	list_append(s->loop->active.next, &s->node);
+}
+
+static void source_deactivate(struct loop_source *s)
+{
+	if (s->loop->poll_next == &s->node)
+		s->loop->poll_next = s->node.next;
+	list_remove(&s->node);
+}
+
+/*
+ * Spinning pays if the next kick comes soon after arming. Judged when it comes: had the spin been
+ * cut by half at each arming, a kick just after it would only give that half back, for ever.
+ */
+static void source_adapt_spin(struct loop_source *s)
+{
+	uint64_t waited_ns = loop_now_ns(s->loop) - s->armed_at_ns;
+
+	if (waited_ns <= s->spin_max_ns)
+		s->spin_ns = (uint32_t)MIN(MAX(2ull * s->spin_ns, (uint64_t)SPIN_STEP_NS),
+					   (uint64_t)s->spin_max_ns);
+	else
+		s->spin_ns = s->spin_ns > SPIN_STEP_NS ? s->spin_ns / 2 : 0;
+}
+
+static void source_finish_stop(struct loop_source *s)
+{
+	s->state = SOURCE_OFF;
+	s->stopped(s);
+}
+
+static void source_stop_run(struct loop_work *work)
+{
+	source_finish_stop(container_of(work, struct loop_source, stop_work));
+}
+
+static void kick_failed(struct loop_source *s)
+{
+	s->kick_broken = true;
+	s->kick_errors++;
+}
+
+static void kick_done(struct loop_op *op, int res, uint32_t cqe_flags)
+{
+	struct loop_source *s = container_of(op, struct loop_source, kick_op);
+
+	s->kick_pending = false;
+	if (s->state == SOURCE_STOPPING) {
+		source_finish_stop(s);
+		return;
+	}
+	if (res >= 0 && (res & POLLIN))
+		s->kicks++;
+	else
+		kick_failed(s);
+	if (s->state != SOURCE_ARMED)
+		return;
+	source_adapt_spin(s);
+	loop_source_wake(s);
+}
+
+static void retry_fn(struct loop_timer *t)
+{
+	loop_source_wake(container_of(t, struct loop_source, retry));
+}
+
+/* Empties the eventfd; false: it can not be read, so it can not be waited for either. */
+static bool kick_drain(struct loop_source *s)
+{
+	uint64_t value;
+	struct iovec iov = { &value, sizeof(value) };
+	ssize_t got = preadv2(s->kick_fd, &iov, 1, -1, RWF_NOWAIT);
+
+	return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+static void kick_wait(struct loop_source *s)
+{
+	struct io_uring_sqe *sqe;
+
+	if (s->kick_broken) {
+		loop_timer_start(s->loop, &s->retry, s->armed_at_ns + BROKEN_KICK_RETRY_NS);
+		return;
+	}
+	if (s->kick_pending)
+		return;
+	sqe = loop_sqe(s->loop);
+	io_uring_prep_poll_add(sqe, s->kick_fd, POLLIN);
+	loop_sqe_set_op(sqe, &s->kick_op);
+	s->kick_pending = true;
+}
+
+static void source_arm(struct loop_source *s)
+{
+	if (!s->kick_pending && !s->kick_broken && !kick_drain(s))
+		kick_failed(s);
+	s->idle_since_ns = 0;
+	if (!s->ops->arm(s) || s->state != SOURCE_ACTIVE)
+		return;
+	s->arms++;
+	source_deactivate(s);
+	s->state = SOURCE_ARMED;
+	s->armed_at_ns = loop_now_ns(s->loop);
+	kick_wait(s);
+}
+
+/* It found nothing: has it looked for long enough? */
+static void source_idle(struct loop_source *s)
+{
+	if (s->state != SOURCE_ACTIVE || s->kick_fd < 0)
+		return;
+	if (s->spin_ns) {
+		uint64_t now = loop_now_ns(s->loop);
+
+		if (!s->idle_since_ns)
+			s->idle_since_ns = now;
+		if (now - s->idle_since_ns < s->spin_ns)
+			return;
+	}
+	source_arm(s);
+}
+
+void sources_poll(struct loop *loop)
+{
+	struct list *n = loop->active.next;
+
+	while (n != &loop->active) {
+		struct loop_source *s = list_entry(n, struct loop_source, node);
+
+		/* poll may stop any source: source_deactivate moves poll_next on. */
+		loop->poll_next = n->next;
+		if (likely(s->ops->poll(s)))
+			s->idle_since_ns = 0;
+		else
+			source_idle(s);
+		n = loop->poll_next;
+	}
+	loop->poll_next = &loop->active;
+}
+
+void loop_source_start(struct loop *loop, struct loop_source *s)
+{
+	loop_assert_owner(loop);
+	s->loop = loop;
+	s->kick_op.done = kick_done;
+	s->stop_work.fn = source_stop_run;
+	loop_timer_init(&s->retry, retry_fn);
+	list_init(&s->node);
+	s->spin_ns = s->spin_max_ns;
+	s->kick_pending = false;
+	s->kick_broken = false;
+	s->kicks = s->arms = s->kick_errors = 0;
+	source_activate(s);
+}
+
+void loop_source_stop(struct loop_source *s, void (*stopped)(struct loop_source *s))
+{
+	loop_assert_owner(s->loop);
+	ASSERT(s->state == SOURCE_ACTIVE || s->state == SOURCE_ARMED);
+	source_deactivate(s);
+	loop_timer_stop(&s->retry);
+	s->state = SOURCE_STOPPING;
+	s->stopped = stopped;
+	if (s->kick_pending)
+		loop_op_cancel(s->loop, &s->kick_op);
+	else
+		loop_defer(s->loop, &s->stop_work);
+}
+
+void loop_source_wake(struct loop_source *s)
+{
+	loop_assert_owner(s->loop);
+	if (s->state != SOURCE_ARMED)
+		return;
+	s->ops->disarm(s);
+	source_activate(s);
+}

@@ -1,0 +1,305 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "loop/loop.h"
+#include "vhost/listen.h"
+#include "vhost/msg.h"
+#include "vhost/vhost.h"
+#include "virtio/vdev.h"
+
+struct fixture {
+	struct loop *loop;
+	char dir[64], path[96];
+	struct vhost_endpoint_params params;
+	struct vhost_endpoint *ep;
+	uint32_t devices, dones;
+	bool refuse;
+};
+
+static struct fixture *fix;
+
+static uint64_t model_features(const struct vdev *dev)
+{
+	return 0;
+}
+
+static void model_free(struct vdev *dev)
+{
+	fix->devices--;
+	free(dev);
+}
+
+static const struct vdev_ops model_ops = {
+	.type = "test",
+	.features = model_features,
+	.free = model_free,
+};
+
+static int vdev_make(void *arg, struct vdev **ret_vdev, struct err *reterr)
+{
+	struct fixture *f = arg;
+
+	if (f->refuse)
+		return err_set(reterr, -EIO, "no disk");
+	*ret_vdev = calloc(1, sizeof(**ret_vdev));
+	**ret_vdev = (struct vdev){ .ops = &model_ops, .queue_count_max = 1, .queue_size_max = 8 };
+	f->devices++;
+	return 0;
+}
+
+static void on_done(void *arg)
+{
+	fix->dones++;
+}
+
+static void on_stopped(void *arg)
+{
+	*(struct vhost_endpoint **)arg = NULL;
+}
+
+#define PUMP_UNTIL(f, cond)                                                                        \
+	do {                                                                                       \
+		uint64_t end_ = loop_clock_ns() + 5000000000ull;                                   \
+		while (!(cond)) {                                                                  \
+			loop_run_once((f)->loop, false);                                           \
+			assert_true(loop_clock_ns() < end_);                                       \
+		}                                                                                  \
+	} while (0)
+
+static int setup(void **state)
+{
+	static struct fixture f;
+	struct err err;
+
+	f = (struct fixture){ 0 };
+	fix = &f;
+	if (loop_new(&(struct loop_params){ .name = "test", .cpu = -1 }, &f.loop, &err))
+		return -1;
+	loop_run_once(f.loop, false);
+	strcpy(f.dir, "/tmp/endpoint-test-XXXXXX");
+	if (!mkdtemp(f.dir))
+		return -1;
+	snprintf(f.path, sizeof(f.path), "%s/s", f.dir);
+	f.params = (struct vhost_endpoint_params){ .name = "test",
+						   .socket_path = f.path,
+						   .fd = -1,
+						   .socket_mode = 0600,
+						   .connections_max = 1,
+						   .main_loop = f.loop,
+						   .loops = &f.loop,
+						   .loop_count = 1,
+						   .vdev_make = vdev_make,
+						   .on_done = on_done,
+						   .arg = &f };
+	*state = &f;
+	return 0;
+}
+
+static void stop(struct fixture *f)
+{
+	if (f->ep)
+		vhost_endpoint_stop(f->ep, on_stopped, &f->ep);
+	PUMP_UNTIL(f, !f->ep);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	stop(f);
+	assert_int_equal(f->devices, 0);
+	assert_int_equal(access(f->path, F_OK), -1);
+	assert_int_equal(rmdir(f->dir), 0);
+	loop_free(f->loop);
+	return 0;
+}
+
+static bool answers(struct fixture *f, int fd)
+{
+	struct msg_hdr hdr = { MSG_GET_FEATURES, MSG_VERSION, 0 };
+	char reply[20];
+	uint64_t end = loop_clock_ns() + 100000000;
+	ssize_t n = -1;
+
+	assert_int_equal(send(fd, &hdr, sizeof(hdr), MSG_NOSIGNAL), sizeof(hdr));
+	while (n < 0 && loop_clock_ns() < end) {
+		loop_run_once(f->loop, false);
+		n = recv(fd, reply, sizeof(reply), MSG_DONTWAIT);
+	}
+	return n == sizeof(reply);
+}
+
+static int dial(struct fixture *f)
+{
+	struct err err;
+	int fd;
+
+	assert_int_equal(listen_connect(f->path, &fd, &err), 0);
+	return fd;
+}
+
+static void start(struct fixture *f)
+{
+	struct err err;
+
+	assert_int_equal(vhost_endpoint_start(&f->params, &f->ep, &err), 0);
+}
+
+static void the_socket_has_the_mode_asked_for_and_serves_one_after_the_other(void **state)
+{
+	struct fixture *f = *state;
+	struct stat st;
+
+	start(f);
+	assert_int_equal(stat(f->path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	for (int i = 0; i < 3; i++) {
+		int a = dial(f), b = dial(f); /* the second waits in the backlog */
+
+		assert_true(answers(f, a));
+		assert_false(answers(f, b));
+		close(a);
+		assert_true(answers(f, b));
+		close(b);
+	}
+}
+
+static void a_live_server_is_not_replaced_and_a_stale_socket_is(void **state)
+{
+	struct fixture *f = *state;
+	struct vhost_endpoint *second;
+	struct sockaddr_un sun = { .sun_family = AF_UNIX };
+	struct err err;
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", f->path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
+	close(fd); /* the file stays */
+	start(f);
+	assert_int_equal(vhost_endpoint_start(&f->params, &second, &err), -EADDRINUSE);
+	assert_non_null(strstr(err.msg, "another server"));
+	fd = dial(f);
+	assert_true(answers(f, fd));
+	close(fd);
+}
+
+static void what_is_not_a_socket_is_left_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct err err;
+	int fd = open(f->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+
+	assert_int_equal(vhost_endpoint_start(&f->params, &f->ep, &err), -EADDRINUSE);
+	assert_int_equal(access(f->path, F_OK), 0);
+	close(fd);
+	unlink(f->path);
+}
+
+static void a_socket_file_that_another_made_meanwhile_is_not_removed(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	start(f);
+	unlink(f->path);
+	fd = open(f->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	stop(f);
+	assert_int_equal(access(f->path, F_OK), 0);
+	close(fd);
+	unlink(f->path);
+}
+
+static void a_connection_without_a_device_is_closed_and_the_next_is_served(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+	char c;
+
+	start(f);
+	f->refuse = true;
+	fd = dial(f);
+	PUMP_UNTIL(f, recv(fd, &c, 1, MSG_DONTWAIT) == 0);
+	close(fd);
+	f->refuse = false;
+	fd = dial(f);
+	assert_true(answers(f, fd));
+	close(fd);
+}
+
+static void an_inherited_connection_is_served_and_its_end_is_told(void **state)
+{
+	struct fixture *f = *state;
+	int sv[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	f->params.socket_path = NULL;
+	f->params.fd = sv[0];
+	start(f);
+	assert_true(answers(f, sv[1]));
+	close(sv[1]);
+	PUMP_UNTIL(f, f->dones == 1);
+}
+
+static void a_client_connects_again_when_the_connection_ended(void **state)
+{
+	struct fixture *f = *state;
+	struct listen_file file;
+	struct err err;
+	int lfd, fd;
+
+	f->params.client = true;
+	f->params.reconnect_ms = 5;
+	start(f); /* nobody listens yet */
+	assert_int_equal(listen_open(f->path, 0600, &file, &lfd, &err), 0);
+	for (int i = 0; i < 3; i++) {
+		PUMP_UNTIL(f, (fd = accept4(lfd, NULL, NULL, SOCK_CLOEXEC)) >= 0);
+		assert_true(answers(f, fd));
+		close(fd);
+	}
+	listen_file_remove(&file);
+	close(lfd);
+}
+
+static void a_path_that_is_too_long_is_named(void **state)
+{
+	struct fixture *f = *state;
+	struct err err;
+	char path[200];
+
+	memset(path, 'x', sizeof(path));
+	path[199] = '\0';
+	f->params.socket_path = path;
+	assert_int_equal(vhost_endpoint_start(&f->params, &f->ep, &err), -ENAMETOOLONG);
+	assert_non_null(strstr(err.msg, "1..107 bytes, got 199"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+		T(the_socket_has_the_mode_asked_for_and_serves_one_after_the_other),
+		T(a_live_server_is_not_replaced_and_a_stale_socket_is),
+		T(what_is_not_a_socket_is_left_alone),
+		T(a_socket_file_that_another_made_meanwhile_is_not_removed),
+		T(a_connection_without_a_device_is_closed_and_the_next_is_served),
+		T(an_inherited_connection_is_served_and_its_end_is_told),
+		T(a_client_connects_again_when_the_connection_ended),
+		T(a_path_that_is_too_long_is_named),
+#undef T
+	};
+
+	return cmocka_run_group_tests_name("endpoint", tests, NULL, NULL);
+}

@@ -1,0 +1,16 @@
+/*
+ * What a descriptor from a front-end is allowed to be. A kick is an eventfd; call and err may also
+ * be a FIFO (User Mode Linux passes a pipe as call). Files, sockets and other anonymous inodes
+ * are refused: reading or writing them could block, or have effects that are not a bell's.
+ */
+#ifndef VHOST_FDKIND_H
+#define VHOST_FDKIND_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+/* 0; -EINVAL with `what` named. Thread: any. */
+int fdkind_check_bell(int fd, bool fifo_ok, const char *what, struct err *reterr);
+
+#endif

@@ -1,0 +1,150 @@
+/*
+ * One front-end's connection: the vhost-user state machine. It owns the socket, the device model
+ * of this connection, the memory map, and the rings.
+ *
+ *             session_new           SET_FEATURES            rings to wait for
+ *   LISTEN ---------------> NEGOTIATE ---------> ACTIVE <----------------------> PARKED
+ *      ^                        |                   |          none left            |
+ *      |                        +---------+---------+-------------------------------+
+ *      |  everything released             | session_close: hang-up, error, stop
+ *      +----------------------------- CLOSING
+ *
+ * Invariants
+ * 1. One message at a time. A message first gets the rings that it needs quiet (msg_row.quiet)
+ *    drained, then its handler runs (at once, never waiting), then the rings that should run again
+ *    are started, then it is answered. When any of this has to wait, the session is PARKED.
+ * 2. The socket is read only in NEGOTIATE and ACTIVE, with no message under way and no reply
+ *    waiting to be sent.
+ * 3. `pending` counts ring commands under way; no fact of a ring changes while it is not zero.
+ * 4. Memory, log and in-flight area are changed only by handlers that have all rings quiet, except
+ *    for ADD_MEM_REG, whose new map contains the old one.
+ * 5. CLOSING is entered once, ends in session_params.ended once, and everything is released then.
+ *
+ * Moves: NEGOTIATE -> ACTIVE session_handle_SET_FEATURES; ACTIVE <-> PARKED session_advance;
+ * any -> CLOSING session_close; CLOSING -> LISTEN session_close_step.
+ * Thread: main.
+ */
+#ifndef VHOST_SESSION_H
+#define VHOST_SESSION_H
+
+#include "base/list.h"
+#include "base/log.h"
+#include "guest/gdirty.h"
+#include "guest/gmem.h"
+#include "vhost/back_channel.h"
+#include "vhost/conn.h"
+#include "vhost/inflight_fd.h"
+#include "vhost/msg.h"
+#include "vhost/vring.h"
+
+#define SESSION_STATES(X)                                                                          \
+	X(LISTEN)                                                                                  \
+	X(NEGOTIATE)                                                                               \
+	X(ACTIVE)                                                                                  \
+	X(PARKED)                                                                                  \
+	X(CLOSING)
+
+enum session_state {
+#define X(n) SESSION_##n,
+	SESSION_STATES(X)
+#undef X
+	SESSION_STATE_COUNT
+};
+
+/* How far the message under way is. */
+enum session_phase { SESSION_IDLE, SESSION_QUIETING, SESSION_SETTLING };
+
+/* A message that began must end within this time; a reply must be taken within it. */
+#define SESSION_STALL_NS      10000000000ull
+#define SESSION_SLOW_NS	      500000000ull
+#define SESSION_MESSAGES_MAX  16 /* handled in a row before others get their turn */
+
+struct session_params {
+	const char *name; /* for messages; outlives the session */
+	struct loop *main_loop;
+	struct loop **loops;
+	uint32_t loop_count;
+	uint32_t spin_ns;
+	bool packed;
+	uint64_t stall_ns; /* 0: SESSION_STALL_NS */
+	/* The endpoint's, so that one who reconnects gets no new budget; NULL: the session's own. */
+	struct log_limit *limit;
+	/* The session is released after this returns. */
+	void (*ended)(struct session *s, void *arg);
+	void *arg;
+};
+
+struct session {
+	struct list node; /* the endpoint's */
+	struct session_params params;
+	enum session_state state;
+	struct log_limit *limit, own_limit;
+
+	struct conn conn;
+	struct loop_watch watch;
+	bool reading;
+	struct loop_timer stall_timer; /* a message began, or a reply waits */
+	bool stall_running;
+	struct loop_timer send_timer;
+
+	/* the message under way */
+	const struct msg_row *row;
+	enum session_phase phase;
+	uint64_t begin_ns;
+	bool ack_wanted; /* need_reply, with REPLY_ACK negotiated before the message */
+	bool ring_failed; /* a ring could not be started in consequence of it */
+	int verdict;
+	struct err err;
+	int answer_fd; /* goes with the answer */
+
+	/* what was negotiated and told */
+	bool features_set;
+	uint64_t features, proto_features;
+	uint8_t status;
+	struct gmem *map;
+	struct gdirty *log;
+	struct inflight_area inflight;
+	struct back_channel back;
+
+	struct vdev *vdev;
+	struct vring_owner ring_owner;
+	struct vring *rings;
+	uint32_t ring_count;
+	uint32_t pending;
+
+	uint32_t close_waits;
+	bool close_bells_stopped;
+};
+
+const char *session_state_name(enum session_state state);
+
+/*
+ * Serves the connected socket fd with vdev. Both are the session's, also when this fails.
+ * Errors: -ENOMEM, -EINVAL (the model has no or too many queues).
+ */
+int session_new(const struct session_params *params, int fd, struct vdev *vdev,
+		struct session **ret_session, struct err *reterr);
+/* Ends it, once; reason goes to the log. Never releases the session before it returns. */
+void session_close(struct session *s, enum log_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Closes it when a mapping that it uses was lost to truncation. */
+void session_check_lost(struct session *s);
+
+/* ---- for the handlers: session_ring.c ---- */
+
+/* Starts and drains rings until they are as the facts say; counts commands in s->pending. */
+void session_rings_reconcile(struct session *s);
+void session_rings_init(struct session *s);
+/* Everything the driver set up is forgotten: reset of the device. Rings are quiet. */
+void session_device_reset(struct session *s);
+/* Goes on with the message under way, or with closing, after something that it waited for. */
+void session_advance(struct session *s);
+
+/* ---- bind_virtio.c ---- */
+
+uint64_t session_features_offered(const struct session *s);
+uint64_t session_proto_features_offered(void);
+void session_bind_vdev(struct session *s);
+void session_unbind_vdev(struct session *s);
+
+#endif

@@ -1,0 +1,68 @@
+/*
+ * vhost-user endpoints: what the application starts and stops. An endpoint is a unix socket on
+ * which front-ends get one device; each connection is a session with a vdev of its own.
+ *
+ * Server mode listens (on a path it creates, or on an inherited listening descriptor), serves up
+ * to connections_max sessions at a time and keeps further ones in the backlog; after a front-end
+ * went away the next one is accepted. Client mode connects to the path and, when the connection
+ * ends, tries again every reconnect_ms.
+ *
+ * Thread: main, all of it. Sessions run on main; each started vring runs on one of `loops`.
+ */
+#ifndef VHOST_VHOST_H
+#define VHOST_VHOST_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+struct loop;
+struct vdev;
+
+struct vhost_endpoint_params {
+	const char *name;	 /* for messages */
+	const char *socket_path; /* NULL when fd is given */
+	int fd;			 /* inherited descriptor, -1: none; a listening or a connected socket */
+	bool client;		 /* connect instead of listen */
+	uint32_t reconnect_ms;	 /* client mode; 0: once only, then on_done */
+	mode_t socket_mode;	 /* permissions of the socket file, e.g. 0600 */
+	uint32_t connections_max; /* at least 1 */
+	uint32_t spin_ns;	 /* struct loop_source.spin_max_ns of the rings */
+	bool packed;		 /* offer RING_PACKED */
+	bool guest_buffers;	 /* register guest memory as io_uring buffers (reserved) */
+
+	struct loop *main_loop;
+	struct loop **loops; /* data loops; the array outlives the endpoint */
+	uint32_t loop_count;
+
+	/* Makes the device model of a new connection. */
+	int (*vdev_make)(void *arg, struct vdev **ret_vdev, struct err *reterr);
+	void *arg;
+	/* Optional: an inherited connected socket or a one-shot client has ended (the program exits). */
+	void (*on_done)(void *arg);
+};
+
+struct vhost_endpoint;
+
+/*
+ * Starts it: after return the socket exists and listens. Errors: -EADDRINUSE (a live server holds
+ * the path; a stale socket file is replaced), -EINVAL, bind's errno; named in reterr, and nothing
+ * is left behind.
+ */
+int vhost_endpoint_start(const struct vhost_endpoint_params *params,
+			 struct vhost_endpoint **ret_ep, struct err *reterr);
+/*
+ * Closes the listener, drains and ends its sessions, removes the socket file that it created; then
+ * stopped(arg) comes once, from main's loop, and ep is gone.
+ */
+void vhost_endpoint_stop(struct vhost_endpoint *ep, void (*stopped)(void *arg), void *arg);
+
+/*
+ * Ends the sessions whose guest memory, dirty log or in-flight area was truncated by the
+ * front-end. To be called when the descriptor given to gmem_fault_install was written.
+ */
+void vhost_check_lost(void);
+
+#endif

@@ -1,0 +1,74 @@
+/*
+ * What a virtio device model offers a front (vhost-user today, vfio-user later). Port 3 of the
+ * house plan.
+ *
+ * A front makes one `struct vdev` per connection from a device's definition; it asks features and
+ * config space on main, and starts queues on data loops. The model handles chains, and gives each
+ * back with virtq_push exactly once, on the queue's loop, not before on_chain returned.
+ */
+#ifndef VIRTIO_VDEV_H
+#define VIRTIO_VDEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "virtq/virtq.h"
+
+#define VDEV_CONFIG_MAX 256 /* bytes of config space a front may ask for, zero-filled */
+
+struct vdev;
+struct loop;
+
+struct vdev_ops {
+	const char *type;   /* "blk" */
+	uint32_t device_id; /* virtio 1.3, 5: 2 block, 8 SCSI host */
+	size_t slot_bytes;  /* per-chain request struct, begins with struct vq_chain */
+
+	/* Thread: main. */
+	uint64_t (*features)(const struct vdev *dev); /* device-specific bits offered */
+	void (*features_set)(struct vdev *dev, uint64_t negotiated);
+	void (*config_read)(const struct vdev *dev, uint8_t config[VDEV_CONFIG_MAX]);
+	/* -EINVAL: that field is not writable, or the value is not legal. */
+	int (*config_write)(struct vdev *dev, uint32_t off, const void *src, uint32_t len);
+	void (*reset)(struct vdev *dev);
+	void (*free)(struct vdev *dev);
+
+	/* Thread: the queue's loop. *ret_queue: the model's per-queue state. */
+	int (*queue_start)(struct vdev *dev, uint32_t idx, struct virtq *vq, struct loop *loop,
+			   void **ret_queue, struct err *reterr);
+	void (*on_chain)(void *queue, struct vq_chain *chain);
+	/* Every chain has been pushed. */
+	void (*queue_stop)(void *queue);
+};
+
+struct vdev {
+	const struct vdev_ops *ops;
+	const char *name;	   /* for messages */
+	uint32_t queue_count_max;
+	uint32_t queue_size_max;
+	/* Set by the front; called on main when the config space changed (resize). May be NULL. */
+	void (*on_config_change)(struct vdev *dev, void *front);
+	void *front;
+};
+
+/* ---- the models ---- */
+
+struct blk_dev;
+
+struct vblk_params {
+	const char *name;   /* for messages */
+	const char *serial; /* at most 20 bytes are shown */
+	uint16_t num_queues;
+	uint32_t queue_size_max;
+	bool read_only;
+	bool packed;	 /* offered by front as feature; kept here for config completeness */
+	uint32_t seg_max;  /* 0: default 126 */
+	uint32_t size_max; /* 0: not offered */
+};
+
+/* A virtio-blk model on an open node (a reference is taken). Errors: -EINVAL named. Thread: main. */
+int vblk_new(struct blk_dev *dev, const struct vblk_params *params, struct vdev **ret_vdev,
+	     struct err *reterr);
+
+#endif

@@ -1,0 +1,213 @@
+/*
+ * Packed virtqueues: virtio 1.3, 2.8.
+ *
+ * A batch becomes visible at once although each used descriptor carries its own flags: the driver
+ * looks at them in ring order, so the first one's flags are kept back and stored last.
+ */
+#include "virtq/virtq_impl.h"
+
+int packed_start(struct virtq *vq, const struct virtq_setup *setup, struct err *reterr)
+{
+	/* vhost-user, "vring descriptor indices for packed virtqueues" */
+	vq->last_avail = setup->base & 0x7fff;
+	vq->avail_wrap = setup->base >> 15 & 1;
+	vq->used_idx = setup->base >> 16 & 0x7fff;
+	vq->used_wrap = setup->base >> 31;
+	if (vq->last_avail >= vq->size || vq->used_idx >= vq->size)
+		return err_set(reterr, -EINVAL, "vring base: expected positions below %u, got %u, %u",
+			       vq->size, vq->last_avail, vq->used_idx);
+	vq->driver_event = setup->avail;
+	vq->device_event = setup->used;
+	return 0;
+}
+
+void packed_advance(const struct virtq *vq, uint16_t *pos, uint8_t *wrap, uint32_t count)
+{
+	uint32_t at = *pos + count;
+
+	if (at >= vq->size) {
+		at -= vq->size;
+		*wrap ^= 1;
+	}
+	*pos = (uint16_t)at;
+}
+
+static inline bool packed_ready(const struct virtq *vq)
+{
+	/* acquire: the descriptor is read after its flags; pairs with the driver's barrier before
+	 * its store of the head's flags, which it does last */
+	uint16_t flags = load16_acquire(packed_flags(&vq->desc[vq->last_avail]));
+
+	return !!(flags & VQ_DESC_AVAIL) == vq->avail_wrap &&
+	       !!(flags & VQ_DESC_USED) != vq->avail_wrap;
+}
+
+static inline struct vq_chain *packed_take(struct virtq *vq, const struct vq_desc_raw *ring,
+					   uint32_t size, uint32_t pos)
+{
+	struct vq_chain *chain;
+	struct chain_walk w;
+	int rc;
+
+	chain_walk_init(&w, vq->tmp_iov);
+	rc = chain_read_packed(vq, &w, ring, size, pos);
+	if (unlikely(!rc && w.id >= vq->size))
+		rc = VIRTQ_HEAD_RANGE;
+	if (unlikely(rc))
+		return virtq_pop_fail(vq, &w, vq->tmp_iov, rc);
+	chain = vq_slot(vq, w.id);
+	if (unlikely(chain->busy))
+		return virtq_pop_fail(vq, &w, vq->tmp_iov, VIRTQ_HEAD_BUSY);
+	/* Entries the driver did not get back yet cannot be available again. */
+	if (unlikely(w.ndesc > vq->free_desc))
+		return virtq_pop_fail(vq, &w, vq->tmp_iov, VIRTQ_AVAIL_JUMP);
+	if (likely(w.iov == vq->tmp_iov)) {
+		memcpy(chain->own, vq->tmp_iov, sizeof(chain->own));
+		w.iov = chain->own;
+	}
+	chain->head = w.id;
+	chain->ndesc = (uint16_t)w.ndesc;
+	chain_place(chain, &w);
+	vq->free_desc -= w.ndesc;
+	vq->inflight++;
+	return chain;
+}
+
+struct vq_chain *packed_pop(struct virtq *vq)
+{
+	struct vq_chain *chain;
+
+	if (!packed_ready(vq))
+		return NULL;
+	chain = packed_take(vq, vq->desc, vq->size, vq->last_avail);
+	if (unlikely(!chain))
+		return NULL;
+	packed_advance(vq, &vq->last_avail, &vq->avail_wrap, chain->ndesc);
+	__builtin_prefetch(&vq->desc[vq->last_avail]);
+	if (unlikely(vq->extras))
+		virtq_pop_extras(vq, chain);
+	return chain;
+}
+
+struct vq_chain *packed_pop_resubmit(struct virtq *vq)
+{
+	uint16_t entry = vq->resubmit[vq->resubmit_next].entry;
+	uint32_t count = inflight_packed_load(vq, entry);
+	struct vq_chain *chain;
+
+	if (!count) {
+		virtq_break(vq, VIRTQ_INFLIGHT_BAD);
+		return NULL;
+	}
+	chain = packed_take(vq, vq->desc_copy, count, 0);
+	if (!chain)
+		return NULL;
+	if (chain->ndesc != count) {
+		/* The list ends before its record does: not what was popped. */
+		vq->free_desc += chain->ndesc;
+		vq->inflight--;
+		chain->busy = 0;
+		if (chain->iov != chain->own)
+			chain_iov_free(vq, chain->iov);
+		virtq_break(vq, VIRTQ_INFLIGHT_BAD);
+		return NULL;
+	}
+	vq->record_entry[chain->head] = entry;
+	return chain;
+}
+
+static void packed_log(struct virtq *vq, const void *at, uint64_t len_bytes)
+{
+	struct gpa where;
+
+	/* The address for logging of a split ring has no meaning here that front-ends agree on. */
+	if (vq->dirty && gmem_host_to_gpa(vq->map, at, &where))
+		gdirty_mark(vq->dirty, where, len_bytes);
+}
+
+void packed_emit(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes)
+{
+	struct vq_desc_raw *d = &vq->desc[vq->used_idx];
+	uint16_t flags = vq->used_wrap ? VQ_DESC_AVAIL | VQ_DESC_USED : 0;
+
+	if (written_bytes)
+		flags |= VQ_DESC_WRITE;
+	__atomic_store_n((uint32_t *)&d->rest, htole32(written_bytes), __ATOMIC_RELAXED);
+	store16((uint16_t *)&d->rest + 2, chain->head);
+	if (!vq->unpublished) {
+		vq->first_used = vq->used_idx;
+		vq->first_flags = flags;
+	} else {
+		store16(packed_flags(d), flags);
+	}
+	if (unlikely(vq->log_used))
+		packed_log(vq, d, VQ_DESC_BYTES);
+	vq->batch_desc += chain->ndesc;
+	packed_advance(vq, &vq->used_idx, &vq->used_wrap, chain->ndesc);
+}
+
+static bool packed_wanted(struct virtq *vq, uint32_t batch_desc)
+{
+	uint32_t event = le32toh(__atomic_load_n(vq->driver_event, __ATOMIC_RELAXED));
+	uint16_t at = event & 0x7fff;
+
+	switch (event >> 16 & 3) {
+	case PACKED_EVENT_DISABLE:
+		return false;
+	case PACKED_EVENT_DESC:
+		if (!vq->event_idx)
+			return true;
+		/* A position of the round before lies one ring length back. */
+		if ((event >> 15 & 1) != vq->used_wrap)
+			at -= vq->size;
+		return vq_event_passed(at, vq->used_idx, (uint16_t)(vq->used_idx - batch_desc));
+	default:
+		return true;
+	}
+}
+
+bool packed_publish(struct virtq *vq)
+{
+	uint32_t batch_desc = vq->batch_desc;
+
+	if (unlikely(vq->extras & VQ_EXTRA_INFLIGHT))
+		inflight_publish_before(vq);
+	/* release: all of the batch is there before the first one's flags; pairs with the driver's
+	 * barrier between its reads of the flags and of the rest */
+	store16_release(packed_flags(&vq->desc[vq->first_used]), vq->first_flags);
+	if (unlikely(vq->log_used))
+		packed_log(vq, &vq->desc[vq->first_used], VQ_DESC_BYTES);
+	if (unlikely(vq->extras & VQ_EXTRA_INFLIGHT))
+		inflight_publish_after(vq);
+	vq->free_desc += batch_desc;
+	vq->batch_desc = 0;
+	/* full: flags stored before the wish is read; pairs with the driver's barrier between
+	 * storing its event structure and looking at the descriptor again */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return packed_wanted(vq, batch_desc);
+}
+
+static void packed_event(struct virtq *vq, uint32_t event)
+{
+	__atomic_store_n(vq->device_event, htole32(event), __ATOMIC_RELAXED);
+	if (unlikely(vq->log_used))
+		packed_log(vq, vq->device_event, 4);
+}
+
+bool packed_arm(struct virtq *vq)
+{
+	if (vq->event_idx)
+		packed_event(vq, PACKED_EVENT_DESC << 16 | (uint32_t)vq->avail_wrap << 15 |
+					 vq->last_avail);
+	else
+		packed_event(vq, PACKED_EVENT_ENABLE << 16);
+	/* full: wish stored before the flags are read; pairs with the driver's barrier between
+	 * storing the head's flags and reading our wish */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return !packed_ready(vq);
+}
+
+void packed_disarm(struct virtq *vq)
+{
+	packed_event(vq, PACKED_EVENT_DISABLE << 16);
+}

@@ -1,0 +1,268 @@
+/*
+ * The inside of a virtqueue, shared by the files of this folder only.
+ *
+ * Who does what: virtq.c is life cycle and the verbs; ring_split.c and ring_packed.c know where
+ * the next chain is and how a used one is told; chain.c alone reads descriptors; inflight.c keeps
+ * the record that survives us.
+ *
+ * Two bytes keep the rare things off the fast path: `gate` (is there a reason not simply to pop?)
+ * and `extras` (is there more to do for each chain than the ring itself?).
+ *
+ * Invariants:
+ *  1. chains popped and not yet visible as used never outnumber the ring: so the batch and order
+ *     arrays, of one entry a ring entry each, cannot overflow whatever the driver does;
+ *  2. a slot is busy from pop until its used entry was written;
+ *  3. nothing read from shared memory is used as an index before it was copied and checked.
+ */
+#ifndef VIRTQ_VIRTQ_IMPL_H
+#define VIRTQ_VIRTQ_IMPL_H
+
+#include <errno.h>
+
+#include "base/num.h"
+#include "virtq/virtq.h"
+
+/* virtio 1.3, 2.7.5 and 2.8.13: descriptor flags, the same in both formats */
+#define VQ_DESC_NEXT	 (1u << 0)
+#define VQ_DESC_WRITE	 (1u << 1)
+#define VQ_DESC_INDIRECT (1u << 2)
+#define VQ_DESC_AVAIL	 (1u << 7)
+#define VQ_DESC_USED	 (1u << 15)
+
+#define VQ_DESC_BYTES 16
+
+/* A descriptor as it lies in memory: two words, each read once. */
+struct vq_desc_raw {
+	uint64_t addr; /* le64 */
+	uint64_t rest; /* split: le32 len, le16 flags, le16 next; packed: le32 len, le16 id, flags */
+};
+
+struct split_avail {
+	uint16_t flags, idx;
+	uint16_t ring[]; /* then used_event */
+};
+
+struct split_used_elem {
+	uint32_t id, len;
+};
+
+struct split_used {
+	uint16_t flags, idx;
+	struct split_used_elem ring[]; /* then avail_event */
+};
+
+/* virtio 1.3, 2.8.14: event suppression structure, read and written as one 32-bit word. */
+#define PACKED_EVENT_ENABLE  0u
+#define PACKED_EVENT_DISABLE 1u
+#define PACKED_EVENT_DESC    2u
+
+/* reasons not simply to pop */
+#define VQ_GATE_BROKEN	 (1u << 0)
+#define VQ_GATE_RESUBMIT (1u << 1) /* chains recorded in flight come first */
+#define VQ_GATE_PAUSED	 (1u << 2) /* no piece array left until a chain is given back */
+
+/* more to do for each chain */
+#define VQ_EXTRA_INFLIGHT (1u << 0)
+#define VQ_EXTRA_ORDER	  (1u << 1)
+#define VQ_EXTRA_DIRTY	  (1u << 2)
+
+/* arrays of VIRTQ_IOV_MAX pieces per queue, for chains of more than VIRTQ_IOV_SLOT */
+#define VQ_POOL_MAX 128u
+
+/* Not a cause of breaking: the chain stays in the ring for later. */
+#define CHAIN_PAUSE (-1)
+
+struct vq_resubmit {
+	uint64_t counter;
+	uint16_t entry; /* split: head; packed: record entry of the head */
+};
+
+struct virtq {
+	/* popping */
+	struct vq_desc_raw *desc;
+	uint8_t gate, extras;
+	bool packed, event_idx, indirect, armed;
+	bool started, first_publish, repoll;
+	uint8_t avail_wrap, used_wrap; /* packed */
+	uint32_t size, mask;	       /* mask: split */
+	uint16_t last_avail;	       /* split: free running; packed: position */
+	uint16_t avail_seen;	       /* split: the driver's index when last read */
+	uint16_t used_idx;	       /* where the next used entry goes, same kinds */
+	uint16_t published;	       /* split: what used->idx says */
+	char *slots;
+	size_t slot_stride_bytes;
+	struct gmem *map;
+	const struct gmem_region *hot; /* of map: where the last piece was found */
+	uint32_t hint, table_hint;
+	uint32_t inflight;
+
+	/* pushing */
+	union {
+		struct split_avail *avail;
+		uint32_t *driver_event;
+	};
+	union {
+		struct split_used *used;
+		uint32_t *device_event;
+	};
+	uint32_t unpublished; /* used entries written and not yet visible */
+	uint32_t free_desc;   /* packed: ring entries the driver may make available */
+	uint32_t batch_desc;  /* packed: ring entries of the unpublished */
+	uint16_t first_used;  /* packed: position of the first unpublished one */
+	uint16_t first_flags; /* packed: its flags, written last */
+	struct fifo *publish_fifo;
+	struct fifo_node *publish_node;
+
+	/* pieces beyond a slot's own */
+	struct iovec *pool;	/* mapping of pool_count * VIRTQ_IOV_MAX */
+	uint16_t pool_free[VQ_POOL_MAX];
+	uint32_t pool_count, pool_free_count;
+	struct iovec tmp_iov[VIRTQ_IOV_SLOT]; /* packed: pieces until the id is known */
+	struct vq_desc_raw *table_copy;	      /* indirect table that spans regions */
+
+	/* extras */
+	uint16_t *order; /* IN_ORDER: slots in the order of popping */
+	uint32_t order_head, order_count;
+	struct gdirty *dirty;
+	bool log_used;
+	struct gpa log_used_gpa;
+	void *record; /* in-flight region */
+	uint64_t record_counter;
+	uint16_t *batch;     /* record entries of the unpublished, while recording */
+	uint16_t *batch_num; /* packed: how many entries each of them has */
+	uint32_t batch_count;
+	uint16_t *record_next;	       /* packed: our copy of the free list's links */
+	uint16_t *record_entry;	       /* packed: record entry of each slot's head */
+	uint16_t record_free;	       /* packed: our copy of free_head */
+	struct vq_desc_raw *desc_copy; /* packed: the ring entries of the chain being popped */
+	struct vq_resubmit *resubmit;
+	uint32_t resubmit_count, resubmit_next;
+
+	enum virtq_cause broken;
+	uint64_t features;
+	struct virtq_stats stats;
+	size_t slots_bytes, pool_bytes;
+};
+
+/* A chain being read. */
+struct chain_walk {
+	struct iovec *iov;
+	uint32_t count, cap;
+	uint32_t in_first;
+	bool writable; /* a writable descriptor was seen */
+	uint16_t id;   /* packed */
+	uint32_t ndesc;
+	uint64_t out_bytes, in_bytes;
+};
+
+static inline struct vq_chain *vq_slot(const struct virtq *vq, uint32_t id)
+{
+	return (struct vq_chain *)(vq->slots + id * vq->slot_stride_bytes);
+}
+
+static inline uint16_t load16(const uint16_t *p)
+{
+	return le16toh(__atomic_load_n(p, __ATOMIC_RELAXED));
+}
+
+static inline uint16_t load16_acquire(const uint16_t *p)
+{
+	return le16toh(__atomic_load_n(p, __ATOMIC_ACQUIRE));
+}
+
+static inline void store16(uint16_t *p, uint16_t v)
+{
+	__atomic_store_n(p, htole16(v), __ATOMIC_RELAXED);
+}
+
+static inline void store16_release(uint16_t *p, uint16_t v)
+{
+	__atomic_store_n(p, htole16(v), __ATOMIC_RELEASE);
+}
+
+static inline uint16_t *packed_flags(struct vq_desc_raw *d)
+{
+	return (uint16_t *)((char *)d + 14);
+}
+
+/* Would a driver at `event` want to know that the index went from old to new? virtio 1.3, 2.7.10. */
+static inline bool vq_event_passed(uint16_t event, uint16_t new_idx, uint16_t old_idx)
+{
+	return (uint16_t)(new_idx - event - 1) < (uint16_t)(new_idx - old_idx);
+}
+
+/* ---- chain.c: 0, CHAIN_PAUSE or a cause ---- */
+
+int chain_read_split(struct virtq *vq, struct chain_walk *w, uint32_t head);
+/* A packed chain from ring[pos] on, in a ring of size entries (ours, or a copy of recorded ones). */
+int chain_read_packed(struct virtq *vq, struct chain_walk *w, const struct vq_desc_raw *ring,
+		      uint32_t size, uint32_t pos);
+/* Gives a pool array back. */
+void chain_iov_free(struct virtq *vq, struct iovec *iov);
+/* Marks what was written through the `in` side. */
+void chain_mark_dirty(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes);
+
+static inline void chain_walk_init(struct chain_walk *w, struct iovec *own)
+{
+	w->iov = own;
+	w->count = 0;
+	w->cap = VIRTQ_IOV_SLOT;
+	w->in_first = 0;
+	w->writable = false;
+	w->ndesc = 0;
+	w->out_bytes = 0;
+	w->in_bytes = 0;
+}
+
+/* Fills the slot's two cursors. */
+static inline void chain_place(struct vq_chain *chain, const struct chain_walk *w)
+{
+	uint32_t out_count = w->writable ? w->in_first : w->count;
+
+	chain->iov = w->iov;
+	chain->iov_count = w->count;
+	chain->in_first = out_count;
+	chain->in_bytes = w->in_bytes;
+	iov_cur_init(&chain->out, w->iov, out_count, w->out_bytes);
+	iov_cur_init(&chain->in, w->iov + out_count, w->count - out_count, w->in_bytes);
+	chain->busy = 1;
+}
+
+/* ---- ring_split.c, ring_packed.c ---- */
+
+int split_start(struct virtq *vq, const struct virtq_setup *setup, struct err *reterr);
+struct vq_chain *split_pop(struct virtq *vq);
+struct vq_chain *split_pop_resubmit(struct virtq *vq);
+void split_emit(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes);
+bool split_publish(struct virtq *vq);
+bool split_arm(struct virtq *vq);
+void split_disarm(struct virtq *vq);
+
+int packed_start(struct virtq *vq, const struct virtq_setup *setup, struct err *reterr);
+struct vq_chain *packed_pop(struct virtq *vq);
+struct vq_chain *packed_pop_resubmit(struct virtq *vq);
+void packed_emit(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes);
+bool packed_publish(struct virtq *vq);
+bool packed_arm(struct virtq *vq);
+void packed_disarm(struct virtq *vq);
+void packed_advance(const struct virtq *vq, uint16_t *pos, uint8_t *wrap, uint32_t count);
+
+/* Ends a pop without a chain: a cause breaks the ring, CHAIN_PAUSE closes the gate. */
+struct vq_chain *virtq_pop_fail(struct virtq *vq, struct chain_walk *w, struct iovec *own, int rc);
+/* The rare half of a pop, for vq->extras. */
+void virtq_pop_extras(struct virtq *vq, struct vq_chain *chain);
+void virtq_mark_used(struct virtq *vq, uint64_t off, uint64_t len_bytes);
+
+/* ---- inflight.c ---- */
+
+/* Recovers what a predecessor left, or makes the region ours. Sets the ring positions. */
+int inflight_start(struct virtq *vq, const struct virtq_setup *setup, struct err *reterr);
+void inflight_pop(struct virtq *vq, struct vq_chain *chain);
+void inflight_push(struct virtq *vq, struct vq_chain *chain);
+/* Around the store that makes a batch visible (before: packed only). */
+void inflight_publish_before(struct virtq *vq);
+void inflight_publish_after(struct virtq *vq);
+/* packed: the recorded descriptors of an entry into vq->desc_copy; how many, 0: bad record */
+uint32_t inflight_packed_load(struct virtq *vq, uint16_t entry);
+
+#endif

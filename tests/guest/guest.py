@@ -1,0 +1,371 @@
+"""The real-guest rig: a vhost-user-blk server, and real kernels that use its disk.
+
+    with Server(room, disk) as server, Qemu(room, server, "check sees test -b /dev/vda") as guest:
+        results = guest.finish(30)
+        results.ok("sees")
+
+A guest boots the kernel and initramfs of scripts/guest-image and runs a job, a piece of shell that
+reports on marked console lines (see tests/guest/init). Everything that can wait has a time limit,
+and every process is in a group of its own that is killed with its owner, so a failed test leaves
+nothing running. Does not need pytest: scripts/demo uses it too.
+"""
+
+import ctypes
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+VHOSTD = os.path.abspath(os.environ.get("VHOSTD") or os.path.join(ROOT, "build", "vhostd"))
+UML = "/usr/bin/linux.uml"
+MIB = 1 << 20
+# Everything is slower under a sanitizer, or beside seven other builds: one knob for all limits.
+PATIENCE = float(os.environ.get("VHOSTD_PATIENCE", "1"))
+
+MICROVM = "microvm"
+Q35 = "q35"
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
+
+
+def stand_in():
+    """True when the server under test is not vhostd but the peer the rig was proven against."""
+    return os.path.basename(VHOSTD) == "qemu-storage-daemon"
+
+
+def _die_with_parent():
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def start(argv, **how):
+    """Popen in its own process group, which dies when this process does."""
+    return subprocess.Popen(argv, start_new_session=True, preexec_fn=_die_with_parent, **how)
+
+
+def kill_group(process):
+    """End the process and all it started; harmless when it is gone."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+
+
+def wait_until(is_true, seconds, what):
+    deadline = time.monotonic() + seconds * PATIENCE
+    while not is_true():
+        if time.monotonic() > deadline:
+            raise AssertionError("no %s after %g s" % (what, seconds * PATIENCE))
+        time.sleep(0.01)
+
+
+def tail(path, lines=40):
+    with open(path, errors="replace") as stream:
+        return "".join("    " + line for line in stream.readlines()[-lines:])
+
+
+def is_listening(path):
+    """True when a socket listens there. Asks the kernel: a trial connection could disturb."""
+    with open("/proc/net/unix") as table:
+        for line in table:
+            fields = line.split()
+            if len(fields) >= 8 and fields[7] == path and int(fields[3], 16) & 0x10000:
+                return True
+    return False
+
+
+class Server:
+    """One vhostd with one disk. Options are those of --device, '_' for '-'.
+
+    wrapper: a command line that the server's goes behind, to give it a world of its own.
+    """
+
+    def __init__(self, room, disk, wrapper=(), **options):
+        self.socket = os.path.join(str(room), "disk.sock")
+        self.log = os.path.join(str(room), "server.log")
+        self.disk = str(disk)
+        self.wrapper = list(wrapper)
+        self.options = options
+        self.process = None
+
+    def command(self):
+        if not stand_in():
+            device = {"socket": self.socket, "file": self.disk, **self.options}
+            return [VHOSTD, "--device", "blk," + ",".join(
+                "%s=%s" % (key.replace("_", "-"), value) for key, value in device.items())]
+        read_only = self.options.get("read_only", "off")
+        export = {"type": "vhost-user-blk", "id": "e", "node-name": "f", "addr.type": "unix",
+                  "addr.path": self.socket, "num-queues": self.options.get("num_queues", 1),
+                  "logical-block-size": self.options.get("block_size", 512),
+                  "writable": "off" if read_only == "on" else "on"}
+        node = {"node-name": "f", "filename": self.disk, "discard": "unmap",
+                "read-only": read_only}
+        return [VHOSTD, "--blockdev", "file," + ",".join("%s=%s" % pair for pair in node.items()),
+                "--export", ",".join("%s=%s" % pair for pair in export.items())]
+
+    def start(self):
+        with open(self.log, "a") as log:
+            self.process = start(self.wrapper + self.command(), stdin=subprocess.DEVNULL,
+                                 stdout=log, stderr=log)
+        try:
+            wait_until(lambda: not self.alive() or is_listening(self.socket), 20, "socket")
+            assert self.alive(), "the server ended:\n" + tail(self.log)
+        except AssertionError:
+            kill_group(self.process)
+            raise
+        return self
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def stop(self):
+        """SIGTERM, as its manager would; it has to drain and exit 0."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(20 * PATIENCE)
+        except subprocess.TimeoutExpired:
+            status = "none, it still runs"
+        kill_group(self.process)
+        assert status == 0, "after SIGTERM, exit status %s:\n%s" % (status, tail(self.log))
+
+    def kill(self):
+        """What kill -9, the OOM killer or a crash do to it."""
+        kill_group(self.process)
+
+    def reload(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, failed, *_):
+        if failed or not self.alive():
+            dead = not self.alive()
+            kill_group(self.process)
+            assert failed or not dead, "the server died:\n" + tail(self.log)
+        else:
+            self.stop()
+
+
+class Results(dict):
+    """What the guest reported: name to "ok", "failed STATUS" or a value."""
+
+    def __init__(self, log):
+        super().__init__()
+        self.log = log
+
+    def __missing__(self, name):
+        raise AssertionError("the guest did not get to '%s'; %s ends:\n%s"
+                             % (name, self.log, tail(self.log)))
+
+    def ok(self, *names):
+        for name in names:
+            assert self[name] == "ok", "'%s' %s in the guest; %s ends:\n%s" % (
+                name, self[name], self.log, tail(self.log))
+
+
+class Guest:
+    """A running guest: its console, read by a thread into a log and into results."""
+
+    def __init__(self, room, job, image, modules):
+        self.room = str(room)
+        self.log = os.path.join(self.room, "console.log")
+        self.results = Results(self.log)
+        self.questions = set()
+        self.on_line = None
+        self.process = None
+        self.modules = modules
+        self.kernel = os.path.join(image, "vmlinux")
+        self.initrd = self._with_job(image, job)
+
+    def _with_job(self, image, job):
+        """The image's initramfs with /job behind it: the kernel unpacks one after the other."""
+        folder = os.path.join(self.room, "job.d")
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "job"), "w") as stream:
+            stream.write(job)
+        name = b"job\0"
+        content = job.encode()
+        head = b"070701" + b"".join(b"%08X" % field for field in (
+            1, 0o100755, 0, 0, 1, 0, len(content), 0, 0, 0, 0, len(name), 0)) + name
+        end = b"070701" + b"%08X" * 13 % (0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 11, 0) + b"TRAILER!!!\0"
+        path = os.path.join(self.room, "initrd")
+        shutil.copyfile(os.path.join(image, "initramfs"), path)
+        with open(path, "ab") as stream:
+            for part in (head, content, end):
+                stream.write(part + b"\0" * (-len(part) % 4))
+        return path
+
+    def command(self):
+        raise NotImplementedError
+
+    def start(self):
+        self.process = start(self.command(), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT, cwd=self.room)
+        self.changed = threading.Condition()
+        self.ended = False
+        threading.Thread(target=self._read, daemon=True).start()
+        return self
+
+    def _read(self):
+        with open(self.log, "w") as log:
+            for raw in self.process.stdout:
+                line = raw.decode(errors="replace").rstrip("\r\n")
+                log.write(line + "\n")
+                log.flush()
+                if self.on_line:
+                    self.on_line(line)
+                with self.changed:
+                    self._take(line)
+                    self.changed.notify_all()
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()
+
+    def _take(self, line):
+        # Not only at the start of a line: a kernel message may have been printed before it.
+        match = re.search(r"@@ (.*?) (?:(ok|failed \d+)|= (.*)|(\?))$", line)
+        if match is None:
+            return
+        name, outcome, value, question = match.groups()
+        if question:
+            self.questions.add(name)
+        else:
+            self.results[name] = outcome or value
+
+    def _wait(self, is_true, seconds, what):
+        with self.changed:
+            self.changed.wait_for(lambda: self.ended or is_true(), seconds * PATIENCE)
+            assert is_true(), "%s: not within %g s, or the guest ended; %s ends:\n%s" % (
+                what, seconds * PATIENCE, self.log, tail(self.log))
+
+    def result(self, name, seconds=30):
+        """Wait until the guest has reported name."""
+        self._wait(lambda: name in self.results, seconds, "result '%s'" % name)
+        return self.results[name]
+
+    def count(self, name, at_least, seconds=30):
+        """Wait until a value that the guest reports again and again has got that far."""
+        self._wait(lambda: int(self.results.get(name, 0)) >= at_least, seconds,
+                   "'%s' of %d" % (name, at_least))
+
+    def question(self, name, seconds=30):
+        """Wait until the guest stands at `await name`."""
+        self._wait(lambda: name in self.questions, seconds, "question '%s'" % name)
+
+    def answer(self, name, seconds=30):
+        """Let the guest go on from `await name`."""
+        self.question(name, seconds)
+        self.questions.discard(name)
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
+
+    def finish(self, seconds=60):
+        """Wait until the guest has powered off; its results."""
+        self._wait(lambda: self.ended, seconds, "power-off")
+        self.process.wait(10)
+        self.results.ok("end")
+        return self.results
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *_):
+        kill_group(self.process)
+
+
+def image(with_fio=True):
+    """scripts/guest-image, which builds or finds: the folder with kernel and initramfs."""
+    argv = [os.path.join(ROOT, "scripts", "guest-image")]
+    if not with_fio:
+        argv.append("--without-fio")
+    return subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
+
+
+def _tsc_parameter():
+    """The host's TSC rate, if the kernel tells: saves the guest a calibration."""
+    done = subprocess.run(["dmesg"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    match = re.search(r"tsc: Detected (\d+)\.(\d{3}) MHz processor", done.stdout)
+    return " tsc_early_khz=%s%s" % match.groups() if match else ""
+
+
+class Qemu(Guest):
+    """A Debian kernel under QEMU's own CPU emulation (TCG): needs no /dev/kvm.
+
+    machine: MICROVM (virtio-mmio, starts fastest) or Q35 (virtio-pci).
+    device: more properties of the vhost-user-blk device, '_' for '-'.
+    """
+
+    def __init__(self, room, server, job, machine=MICROVM, cpus=1, reconnect=False,
+                 with_fio=False, **device):
+        transport = "virtio_mmio" if machine == MICROVM else "virtio_pci"
+        super().__init__(room, job, image(with_fio), transport + ",virtio_blk")
+        self.server = server
+        self.machine = machine
+        self.cpus = cpus
+        self.reconnect = reconnect
+        self.device = device
+
+    def command(self):
+        board = {MICROVM: ["-M", "microvm,rtc=on", "-global", "virtio-mmio.force-legacy=false"],
+                 Q35: ["-M", "q35,smm=off,hpet=off,sata=off,usb=off,vmport=off"]}[self.machine]
+        disk = "vhost-user-blk" if self.machine == MICROVM else "vhost-user-blk-pci"
+        for key, value in {"num_queues": 1, **self.device}.items():
+            disk += ",%s=%s" % (key.replace("_", "-"), value)
+        chardev = "socket,id=c0,path=" + self.server.socket
+        if self.reconnect:
+            chardev += ",reconnect=1"
+        return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
+                "-display", "none", "-serial", "stdio", "-cpu", "Nehalem",
+                "-accel", "tcg,thread=multi", *board, "-smp", str(self.cpus), "-m", "384M",
+                "-object", "memory-backend-memfd,id=mem,size=384M,share=on",
+                "-machine", "memory-backend=mem", "-chardev", chardev,
+                "-device", disk + ",chardev=c0", "-kernel", self.kernel, "-initrd", self.initrd,
+                "-append", "console=ttyS0 quiet no_timer_check mitigations=off panic=-1 audit=0"
+                " random.trust_cpu=on cryptomgr.notests ipv6.disable=1 rig.modules="
+                + self.modules + _tsc_parameter()]
+
+
+class Uml(Guest):
+    """User Mode Linux: another kernel, with a vhost-user front-end of its own inside."""
+
+    def __init__(self, room, server, job):
+        super().__init__(room, job, image(with_fio=False), "virtio_blk")
+        self.server = server
+
+    def command(self):
+        # Type 2 of the virtio specification's device numbers is a block device.
+        return [UML, "mem=256M", "initrd=" + self.initrd, "con=null", "con0=fd:0,fd:1", "quiet",
+                "virtio_uml.device=%s:2" % self.server.socket, "rig.modules=" + self.modules]
+
+
+def sparse(path, size):
+    """A new image of that size that takes no room; its path."""
+    with open(path, "wb") as stream:
+        stream.truncate(size)
+    return str(path)
+
+
+def allocated(path):
+    """Bytes of the file system that the image really takes."""
+    return os.stat(path).st_blocks * 512
+
+
+def tool(*argv, **how):
+    """Run a host tool; its output and errors, or an AssertionError with them."""
+    done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120,
+                          env={**os.environ, "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin"},
+                          **how)
+    assert done.returncode == 0, "%s: status %d\n%s" % (
+        " ".join(argv), done.returncode, done.stdout.decode(errors="replace"))
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit("a module; run: /usr/bin/python3 -m pytest tests/guest")
