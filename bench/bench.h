@@ -13,7 +13,12 @@
 
 #define BENCH_QD_MAX 1024
 
-enum bench_floor { FLOOR_NONE, FLOOR_NULL, FLOOR_RAM, FLOOR_EVENTFD };
+enum bench_floor {
+	FLOOR_NONE,
+	FLOOR_NULL,
+	FLOOR_RAM,
+	FLOOR_EVENTFD
+};
 
 struct bench_opts {
 	const char *socket, *rw, *hold;
@@ -102,7 +107,7 @@ static inline uint64_t tick_now(void)
 #elif defined(__aarch64__)
 	uint64_t v;
 
-	__asm__ volatile("mrs %0, cntvct_el0" : "=r"(v));
+	__asm__ __volatile__("mrs %0, cntvct_el0" : "=r"(v));
 	return v;
 #else
 #error "no cheap clock known for this machine"
@@ -114,7 +119,7 @@ static inline void cpu_relax(void)
 #if defined(__x86_64__)
 	__builtin_ia32_pause();
 #elif defined(__aarch64__)
-	__asm__ volatile("yield");
+	__asm__ __volatile__("yield");
 #endif
 }
 

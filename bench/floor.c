@@ -68,9 +68,9 @@ static unsigned split_poll(struct floor *f, struct bench_queue *q, struct floor_
 
 		if (d->flags & SPEC_DESC_INDIRECT)
 			d = (struct spec_desc *)at(f, d->addr);
-		q->used->ring[fq->used_idx++ & q->mask] = (struct spec_used_elem){
-			head, serve(f, d[0].addr, d[1].addr, d[1].len, d[2].addr)
-		};
+		q->used->ring[fq->used_idx++ & q->mask] =
+			(struct spec_used_elem){ head, serve(f, d[0].addr, d[1].addr, d[1].len,
+							     d[2].addr) };
 	}
 	if (n)
 		__atomic_store_n(&q->used->idx, fq->used_idx, __ATOMIC_RELEASE);
@@ -138,6 +138,8 @@ struct floor *floor_start(struct bench *b)
 			free(f);
 			return NULL;
 		}
+		/* Large pages where the kernel has them: a floor must not pay for TLB misses. */
+		madvise(f->ram, b->o.span, MADV_HUGEPAGE);
 		memset(f->ram, 1, b->o.span);
 	}
 	if (pthread_create(&f->thread, NULL, floor_thread, f)) {
@@ -170,7 +172,6 @@ static void echo(int from, int to, int cpu)
 	uint64_t v;
 
 	cpu_pin(cpu);
-
 	while (read(from, &v, sizeof(v)) == sizeof(v)) {
 		v = 1;
 		if (write(to, &v, sizeof(v)) < 0)

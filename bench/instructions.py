@@ -57,9 +57,9 @@ def main():
     p.add_argument("--peer", action="store_true", help="qemu-storage-daemon, null, split")
     p.add_argument("--json", default="bench-instructions.json")
     args = p.parse_args()
-    where = os.path.join(args.build, "bench")
-    args.bench = os.path.join(where, "vhostd-bench")
-    args.shim = os.path.join(where, "valgrind_shim.so")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers are stopped
+    args.bench = os.path.join(args.build, "vhostd-bench")
+    args.shim = os.path.join(args.build, "bench", "valgrind_shim.so")
     cases, rows, bad = CASES, [], 0
     if args.quick:
         args.count, cases = 2000, CASES[:1]

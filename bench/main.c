@@ -8,7 +8,8 @@
 
 static const char help[] =
 	"usage: vhostd-bench --socket PATH [options]   drive a vhost-user-blk server\n"
-	"       vhostd-bench --floor null|ram|eventfd  measure the bare loop (also beside --socket)\n"
+	"       vhostd-bench --floor null|ram|eventfd  measure the bare loop (also beside "
+	"--socket)\n"
 	"       vhostd-bench --ping-pong               one-way core-to-core latency\n"
 	"       vhostd-bench --hold 'PATH%u' --hold-count N   keep N idle connections\n"
 	"  --rw randread|randwrite|read|write|randrw   (randread)\n"
@@ -18,26 +19,63 @@ static const char help[] =
 	"  --server-pid PID (CPU time per request)  --cpu N  --floor-cpu N  --json\n";
 
 enum {
-	O_SOCKET = 256, O_RW, O_BS, O_QD, O_QUEUES, O_QSIZE, O_SPAN, O_PACKED, O_INDIRECT, O_EVENT,
-	O_CALL, O_SECONDS, O_WARMUP, O_COUNT, O_VERIFY, O_PID, O_CPU, O_FCPU, O_JSON, O_FLOOR,
-	O_PING, O_HOLD, O_HCOUNT, O_HQUEUES, O_HELP, O_SEED,
+	O_SOCKET = 256,
+	O_RW,
+	O_BS,
+	O_QD,
+	O_QUEUES,
+	O_QSIZE,
+	O_SPAN,
+	O_PACKED,
+	O_INDIRECT,
+	O_EVENT,
+	O_CALL,
+	O_SECONDS,
+	O_WARMUP,
+	O_COUNT,
+	O_VERIFY,
+	O_PID,
+	O_CPU,
+	O_FCPU,
+	O_JSON,
+	O_FLOOR,
+	O_PING,
+	O_HOLD,
+	O_HCOUNT,
+	O_HQUEUES,
+	O_HELP,
+	O_SEED,
 };
 
 static const struct option longs[] = {
-	{ "socket", 1, 0, O_SOCKET },	  { "rw", 1, 0, O_RW },
-	{ "bs", 1, 0, O_BS },		  { "qd", 1, 0, O_QD },
-	{ "queues", 1, 0, O_QUEUES },	  { "queue-size", 1, 0, O_QSIZE },
-	{ "span", 1, 0, O_SPAN },	  { "size", 1, 0, O_SPAN },
-	{ "packed", 0, 0, O_PACKED },	  { "indirect", 0, 0, O_INDIRECT },
-	{ "event-idx", 0, 0, O_EVENT },	  { "call", 0, 0, O_CALL },
-	{ "seconds", 1, 0, O_SECONDS },	  { "warmup", 1, 0, O_WARMUP },
-	{ "count", 1, 0, O_COUNT },	  { "verify", 0, 0, O_VERIFY },
-	{ "server-pid", 1, 0, O_PID },	  { "cpu", 1, 0, O_CPU },
-	{ "floor-cpu", 1, 0, O_FCPU },	  { "json", 0, 0, O_JSON },
-	{ "floor", 1, 0, O_FLOOR },	  { "ping-pong", 0, 0, O_PING },
-	{ "hold", 1, 0, O_HOLD },	  { "hold-count", 1, 0, O_HCOUNT },
-	{ "hold-queues", 1, 0, O_HQUEUES }, { "help", 0, 0, O_HELP },
-	{ "seed", 1, 0, O_SEED },	  { 0, 0, 0, 0 },
+	{ "socket", 1, 0, O_SOCKET },
+	{ "rw", 1, 0, O_RW },
+	{ "bs", 1, 0, O_BS },
+	{ "qd", 1, 0, O_QD },
+	{ "queues", 1, 0, O_QUEUES },
+	{ "queue-size", 1, 0, O_QSIZE },
+	{ "span", 1, 0, O_SPAN },
+	{ "size", 1, 0, O_SPAN },
+	{ "packed", 0, 0, O_PACKED },
+	{ "indirect", 0, 0, O_INDIRECT },
+	{ "event-idx", 0, 0, O_EVENT },
+	{ "call", 0, 0, O_CALL },
+	{ "seconds", 1, 0, O_SECONDS },
+	{ "warmup", 1, 0, O_WARMUP },
+	{ "count", 1, 0, O_COUNT },
+	{ "verify", 0, 0, O_VERIFY },
+	{ "server-pid", 1, 0, O_PID },
+	{ "cpu", 1, 0, O_CPU },
+	{ "floor-cpu", 1, 0, O_FCPU },
+	{ "json", 0, 0, O_JSON },
+	{ "floor", 1, 0, O_FLOOR },
+	{ "ping-pong", 0, 0, O_PING },
+	{ "hold", 1, 0, O_HOLD },
+	{ "hold-count", 1, 0, O_HCOUNT },
+	{ "hold-queues", 1, 0, O_HQUEUES },
+	{ "help", 0, 0, O_HELP },
+	{ "seed", 1, 0, O_SEED },
+	{ 0, 0, 0, 0 },
 };
 
 static void bad(const char *name, const char *value, const char *expected)
@@ -271,8 +309,14 @@ static void print_number(const struct bench_opts *o, const char *name, double ns
 int main(int argc, char **argv)
 {
 	static struct bench b;
-	struct bench_opts o = { .bs = 4096, .qd = 32, .queues = 1, .seconds = 2, .cpu = -1,
-				.floor_cpu = -1, .warmup_seconds = 0.2, .hold_queues = 4,
+	struct bench_opts o = { .bs = 4096,
+				.qd = 32,
+				.queues = 1,
+				.seconds = 2,
+				.cpu = -1,
+				.floor_cpu = -1,
+				.warmup_seconds = 0.2,
+				.hold_queues = 4,
 				.seed = 88172645463325252ull };
 	double tick_ns;
 	int rc = 0;

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -25,8 +26,6 @@ class Env:
     def __init__(self, args, tmp):
         self.args, self.tmp = args, tmp
         self.bench = os.path.join(args.build, "vhostd-bench")
-        if not os.path.exists(self.bench):
-            self.bench = os.path.join(args.build, "bench", "vhostd-bench")
         self.vhostd = os.path.join(args.build, "vhostd")
         cpus = sorted(os.sched_getaffinity(0))
         self.server_cpus = set(cpus[:-1]) or set(cpus)
@@ -298,6 +297,7 @@ def main():
     p.add_argument("--quick", action="store_true", help="a smoke run: 1 pair, 0.3 s, 50 devices")
     p.add_argument("--json", default="bench-result.json")
     args = p.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers are stopped
     if args.quick:
         args.pairs, args.seconds, args.idle = 1, 0.3, 50
     raise_nofile()

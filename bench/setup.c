@@ -69,10 +69,9 @@ static int fill_slot(struct bench *b, struct bench_queue *q, unsigned i)
 	s->hdr->type = s->is_write ? SPEC_BLK_OUT : SPEC_BLK_IN;
 	memset(s->bytes, (int)(i + 1), b->o.bs);
 	chain[0] = (struct spec_desc){ hdr, 16, SPEC_DESC_NEXT, 0 };
-	chain[1] = (struct spec_desc){ bytes, b->o.bs,
-				       (uint16_t)(SPEC_DESC_NEXT |
-						  (s->is_write ? 0 : SPEC_DESC_WRITE)),
-				       0 };
+	chain[1] = (struct spec_desc){
+		bytes, b->o.bs, (uint16_t)(SPEC_DESC_NEXT | (s->is_write ? 0 : SPEC_DESC_WRITE)), 0
+	};
 	chain[2] = (struct spec_desc){ hdr + 16, 1, SPEC_DESC_WRITE, 0 };
 	if (q->packed)
 		fill_packed(b, q, i, chain);
@@ -177,8 +176,9 @@ int bench_connect(struct bench *b)
 
 static int hold_one(struct fe *fe, const char *path, unsigned queues)
 {
-	struct fe_up_opts o = { .queues = queues, .queue_size = 128, .region_bytes = 256 << 10,
-				.event_idx = true };
+	struct fe_up_opts o = {
+		.queues = queues, .queue_size = 128, .region_bytes = 256 << 10, .event_idx = true
+	};
 	int rc;
 
 	fe_init(fe);

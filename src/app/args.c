@@ -17,16 +17,14 @@ const char args_help[] =
 	"Serves disks to virtual machines over vhost-user, in the foreground.\n"
 	"\n"
 	"  --device blk,KEY=VALUE,...  a disk (repeatable). Needs socket=PATH and one\n"
-	"        of file=PATH, null=SIZE, ram=SIZE. More keys: name, serial, num-queues,\n"
-	"        queue-size, read-only, block-size, direct, lock, discard, spin-us,\n"
-	"        packed, socket-mode, connections, client, reconnect-ms, seg-max,\n"
-	"        size-max\n"
+	"        of file=PATH, null=SIZE, ram=SIZE. More keys: num-queues, serial,\n"
+	"        read-only, block-size, packed ...: --help-devices\n"
 	"  -c, --config FILE      devices, cores, pin, log-level as JSON; may be repeated\n"
 	"  --cores N|LIST         data loops: a number or a list like 0-3,6 (default: the\n"
 	"                         CPUs that this process may use)\n"
 	"  --pin                  pin the data loops to the CPUs of the list\n"
 	"  --log-level LEVEL      error, warning, notice (default), info, debug\n"
-	"  --version, --help\n"
+	"  --version, --help, --help-devices\n"
 	"One disk, as virtual machine managers start it:\n"
 	"  --socket-path PATH     listen here\n"
 	"  --fd FD                or use this inherited socket\n"
@@ -60,6 +58,7 @@ enum args_option {
 	ARGS_PIN,
 	ARGS_LOG_LEVEL,
 	ARGS_VERSION,
+	ARGS_DEVICE_DOCS,
 	ARGS_SOCKET_PATH,
 	ARGS_FD,
 	ARGS_BLK_FILE,
@@ -75,6 +74,7 @@ static const struct option args_options[] = {
 	{ "log-level", required_argument, NULL, ARGS_LOG_LEVEL },
 	{ "version", no_argument, NULL, ARGS_VERSION },
 	{ "help", no_argument, NULL, 'h' },
+	{ "help-devices", no_argument, NULL, ARGS_DEVICE_DOCS },
 	{ "socket-path", required_argument, NULL, ARGS_SOCKET_PATH },
 	{ "fd", required_argument, NULL, ARGS_FD },
 	{ "blk-file", required_argument, NULL, ARGS_BLK_FILE },
@@ -153,6 +153,9 @@ static int args_one(struct args_state *s, int option, const char *value, char **
 		return 0;
 	case 'h':
 		cfg->action = APP_HELP;
+		return 0;
+	case ARGS_DEVICE_DOCS:
+		cfg->action = APP_DEVICE_DOCS;
 		return 0;
 	case ARGS_CAPABILITIES:
 		cfg->action = APP_CAPABILITIES;

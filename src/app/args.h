@@ -12,7 +12,7 @@
 #include "base/err.h"
 #include "base/log.h"
 
-enum app_action { APP_RUN, APP_HELP, APP_VERSION, APP_CAPABILITIES };
+enum app_action { APP_RUN, APP_HELP, APP_VERSION, APP_CAPABILITIES, APP_DEVICE_DOCS };
 
 #define APP_DEVICES_MAX 4096
 #define APP_LOOPS_MAX	256

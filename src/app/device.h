@@ -37,6 +37,9 @@ struct device_def {
 /* "blk": the only type so far. Exposed for the documentation printers and tests. */
 extern const struct opts_table device_blk_table;
 
+/* Prints docs/devices.md on stdout. */
+void device_docs_print(void);
+
 /* Defaults, and where it comes from. Errors: -ENOMEM. */
 int device_def_init(struct device_def *def, const char *where, struct err *reterr);
 /* Sets from "blk,key=value,...". Errors: opts_parse's, prefixed with where. */

@@ -64,6 +64,9 @@ int main(int argc, char **argv)
 		case APP_CAPABILITIES:
 			fputs(args_capabilities, stdout);
 			break;
+		case APP_DEVICE_DOCS:
+			device_docs_print();
+			break;
 		case APP_RUN:
 			status = main_serve(&cfg);
 			break;

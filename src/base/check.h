@@ -23,6 +23,6 @@ noreturn void check_failed(const char *cond, const char *file, int line, const c
 #define UNREACHABLE() check_failed("unreachable", __FILE__, __LINE__, __func__)
 
 #define container_of(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
+#define ARRAY_SIZE(a)			(sizeof(a) / sizeof((a)[0]))
 
 #endif

@@ -16,7 +16,11 @@
 #define FAULT_ERRNO_MAX 4095
 #define FAULT_DELAY_MAX 1000000000 /* microseconds */
 
-enum fault_action { FAULT_ERRNO, FAULT_KILL, FAULT_DELAY };
+enum fault_action {
+	FAULT_ERRNO,
+	FAULT_KILL,
+	FAULT_DELAY
+};
 
 struct fault_spec {
 	char name[64];	   /* empty: none armed */

@@ -34,9 +34,9 @@ static void skip_without_fault_points(void)
 static void malformed_settings_are_told_once_and_arm_nothing(void **state)
 {
 	static const char *const bad[] = {
-		"",	 ":1",	   "=5",     "point:",	 "point:0",    "point:x",     "point:1x",
-		"point=", "point=x", "point=-5", "point=0", "point=5000", "point=10ms", "point=kill ",
-		"point:1:2",
+		"",	   ":1",	 "=5",	       "point:",      "point:0",
+		"point:x", "point:1x",	 "point=",     "point=x",     "point=-5",
+		"point=0", "point=5000", "point=10ms", "point=kill ", "point:1:2",
 	};
 	char told[512], want[512];
 

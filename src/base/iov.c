@@ -1,7 +1,12 @@
 #include "base/iov.h"
 #include "base/num.h"
 
-enum iov_op { IOV_READ, IOV_WRITE, IOV_ZERO, IOV_SKIP };
+enum iov_op {
+	IOV_READ,
+	IOV_WRITE,
+	IOV_ZERO,
+	IOV_SKIP
+};
 
 /* Walks len bytes, which are known to be there. */
 static void iov_cur_walk(struct iov_cur *c, enum iov_op op, void *flat, uint64_t len)

@@ -15,7 +15,7 @@ static const struct {
 	const char *name;
 	int priority; /* systemd's "<N>", sd-daemon(3) */
 } log_levels[] = {
-	[LOG_ERROR] = { "error", 3 }, [LOG_WARNING] = { "warning", 4 },
+	[LOG_ERROR] = { "error", 3 },	[LOG_WARNING] = { "warning", 4 },
 	[LOG_NOTICE] = { "notice", 5 }, [LOG_INFO] = { "info", 6 },
 	[LOG_DEBUG] = { "debug", 7 },
 };

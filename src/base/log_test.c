@@ -58,7 +58,7 @@ static void control_characters_of_a_peer_cannot_forge_a_line(void **state)
 	capture_begin(&c);
 	log_error("got '%s'", "a\nvhostd: b\x1b[2J\x7f\t");
 	capture_end(&c, text, sizeof(text));
-	assert_string_equal(text, "vhostd: got 'a?vhostd: b?[2J??'\n");
+	assert_string_equal(text, "vhostd: got 'a?vhostd: b?[2J?\?'\n");
 }
 
 static void a_line_that_is_too_long_is_cut_and_still_ends(void **state)

@@ -125,12 +125,13 @@ static void many_producers_lose_nothing_and_each_keeps_its_order(void **state)
 			0);
 	for (uint32_t got = 0; got < PRODUCER_COUNT * ITEMS_PER_PRODUCER;) {
 		struct mpsc_node *n = mpsc_pop(&q);
-		struct item *item = container_of(n, struct item, node);
+		struct item *item;
 
 		if (!n) {
 			sched_yield();
 			continue;
 		}
+		item = container_of(n, struct item, node);
 		assert_int_equal(item->seq, next_seq[item->producer_idx]++);
 		got++;
 	}

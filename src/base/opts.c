@@ -97,13 +97,13 @@ static int opts_set_number(const struct opts_row *r, void *field, const char *va
 	uint64_t max = own ? opts_type_max(r->type) : MIN(r->max, opts_type_max(r->type));
 	const char *end = "";
 	uint64_t v;
-	int rc = r->type == OPTS_SIZE ? opts_parse_size(value, &v) :
-					opts_parse_number(value, &v, &end);
+	int rc = r->type == OPTS_SIZE ? opts_parse_size(value, &v)
+				      : opts_parse_number(value, &v, &end);
 
 	if (rc == -EINVAL || (!rc && *end))
 		return err_set(reterr, -EINVAL, "%s: expected a %s, got '%s'", r->name,
-			       r->type == OPTS_SIZE ? "size (number with K, M, G, T or P)" :
-						      "number",
+			       r->type == OPTS_SIZE ? "size (number with K, M, G, T or P)"
+						    : "number",
 			       value);
 	if (rc || v < r->min || v > max)
 		return err_set(reterr, -ERANGE, "%s: expected %llu..%llu, got %s", r->name,
@@ -149,8 +149,9 @@ static int opts_row_set(const struct opts_row *r, void *obj, const char *value, 
 }
 
 static const size_t opts_field_bytes[] = {
-	[OPTS_STR] = sizeof(char *),  [OPTS_BOOL] = sizeof(bool),    [OPTS_U64] = sizeof(uint64_t),
-	[OPTS_U32] = sizeof(uint32_t), [OPTS_U16] = sizeof(uint16_t), [OPTS_SIZE] = sizeof(uint64_t),
+	[OPTS_STR] = sizeof(char *),   [OPTS_BOOL] = sizeof(bool),
+	[OPTS_U64] = sizeof(uint64_t), [OPTS_U32] = sizeof(uint32_t),
+	[OPTS_U16] = sizeof(uint16_t), [OPTS_SIZE] = sizeof(uint64_t),
 	[OPTS_ENUM] = sizeof(int),
 };
 

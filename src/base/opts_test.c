@@ -24,12 +24,12 @@ static const char *const mode_names[] = { "direct", "buffered", "auto", NULL };
 
 /* clang-format off */
 static const struct opts_row rows[] = {
-	{ "path",   OPTS_STR,  offsetof(struct sample, path) },
+	{ "path",   OPTS_STR,  offsetof(struct sample, path), .def = NULL },
 	{ "wce",    OPTS_BOOL, offsetof(struct sample, wce), .def = "on" },
-	{ "wide",   OPTS_U64,  offsetof(struct sample, wide) },
+	{ "wide",   OPTS_U64,  offsetof(struct sample, wide), .def = NULL },
 	{ "depth",  OPTS_U32,  offsetof(struct sample, depth), .def = "128" },
 	{ "queues", OPTS_U16,  offsetof(struct sample, queues), .min = 1, .max = 256, .def = "1" },
-	{ "size",   OPTS_SIZE, offsetof(struct sample, size_bytes) },
+	{ "size",   OPTS_SIZE, offsetof(struct sample, size_bytes), .def = NULL },
 	{ "mode",   OPTS_ENUM, offsetof(struct sample, mode), .names = mode_names, .def = "auto" },
 };
 /* clang-format on */
@@ -131,7 +131,9 @@ static void bad_enum_words_are_refused_with_the_list(void **state)
 
 static void what_is_no_number_is_refused(void **state)
 {
-	static const char *const bad[] = { "", "-1", "+1", " 1", "1 ", "1x", "0x", "x", "1K", "1.5" };
+	static const char *const bad[] = {
+		"", "-1", "+1", " 1", "1 ", "1x", "0x", "x", "1K", "1.5"
+	};
 	struct sample s = { 0 };
 	struct err e;
 

@@ -39,13 +39,15 @@ static int gmem_desc_check(const struct gmem *map, const struct gmem_region_desc
 		const struct gmem_region *r = &map->regions[i];
 
 		if (gmem_ranges_overlap(d->gpa, d->size_bytes, r->gpa, r->size_bytes))
-			return err_set(reterr, -EINVAL,
-				       "guest address 0x%llx size 0x%llx overlaps 0x%llx size 0x%llx", (ull)d->gpa, (ull)d->size_bytes,
-				       (ull)r->gpa, (ull)r->size_bytes);
+			return err_set(
+				reterr, -EINVAL,
+				"guest address 0x%llx size 0x%llx overlaps 0x%llx size 0x%llx",
+				(ull)d->gpa, (ull)d->size_bytes, (ull)r->gpa, (ull)r->size_bytes);
 		if (gmem_ranges_overlap(d->uva, d->size_bytes, r->uva, r->size_bytes))
-			return err_set(reterr, -EINVAL,
-				       "user address 0x%llx size 0x%llx overlaps 0x%llx size 0x%llx", (ull)d->uva, (ull)d->size_bytes,
-				       (ull)r->uva, (ull)r->size_bytes);
+			return err_set(
+				reterr, -EINVAL,
+				"user address 0x%llx size 0x%llx overlaps 0x%llx size 0x%llx",
+				(ull)d->uva, (ull)d->size_bytes, (ull)r->uva, (ull)r->size_bytes);
 	}
 	return 0;
 }
@@ -141,8 +143,7 @@ int gmem_new_without(const struct gmem *old, const struct gmem_region_desc *desc
 		const struct gmem_region *r = &old->regions[i];
 		struct gmem *map;
 
-		if (r->gpa != desc->gpa || r->uva != desc->uva ||
-		    r->size_bytes != desc->size_bytes)
+		if (r->gpa != desc->gpa || r->uva != desc->uva || r->size_bytes != desc->size_bytes)
 			continue;
 		map = gmem_copy(old, i);
 		if (!map)
@@ -150,9 +151,9 @@ int gmem_new_without(const struct gmem *old, const struct gmem_region_desc *desc
 		*ret_map = map;
 		return 0;
 	}
-	return err_set(reterr, -ENOENT, 
-		       "memory region: none at guest 0x%llx user 0x%llx size 0x%llx", (ull)desc->gpa, (ull)desc->uva,
-		       (ull)desc->size_bytes);
+	return err_set(reterr, -ENOENT,
+		       "memory region: none at guest 0x%llx user 0x%llx size 0x%llx",
+		       (ull)desc->gpa, (ull)desc->uva, (ull)desc->size_bytes);
 }
 
 struct gmem *gmem_ref(struct gmem *map)

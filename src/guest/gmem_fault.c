@@ -45,7 +45,7 @@ static void gmem_fault_slot_write(struct fault_range *r, const struct fault_copy
 	unsigned int seq = atomic_load_explicit(&r->seq, memory_order_relaxed);
 
 	atomic_store_explicit(&r->seq, seq + 1, memory_order_relaxed);
-	/* Release: who reads one of the new fields finds the odd count, or a later one, after it. */
+	/* Release: who reads one of the new fields finds the odd count, or a later one, after. */
 	atomic_store_explicit(&r->start, c->start, memory_order_release);
 	atomic_store_explicit(&r->len_bytes, c->len_bytes, memory_order_release);
 	atomic_store_explicit(&r->page_bytes, c->page_bytes, memory_order_release);

@@ -27,10 +27,11 @@ static int gmem_file_check(int fd, uint64_t offset, uint64_t size, struct stat *
 	if (fstat(fd, st) < 0)
 		return err_set(reterr, -errno, "fstat: %s", strerror(errno));
 	if (!S_ISREG(st->st_mode))
-		return err_set(reterr, -EINVAL, 
-			       "fd: expected a memfd or a regular file, got file type 0%o", st->st_mode & S_IFMT);
+		return err_set(reterr, -EINVAL,
+			       "fd: expected a memfd or a regular file, got file type 0%o",
+			       st->st_mode & S_IFMT);
 	if (end > (uint64_t)st->st_size)
-		return err_set(reterr, -EINVAL, 
+		return err_set(reterr, -EINVAL,
 			       "offset + size: expected at most the file's %llu bytes, got %llu",
 			       (unsigned long long)st->st_size, (unsigned long long)end);
 	flags = fcntl(fd, F_GETFL);

@@ -8,14 +8,14 @@
 
 int fdkind_check_bell(int fd, bool fifo_ok, const char *what, struct err *reterr)
 {
-	const char *expected = fifo_ok ? "an eventfd or a pipe" : "an eventfd";
+	const char *expected = fifo_ok ? "an eventfd, a pipe or a socket" : "an eventfd";
 	char path[64], target[64];
 	struct stat st;
 	ssize_t n;
 
 	if (fstat(fd, &st))
 		return err_set(reterr, -EINVAL, "%s: fstat: %s", what, strerror(errno));
-	if (fifo_ok && S_ISFIFO(st.st_mode))
+	if (fifo_ok && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
 		return 0;
 	/* Anonymous inodes have no type bits. */
 	if (st.st_mode & S_IFMT)

@@ -1,7 +1,7 @@
 /*
  * What a descriptor from a front-end is allowed to be. A kick is an eventfd; call and err may also
- * be a FIFO (User Mode Linux passes a pipe as call). Files, sockets and other anonymous inodes
- * are refused: reading or writing them could block, or have effects that are not a bell's.
+ * be a FIFO or a socket (User Mode Linux passes one end of a socket pair as call). Files and other
+ * anonymous inodes are refused: writing them could have effects that are not a bell's.
  */
 #ifndef VHOST_FDKIND_H
 #define VHOST_FDKIND_H

@@ -31,16 +31,19 @@ int session_handle_SET_MEM_TABLE(struct session *s, struct msg *m, struct err *r
 	struct gmem_region_desc descs[MSG_REGIONS_MAX];
 	const struct msg_mem_table *t = &m->mem_table;
 	struct gmem *map;
+	size_t need;
 	int rc;
 
 	if (t->count == 0 || t->count > MSG_REGIONS_MAX)
 		return err_set(reterr, -EINVAL, "regions: expected 1..%u, got %u", MSG_REGIONS_MAX,
 			       t->count);
-	if (m->hdr.size != 8 + t->count * sizeof(struct msg_region) || m->fd_count != t->count)
+	need = 8 + t->count * sizeof(struct msg_region);
+	/* User Mode Linux always sends two regions' worth of bytes: unused whole regions are fine. */
+	if (m->hdr.size < need || (m->hdr.size - need) % sizeof(struct msg_region) ||
+	    m->fd_count != t->count)
 		return err_set(reterr, -EINVAL,
 			       "%u regions: expected %zu bytes and %u descriptors, got %u and %u",
-			       t->count, 8 + t->count * sizeof(struct msg_region), t->count,
-			       m->hdr.size, m->fd_count);
+			       t->count, need, t->count, m->hdr.size, m->fd_count);
 	for (uint32_t i = 0; i < t->count; i++)
 		descs[i] = memtable_desc(&t->regions[i]);
 	rc = gmem_new(descs, m->fds, t->count, &map, reterr);

@@ -73,6 +73,8 @@ int session_handle_SET_PROTOCOL_FEATURES(struct session *s, struct msg *m, struc
 		return err_set(reterr, -EPROTO, "bits 0x%llx were not offered",
 			       (unsigned long long)extra);
 	s->proto_features = m->u64;
+	/* User Mode Linux wants the very message acknowledged that brings REPLY_ACK. */
+	s->ack_wanted = m->hdr.flags & MSG_NEED_REPLY && m->u64 & VHOST_PF_REPLY_ACK;
 	return 0;
 }
 

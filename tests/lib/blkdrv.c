@@ -172,8 +172,8 @@ int blkdrv_reap(struct blkdrv *b, struct blkdrv_req **ret_r, uint8_t *ret_status
 	return 1;
 }
 
-int blkdrv_do(struct blkdrv *b, uint32_t type, uint64_t sector, const void *out,
-	      uint32_t out_bytes, void *in, uint32_t in_bytes)
+int blkdrv_do(struct blkdrv *b, uint32_t type, uint64_t sector, const void *out, uint32_t out_bytes,
+	      void *in, uint32_t in_bytes)
 {
 	struct blkdrv_req req, *r;
 	uint8_t status;

@@ -52,8 +52,8 @@ void *blkdrv_data(struct blkdrv *b, struct blkdrv_req *r);
 void blkdrv_put(struct blkdrv *b, struct blkdrv_req *r);
 
 /* One request from start to end, nothing else in flight. Returns the status byte or -errno. */
-int blkdrv_do(struct blkdrv *b, uint32_t type, uint64_t sector, const void *out,
-	      uint32_t out_bytes, void *in, uint32_t in_bytes);
+int blkdrv_do(struct blkdrv *b, uint32_t type, uint64_t sector, const void *out, uint32_t out_bytes,
+	      void *in, uint32_t in_bytes);
 int blkdrv_read(struct blkdrv *b, uint64_t sector, void *to, uint32_t len);
 int blkdrv_write(struct blkdrv *b, uint64_t sector, const void *from, uint32_t len);
 int blkdrv_flush(struct blkdrv *b);

@@ -267,10 +267,10 @@ int drv_used_get(struct drv *q, struct drv_used *ret)
 	if (q->packed)
 		drv_packed_release(q, (uint16_t)ret->id);
 	else
-		drv_split_release(q, (uint16_t)ret->id);
+		rc = drv_split_release(q, (uint16_t)ret->id);
 	s->in_flight = false;
 	q->in_flight--;
-	return 1;
+	return rc < 0 ? rc : 1;
 }
 
 void drv_call_enable(struct drv *q, bool on)
@@ -279,8 +279,8 @@ void drv_call_enable(struct drv *q, bool on)
 		__atomic_store_n(&q->driver_event->flags,
 				 on ? SPEC_EVENT_ENABLE : SPEC_EVENT_DISABLE, __ATOMIC_RELAXED);
 	else if (q->event_idx)
-		__atomic_store_n(q->used_event,
-				 on ? q->used_idx : (uint16_t)(q->used_idx - 1), __ATOMIC_RELAXED);
+		__atomic_store_n(q->used_event, on ? q->used_idx : (uint16_t)(q->used_idx - 1),
+				 __ATOMIC_RELAXED);
 	else
 		__atomic_store_n(&q->avail->flags, on ? 0 : SPEC_AVAIL_NO_INTERRUPT,
 				 __ATOMIC_RELAXED);

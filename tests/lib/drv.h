@@ -60,12 +60,12 @@ struct drv {
 	/* Positions: free-running for split, ring offset plus wrap for packed. */
 	uint16_t avail_idx, avail_published, used_idx;
 	bool avail_wrap, published_wrap, used_wrap;
-	uint16_t free_count;	      /* descriptors */
-	uint16_t *free_fifo;	      /* descriptor (split) or buffer id (packed) numbers */
+	uint16_t free_count; /* descriptors */
+	uint16_t *free_fifo; /* descriptor (split) or buffer id (packed) numbers */
 	uint16_t free_head, free_fill;
-	uint16_t *next_copy;	      /* split: our own idea of the links */
-	struct spec_desc *desc_copy;  /* split: what we wrote */
-	struct drv_slot *slot;	      /* [size], by head or buffer id */
+	uint16_t *next_copy;	     /* split: our own idea of the links */
+	struct spec_desc *desc_copy; /* split: what we wrote */
+	struct drv_slot *slot;	     /* [size], by head or buffer id */
 	uint16_t order_head, order_tail, in_flight;
 	bool in_batch;
 	uint16_t batch_end;
@@ -75,9 +75,12 @@ struct drv {
 	char why[128];
 };
 
-enum { DRV_NO_ORDER = 0xffff };
+enum {
+	DRV_NO_ORDER = 0xffff
+};
 
-/* The queue idx of fe, which fe_up() or fe_vring_place() has placed; formats follow fe->features. */
+/* The queue idx of fe, which fe_up() or fe_vring_place() has placed; formats follow fe->features.
+ */
 int drv_init(struct drv *q, struct fe *fe, unsigned idx);
 void drv_fini(struct drv *q);
 /* Starts again from empty rings, after a reset or reconnect without in-flight recovery. */
@@ -108,7 +111,7 @@ void drv_raw_avail_idx(struct drv *q, uint16_t idx);
 int drv_split_add(struct drv *q, const struct drv_buf *bufs, unsigned count);
 void drv_split_publish(struct drv *q);
 int drv_split_used(struct drv *q, struct drv_used *ret);
-void drv_split_release(struct drv *q, uint16_t id);
+int drv_split_release(struct drv *q, uint16_t id);
 int drv_packed_add(struct drv *q, const struct drv_buf *bufs, unsigned count);
 void drv_packed_publish(struct drv *q);
 int drv_packed_used(struct drv *q, struct drv_used *ret);

@@ -59,12 +59,12 @@ static int add_direct(struct drv *q, const struct drv_buf *bufs, unsigned count)
 		uint16_t next = more ? take_free(q) : 0;
 
 		put_desc(q, at,
-			 (struct spec_desc){ .addr = bufs[i].gpa,
-					     .len = bufs[i].len,
-					     .flags = (uint16_t)(
-						     (bufs[i].write ? SPEC_DESC_WRITE : 0) |
+			 (struct spec_desc){
+				 .addr = bufs[i].gpa,
+				 .len = bufs[i].len,
+				 .flags = (uint16_t)((bufs[i].write ? SPEC_DESC_WRITE : 0) |
 						     (more ? SPEC_DESC_NEXT : 0)),
-					     .next = next });
+				 .next = next });
 		at = next;
 	}
 	q->slot[head].desc_count = (uint16_t)count;
@@ -109,15 +109,17 @@ int drv_split_used(struct drv *q, struct drv_used *ret)
 	return 1;
 }
 
-void drv_split_release(struct drv *q, uint16_t id)
+int drv_split_release(struct drv *q, uint16_t id)
 {
 	uint16_t at = id;
+	int rc = 0;
 
 	q->used_idx++;
 	for (unsigned i = 0; i < q->slot[id].desc_count; i++) {
 		if (q->strict && memcmp(&q->desc[at], &q->desc_copy[at], sizeof(q->desc[at])))
-			drv_broken(q, "the device changed descriptor %u", at);
+			rc = drv_broken(q, "the device changed descriptor %u", at);
 		give_free(q, at);
 		at = q->next_copy[at];
 	}
+	return rc;
 }

@@ -256,19 +256,19 @@ enum fe_skip {
 };
 
 struct fe_up_opts {
-	uint64_t features;	/* wanted; 0: VERSION_1 and the block bits; flags below add theirs */
+	uint64_t features; /* wanted; 0: VERSION_1 and the block bits; flags below add theirs */
 	uint64_t features_drop; /* taken away from the above */
 	uint64_t proto;		/* wanted protocol features; 0: what a full front-end takes */
 	unsigned queues;	/* 0: 1 */
 	uint16_t queue_size;	/* 0: 128 */
 	bool packed, event_idx, indirect, in_order;
 	bool inflight, log, back_channel;
-	bool poll_kick;		/* no kick descriptor: the back-end polls */
-	bool poll_call;		/* no call descriptor: we poll */
-	bool add_mem_reg;	/* regions one by one instead of SET_MEM_TABLE */
-	unsigned regions;	/* 0: 1. Made only when the front-end has none yet */
-	uint64_t region_bytes;	/* of each; 0: 16 MiB */
-	unsigned skip;		/* enum fe_skip */
+	bool poll_kick;	       /* no kick descriptor: the back-end polls */
+	bool poll_call;	       /* no call descriptor: we poll */
+	bool add_mem_reg;      /* regions one by one instead of SET_MEM_TABLE */
+	unsigned regions;      /* 0: 1. Made only when the front-end has none yet */
+	uint64_t region_bytes; /* of each; 0: 16 MiB */
+	unsigned skip;	       /* enum fe_skip */
 };
 
 /* Everything from SET_OWNER to running queues, on a connected fe. */

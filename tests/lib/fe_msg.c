@@ -157,8 +157,8 @@ int fe_set_config(struct fe *fe, uint32_t off, const void *bytes, uint32_t len, 
 	if (len > sizeof(c.bytes))
 		return -EMSGSIZE;
 	memcpy(c.bytes, bytes, len);
-	return fe_set(fe, FE_SET_CONFIG, &c,
-		      (uint32_t)offsetof(struct fe_wire_config, bytes) + len, NULL, 0);
+	return fe_set(fe, FE_SET_CONFIG, &c, (uint32_t)offsetof(struct fe_wire_config, bytes) + len,
+		      NULL, 0);
 }
 
 int fe_open_back_channel(struct fe *fe)

@@ -18,7 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+/* How long a lock without a process is waited for: 5 s. */
+#define LOCK_WAIT_STEPS	  500
+#define LOCK_WAIT_STEP_NS 10000000
 
 enum {
 	BYTE_READS = 100,
@@ -149,17 +154,30 @@ bool file_lock_holder(int fd, char *buf, size_t buf_bytes)
 	return found;
 }
 
+static bool lock_refused(int r)
+{
+	return r == -EAGAIN || r == -EACCES;
+}
+
 int file_lock(int fd, const char *path, bool writer, struct err *reterr)
 {
 	int r = lock_take(fd, writer);
-	char holder[80];
+	char holder[80] = "another process";
 
+	/*
+	 * A killed daemon's io_uring lives until its requests have ended, and keeps the lock: a lock
+	 * that no process has goes away by itself. It is right to wait, as its writes may still land.
+	 */
+	for (unsigned i = 0; lock_refused(r) && i < LOCK_WAIT_STEPS; i++) {
+		if (file_lock_holder(fd, holder, sizeof(holder)))
+			break;
+		nanosleep(&(struct timespec){ .tv_nsec = LOCK_WAIT_STEP_NS }, NULL);
+		r = lock_take(fd, writer);
+	}
 	if (!r || r == -EINVAL || r == -ENOLCK || r == -EOPNOTSUPP || r == -ENOSYS)
 		return 0;
-	if (r != -EAGAIN && r != -EACCES)
+	if (!lock_refused(r))
 		return err_set(reterr, r, "image %s: cannot lock it: %s (lock=off does without)",
 			       path, strerror(-r));
-	if (!file_lock_holder(fd, holder, sizeof(holder)))
-		snprintf(holder, sizeof(holder), "another process");
 	return err_set(reterr, -EBUSY, "image %s is locked by %s", path, holder);
 }
