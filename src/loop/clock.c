@@ -68,7 +68,7 @@ void clock_init(struct loop_clock *c)
 	*c = calibrated;
 }
 
-static uint64_t clock_rebase(struct loop_clock *c)
+static __attribute__((noinline)) uint64_t clock_rebase(struct loop_clock *c)
 {
 	uint64_t ns = loop_clock_ns();
 	uint64_t tsc = __rdtsc();
@@ -107,3 +107,11 @@ uint64_t clock_read(struct loop_clock *c)
 }
 
 #endif
+
+void clock_refresh(struct loop *loop)
+{
+	uint64_t now = clock_read(&loop->clock);
+
+	if (now > loop->fifos.now_ns)
+		loop->fifos.now_ns = now;
+}

@@ -38,6 +38,7 @@ int loop_new(const struct loop_params *params, struct loop **ret_loop, struct er
 	loop->poll_next = &loop->active;
 	loop->timer_next_ns = LOOP_NEVER_NS;
 	clock_init(&loop->clock);
+	clock_refresh(loop);
 	r = mailbox_init(loop, reterr);
 	if (r < 0)
 		goto free_loop;
@@ -99,20 +100,20 @@ static bool loop_sleep(struct loop *loop)
 	uint64_t timeout_ns = LOOP_NEVER_NS, start_ns;
 
 	if (loop->timer_next_ns != LOOP_NEVER_NS) {
-		loop->now_fresh = false;
+		clock_refresh(loop);
 		if (loop->timer_next_ns <= loop_now_ns(loop))
 			return false;
-		timeout_ns = loop->timer_next_ns - loop->now_ns;
+		timeout_ns = loop->timer_next_ns - loop_now_ns(loop);
 	}
 	if (!mailbox_sleep_begin(loop))
 		return false;
-	loop->now_fresh = false;
+	clock_refresh(loop);
 	start_ns = loop_now_ns(loop);
 	atomic_store_explicit(&loop->asleep_since_ns, start_ns, memory_order_relaxed);
 	loop_count(&loop->sleeps, 1);
 	uring_wait(loop, timeout_ns);
 	mailbox_sleep_end(loop);
-	loop->now_fresh = false;
+	clock_refresh(loop);
 	loop_count(&loop->idle_ns, loop_now_ns(loop) - start_ns);
 	atomic_store_explicit(&loop->asleep_since_ns, 0, memory_order_relaxed);
 	return true;
@@ -125,7 +126,7 @@ static inline void loop_iterate(struct loop *loop, bool may_sleep)
 	if (may_sleep && unlikely(loop_is_idle(loop)) && !loop_sleep(loop) &&
 	    uring_wants_enter(loop))
 		uring_enter(loop);
-	loop->now_fresh = false;
+	clock_refresh(loop);
 	if (unlikely(mpsc_maybe(&loop->mail)))
 		mailbox_run(loop);
 	if (unlikely(loop->timer_next_ns != LOOP_NEVER_NS) &&

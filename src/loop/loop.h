@@ -59,12 +59,7 @@ const char *loop_name(const struct loop *loop);
 
 /* ---- time ---- */
 
-/*
- * CLOCK_MONOTONIC, read at most once an iteration, when first asked for (cheap; never goes back).
- * Thread: owner loop.
- */
-uint64_t loop_now_ns(const struct loop *loop);
-/* CLOCK_MONOTONIC now. Thread: any. */
+/* CLOCK_MONOTONIC now; see loop_now_ns for the cheap one. Thread: any. */
 uint64_t loop_clock_ns(void);
 
 struct loop_timer {
@@ -98,16 +93,23 @@ struct loop_work {
 	void (*fn)(struct loop_work *work);
 };
 
-/* The two FIFOs; a room that does not know loop is given them as `struct fifo *`. */
+/* The two FIFOs; a room that does not know loop is given them as `struct fifo *`. And the time. */
 struct loop_fifos {
 	struct fifo done;    /* struct loop_work, run in phase "done" */
 	struct fifo publish; /* struct loop_work, run in phase "publish" */
+	uint64_t now_ns;     /* private: loop_now_ns() */
 };
 
 /* loop begins with its struct loop_fifos, so that this needs no look-up. */
 static inline struct loop_fifos *loop_fifos(struct loop *loop)
 {
 	return (struct loop_fifos *)loop;
+}
+
+/* CLOCK_MONOTONIC when this iteration began (after its sleep); never goes back. Thread: owner loop. */
+static inline uint64_t loop_now_ns(const struct loop *loop)
+{
+	return ((const struct loop_fifos *)loop)->now_ns;
 }
 
 /* Runs work->fn in the next "done" phase, never before this returns. Thread: owner loop. */
@@ -187,7 +189,7 @@ struct loop_source {
 	struct loop_op kick_op;
 	struct loop_work stop_work;
 	struct loop_timer retry; /* looks again now and then when the kick is broken */
-	uint64_t idle_since_ns, armed_at_ns;
+	uint64_t idle_since_ns, quiet_since_ns;
 	uint32_t spin_ns;      /* adaptive: grows when kicks come soon after arming */
 	enum { SOURCE_OFF, SOURCE_ACTIVE, SOURCE_ARMED, SOURCE_STOPPING } state;
 	bool kick_pending;     /* the poll for the kick is in the kernel */

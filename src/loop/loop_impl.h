@@ -37,11 +37,9 @@ struct loop {
 	struct loop_fifos fifos; /* first: loop_fifos() */
 	struct list active;
 	struct list *poll_next;
-	bool now_fresh;
 	bool claimed; /* the io_uring belongs to a thread */
 	bool wake_pending;
 	bool has_thread;
-	uint64_t now_ns;
 	uint64_t timer_next_ns;
 	struct io_uring ring;
 	struct list timers;
@@ -79,6 +77,8 @@ static inline void loop_assert_owner(const struct loop *loop)
 /* clock.c */
 void clock_init(struct loop_clock *c);
 uint64_t clock_read(struct loop_clock *c);
+/* Reads it for loop_now_ns. */
+void clock_refresh(struct loop *loop);
 
 /* uring.c */
 int uring_init(struct loop *loop, uint32_t sq_count, struct err *reterr);

@@ -50,12 +50,14 @@ static void source_deactivate(struct loop_source *s)
 }
 
 /*
- * Spinning pays if the next kick comes soon after arming. Judged when it comes: had the spin been
- * cut by half at each arming, a kick just after it would only give that half back, for ever.
+ * Spinning pays if the next kick comes soon after the last work: a spin that had not given up would
+ * have seen it. Counted from there and not from arming, or a disk that takes a little longer than
+ * the spin would look like one that is worth it. Judged when the kick comes: had the spin been cut
+ * by half at each arming, a kick just after it would only give that half back, for ever.
  */
 static void source_adapt_spin(struct loop_source *s)
 {
-	uint64_t waited_ns = loop_now_ns(s->loop) - s->armed_at_ns;
+	uint64_t waited_ns = loop_now_ns(s->loop) - s->quiet_since_ns;
 
 	if (waited_ns <= s->spin_max_ns)
 		s->spin_ns = (uint32_t)MIN(MAX(2ull * s->spin_ns, (uint64_t)SPIN_STEP_NS),
@@ -120,7 +122,7 @@ static void kick_wait(struct loop_source *s)
 	struct io_uring_sqe *sqe;
 
 	if (s->kick_broken) {
-		loop_timer_start(s->loop, &s->retry, s->armed_at_ns + BROKEN_KICK_RETRY_NS);
+		loop_timer_start(s->loop, &s->retry, loop_now_ns(s->loop) + BROKEN_KICK_RETRY_NS);
 		return;
 	}
 	if (s->kick_pending)
@@ -135,13 +137,13 @@ static void source_arm(struct loop_source *s)
 {
 	if (!s->kick_pending && !s->kick_broken && !kick_drain(s))
 		kick_failed(s);
+	s->quiet_since_ns = s->idle_since_ns;
 	s->idle_since_ns = 0;
 	if (!s->ops->arm(s) || s->state != SOURCE_ACTIVE)
 		return;
 	s->arms++;
 	source_deactivate(s);
 	s->state = SOURCE_ARMED;
-	s->armed_at_ns = loop_now_ns(s->loop);
 	kick_wait(s);
 }
 
@@ -150,14 +152,10 @@ static void source_idle(struct loop_source *s)
 {
 	if (s->state != SOURCE_ACTIVE || s->kick_fd < 0)
 		return;
-	if (s->spin_ns) {
-		uint64_t now = loop_now_ns(s->loop);
-
-		if (!s->idle_since_ns)
-			s->idle_since_ns = now;
-		if (now - s->idle_since_ns < s->spin_ns)
-			return;
-	}
+	if (!s->idle_since_ns)
+		s->idle_since_ns = loop_now_ns(s->loop);
+	if (s->spin_ns && loop_now_ns(s->loop) - s->idle_since_ns < s->spin_ns)
+		return;
 	source_arm(s);
 }
 

@@ -301,7 +301,7 @@ static void the_spin_grows_with_soon_kicks_and_shrinks_with_late_ones(void **sta
 	start(loop, &t, 0, 8000);
 	run_until_armed(loop, &t);
 	for (int i = 0; i < 8; i++) {
-		t.s.armed_at_ns -= 1000000000; /* the kick comes a second later */
+		t.s.quiet_since_ns -= 1000000000; /* the kick comes a second later */
 		eventfd_write(t.s.kick_fd, 1);
 		kicks++;
 		test_run_until(loop, t.s.kicks == kicks);

@@ -4,20 +4,6 @@
  */
 #include "loop_impl.h"
 
-uint64_t loop_now_ns(const struct loop *loop)
-{
-	struct loop *l = (struct loop *)loop; /* only the cache of the clock changes */
-	uint64_t now;
-
-	if (likely(l->now_fresh))
-		return l->now_ns;
-	now = clock_read(&l->clock);
-	if (now > l->now_ns)
-		l->now_ns = now;
-	l->now_fresh = true;
-	return l->now_ns;
-}
-
 void loop_timer_init(struct loop_timer *t, void (*fn)(struct loop_timer *t))
 {
 	t->fn = fn;

@@ -38,7 +38,7 @@ int session_handle_SET_MEM_TABLE(struct session *s, struct msg *m, struct err *r
 		return err_set(reterr, -EINVAL, "regions: expected 1..%u, got %u", MSG_REGIONS_MAX,
 			       t->count);
 	need = 8 + t->count * sizeof(struct msg_region);
-	/* User Mode Linux always sends two regions' worth of bytes: unused whole regions are fine. */
+	/* User Mode Linux always sends two regions' worth of bytes: unused whole ones are fine. */
 	if (m->hdr.size < need || (m->hdr.size - need) % sizeof(struct msg_region) ||
 	    m->fd_count != t->count)
 		return err_set(reterr, -EINVAL,

@@ -232,6 +232,7 @@ int session_handle_SET_VRING_BASE(struct session *s, struct msg *m, struct err *
 
 int session_handle_GET_VRING_BASE(struct session *s, struct msg *m, struct err *reterr)
 {
+	uint64_t part_bytes;
 	struct vring *v;
 	int rc = session_ring_find(s, m->state.idx, &v, reterr);
 
@@ -239,6 +240,10 @@ int session_handle_GET_VRING_BASE(struct session *s, struct msg *m, struct err *
 		return rc;
 	vring_forget_kick(v);
 	m->state.num = v->base;
+	/* The front-end's position counts from here on, a queue reset's 0 too, not the record's. */
+	if (v->drained)
+		virtq_inflight_forget(inflight_area_queue(&s->inflight, v->idx, &part_bytes));
+	v->drained = false;
 	return 0;
 }
 

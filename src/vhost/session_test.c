@@ -369,6 +369,13 @@ static void the_dirty_log_is_set_and_answered(void **state)
 	assert_true(ended(f));
 }
 
+static void the_message_that_brings_reply_ack_is_acknowledged_when_asked(void **state)
+{
+	struct fixture *f = *state;
+
+	must_u64(f, MSG_SET_PROTOCOL_FEATURES, VHOST_PF_REPLY_ACK);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -392,6 +399,7 @@ int main(void)
 		T(a_config_change_reaches_the_back_end_channel),
 		T(the_in_flight_area_is_made_sealed_and_taken_back),
 		T(the_dirty_log_is_set_and_answered),
+		T(the_message_that_brings_reply_ack_is_acknowledged_when_asked),
 #undef T
 	};
 

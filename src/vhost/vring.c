@@ -45,6 +45,7 @@ static void vring_on_done(struct loop_msg *msg)
 		break;
 	case VRING_CMD_DRAIN:
 		v->base = v->setup.base;
+		v->drained = !v->on_record;
 		vring_state_set(v, VRING_STOPPED);
 		break;
 	case VRING_CMD_CALL:
@@ -125,6 +126,7 @@ void vring_start(struct vring *v, struct loop *loop, const struct virtq_setup *s
 	vring_state_set(v, VRING_RUNNING);
 	v->loop = loop;
 	v->setup = *setup;
+	v->drained = false;
 	vring_cmd_post(v, VRING_CMD_START);
 }
 

@@ -65,6 +65,7 @@ struct vring {
 	bool have_addr, have_kick, enabled;
 	bool failed;   /* broke or could not start; until the front-end sets it up anew */
 	bool hold;     /* a message needs it to stand still */
+	bool drained;  /* ran and was drained, with all that it had popped or found on record */
 	uint32_t num;  /* 0: not told */
 	uint32_t base;
 	struct msg_addr addr;
@@ -81,6 +82,7 @@ struct vring {
 	struct gmem *cmd_map; /* MAP: the new one; in the answer, the old one */
 	int cmd_fd;	      /* CALL: the new descriptor */
 	int result;
+	bool on_record; /* answer to DRAIN: chains of a predecessor were left in the in-flight area */
 	struct err err;
 	struct loop_msg cmd_msg, done_msg, broken_msg;
 	enum virtq_cause cause;

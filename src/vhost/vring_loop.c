@@ -101,6 +101,9 @@ static void vring_publish(struct loop_work *work)
 
 	if (virtq_publish(v->vq))
 		notify_send(&v->call_bell);
+	/* What waited for a piece array gets no kick of its own. */
+	if (unlikely(virtq_repoll(v->vq)))
+		loop_source_wake(&v->source);
 	/* With vring_finish on the FIFO, that one does it: v may be gone after vring_drained. */
 	if (unlikely(!v->finish_queued && vring_is_drained(v)))
 		vring_drained(v);
@@ -136,6 +139,10 @@ static void vring_cmd_drain(struct vring *v)
 		vring_answer(v, 0);
 		return;
 	}
+	/* What a predecessor left in flight comes first; a chain not popped stays on record. */
+	while (virtq_resubmits(v->vq) && vring_poll(&v->source))
+		;
+	v->on_record = virtq_resubmits(v->vq) && virtq_broken(v->vq) == VIRTQ_NONE;
 	v->draining = true;
 	loop_source_stop(&v->source, vring_on_source_stopped);
 }

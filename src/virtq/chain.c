@@ -31,73 +31,131 @@ void chain_iov_free(struct virtq *vq, struct iovec *iov)
 	vq->pool_free[vq->pool_free_count++] = (uint16_t)((iov - vq->pool) / VIRTQ_IOV_MAX);
 }
 
-/* The rest of chain_add: no bytes, several pieces, no room, or not guest memory. */
-static __attribute__((noinline)) int chain_add_slow(struct virtq *vq, struct chain_walk *w,
-						    struct gpa addr, uint32_t len)
+/* There is a table of so many entries: none is read twice. Each may need a piece. */
+static inline void walk_limit(struct chain_walk *w, uint32_t entries)
+{
+	w->quick = (int32_t)MIN((uint32_t)(w->end - w->at), entries);
+	w->entries = entries - (uint32_t)w->quick;
+}
+
+static inline struct chain_walk walk_begin(struct virtq *vq, struct iovec *own, uint32_t entries)
+{
+	struct chain_walk w = {
+		.iov = own, .at = own, .end = own + VIRTQ_IOV_SLOT, .hot = vq->hot
+	};
+
+	walk_limit(&w, entries);
+	return w;
+}
+
+/* Room for count more pieces, which may move all there are into an array of the pool. */
+static int walk_room(struct virtq *vq, struct chain_walk *w, uint32_t count)
+{
+	struct iovec *big;
+	size_t have = (size_t)(w->at - w->iov);
+
+	if (have + count > VIRTQ_IOV_MAX)
+		return VIRTQ_TOO_MANY;
+	if (count <= (size_t)(w->end - w->at))
+		return 0;
+	big = pool_take(vq);
+	if (!big)
+		return CHAIN_PAUSE;
+	memcpy(big, w->iov, have * sizeof(*big));
+	if (w->in)
+		w->in = big + (w->in - w->iov);
+	w->iov = big;
+	w->at = big + have;
+	w->end = big + VIRTQ_IOV_MAX;
+	return 0;
+}
+
+/* The pieces of what walk_add_slow was given. */
+static int walk_translate(struct virtq *vq, struct chain_walk *w, struct gpa addr, uint32_t len)
 {
 	struct iovec scratch[GMEM_REGIONS_MAX];
 	uint32_t count;
+	int rc;
 
-	if (!len)
-		return 0;
 	count = gmem_translate(vq->map, addr, len, scratch, GMEM_REGIONS_MAX, &vq->hint);
 	if (!count)
 		return VIRTQ_UNMAPPED;
 	if (vq->hint < vq->map->count)
-		vq->hot = &vq->map->regions[vq->hint];
-	if (w->count + count > VIRTQ_IOV_MAX)
-		return VIRTQ_TOO_MANY;
-	if (w->count + count > w->cap) {
-		struct iovec *big = pool_take(vq);
-
-		if (!big)
-			return CHAIN_PAUSE;
-		memcpy(big, w->iov, w->count * sizeof(*big));
-		w->iov = big;
-		w->cap = VIRTQ_IOV_MAX;
-	}
-	memcpy(&w->iov[w->count], scratch, count * sizeof(*scratch));
-	w->count += count;
+		w->hot = vq->hot = &vq->map->regions[vq->hint];
+	rc = walk_room(vq, w, count);
+	if (rc)
+		return rc;
+	memcpy(w->at, scratch, count * sizeof(*scratch));
+	w->at += count;
+	w->tail = (char *)w->at[-1].iov_base + w->at[-1].iov_len;
 	return 0;
 }
 
-static inline __attribute__((always_inline)) int chain_add(struct virtq *vq, struct chain_walk *w,
-							   uint64_t addr, uint32_t len,
-							   uint32_t flags)
+/*
+ * The rest of walk_add, on vq->walk: no bytes, several pieces, perhaps no room, perhaps the end of
+ * the table, or not guest memory.
+ */
+static __attribute__((noinline)) int walk_add_slow(struct virtq *vq, struct gpa addr, uint32_t len)
 {
-	const struct gmem_region *r = vq->hot;
-	uint32_t at = w->count, first = 0;
-	struct iovec *iov = &w->iov[at];
-	uint64_t off = addr - r->gpa;
+	struct chain_walk *w = &vq->walk;
+	uint32_t entries = w->entries + (uint32_t)(w->quick + 1);
+	int rc = 0;
+
+	if (!entries)
+		return VIRTQ_CHAIN_LOOP;
+	if (len)
+		rc = walk_translate(vq, w, addr, len);
+	walk_limit(w, entries - 1);
+	return rc;
+}
+
+/* Are these len bytes, at least one, all in the region? */
+static inline bool region_holds(const struct gmem_region *r, uint64_t off, uint32_t len)
+{
+	return off < r->size_bytes && len - 1ull < r->size_bytes - off;
+}
+
+/* Adds what one descriptor covers. */
+static inline __attribute__((always_inline)) int walk_add(struct virtq *vq, struct chain_walk *w,
+							  uint64_t addr, uint32_t len, bool write)
+{
+	uint64_t off = addr - w->hot->gpa;
 	char *base;
 
-	if (flags & VQ_DESC_WRITE) {
-		if (!w->writable) {
-			w->writable = true;
-			w->in_first = at;
+	if (write) {
+		if (!w->in) {
+			w->in = w->at;
+			w->tail = NULL;
 		}
-		first = w->in_first;
 		w->in_bytes += len;
 	} else {
-		if (unlikely(w->writable))
+		if (unlikely(w->in))
 			return VIRTQ_ORDER;
 		w->out_bytes += len;
 	}
-	if (unlikely(at == w->cap || !len || !num_range_ok(off, len, r->size_bytes)))
-		return chain_add_slow(vq, w, gpa(addr), len);
-	base = r->base + off;
-	if (at > first && (char *)iov[-1].iov_base + iov[-1].iov_len == base) {
-		iov[-1].iov_len += len;
-		return 0;
+	if (unlikely(--w->quick < 0 || !region_holds(w->hot, off, len))) {
+		int rc;
+
+		vq->walk = *w;
+		rc = walk_add_slow(vq, gpa(addr), len);
+		*w = vq->walk;
+		return rc;
 	}
-	iov->iov_base = base;
-	iov->iov_len = len;
-	w->count = at + 1;
+	base = w->hot->base + off;
+	if (base == w->tail) {
+		w->at[-1].iov_len += len;
+	} else {
+		w->at->iov_base = base;
+		w->at->iov_len = len;
+		w->at++;
+	}
+	w->tail = base + len;
 	return 0;
 }
 
-/* A table in one piece is read in place; one over a border of regions is copied as a whole. */
-static const struct vq_desc_raw *indirect_table(struct virtq *vq, struct gpa addr, uint32_t len)
+/* A table over a border of regions is copied as a whole. */
+static __attribute__((noinline)) const struct vq_desc_raw *table_slow(struct virtq *vq,
+								      struct gpa addr, uint32_t len)
 {
 	struct iovec pieces[GMEM_REGIONS_MAX];
 	uint32_t i, count;
@@ -106,6 +164,8 @@ static const struct vq_desc_raw *indirect_table(struct virtq *vq, struct gpa add
 	count = gmem_translate(vq->map, addr, len, pieces, GMEM_REGIONS_MAX, &vq->table_hint);
 	if (!count)
 		return NULL;
+	if (vq->table_hint < vq->map->count)
+		vq->table_hot = &vq->map->regions[vq->table_hint];
 	if (count == 1)
 		return pieces->iov_base;
 	for (i = 0; i < count; i++) {
@@ -117,139 +177,212 @@ static const struct vq_desc_raw *indirect_table(struct virtq *vq, struct gpa add
 	return vq->table_copy;
 }
 
-/* virtio 1.3, 2.7.5.3: chained by `next` from entry 0. */
-static int indirect_split(struct virtq *vq, struct chain_walk *w, const struct vq_desc_raw *table,
-			  uint32_t count)
+/*
+ * One indirect table, as the last descriptor of a chain; direct ones may come before it (virtio
+ * 1.3, 2.7.5.3.2). The WRITE flag of the referring descriptor is to be ignored. A table may be
+ * longer than the ring: Linux drivers do that; VIRTQ_IOV_MAX is the limit instead. One in a single
+ * piece is read in place.
+ */
+static inline int table_open(struct virtq *vq, uint64_t addr, uint32_t len, bool next,
+			     const struct vq_desc_raw **ret_table)
 {
-	uint32_t i = 0, steps = 0;
+	const struct gmem_region *r = vq->table_hot;
+	uint64_t off = addr - r->gpa;
+
+	if (unlikely(!vq->indirect))
+		return VIRTQ_INDIRECT_OFF;
+	if (unlikely(next))
+		return VIRTQ_INDIRECT_NESTED;
+	if (unlikely(!len || len % VQ_DESC_BYTES || len / VQ_DESC_BYTES > VIRTQ_IOV_MAX))
+		return VIRTQ_INDIRECT_SIZE;
+	if (likely(region_holds(r, off, len)))
+		*ret_table = (const struct vq_desc_raw *)(r->base + off);
+	else
+		*ret_table = table_slow(vq, gpa(addr), len);
+	return unlikely(!*ret_table) ? VIRTQ_UNMAPPED : 0;
+}
+
+/* Fills the slot: its two cursors, and what the dirty log has to know. */
+static inline int walk_place(struct virtq *vq, const struct chain_walk *w, struct vq_chain *chain)
+{
+	struct iovec *in = w->in ? w->in : w->at;
+
+	/* virtio 1.3, 2.7.4.2 and 2.8.5: at most 2^32 bytes. */
+	if (unlikely(w->out_bytes + w->in_bytes > 1ull << 32))
+		return VIRTQ_LENGTH_WRAP;
+	iov_cur_init(&chain->out, w->iov, (uint32_t)(in - w->iov), w->out_bytes);
+	iov_cur_init(&chain->in, in, (uint32_t)(w->at - in), w->in_bytes);
+	chain->iov = w->iov;
+	chain->in_iov = in;
+	chain->in_end = w->at;
+	chain->in_bytes = w->in_bytes;
+	chain->busy = 1;
+	return 0;
+}
+
+/* Ends a walk without a chain: a cause breaks the ring, CHAIN_PAUSE closes the gate. */
+static __attribute__((noinline)) struct vq_chain *walk_fail(struct virtq *vq, struct iovec *iov,
+							    const struct iovec *own, int rc)
+{
+	if (iov != own)
+		chain_iov_free(vq, iov);
+	if (rc == CHAIN_PAUSE)
+		vq->gate |= VQ_GATE_PAUSED;
+	else
+		virtq_break(vq, (enum virtq_cause)rc);
+	return NULL;
+}
+
+/* Flags as they lie in the second word of a descriptor. */
+#define SPLIT_FLAG(flag)  ((uint64_t)(flag) << 32)
+#define PACKED_FLAG(flag) ((uint64_t)(flag) << 48)
+
+/* Descriptors chained by `next`, those of the ring and those of an indirect table alike. */
+struct vq_chain *chain_take_split(struct virtq *vq, struct vq_chain *chain, uint32_t head)
+{
+	struct chain_walk w = walk_begin(vq, chain->own, vq->size);
+	const struct vq_desc_raw *table = vq->desc;
+	uint64_t i = head, size = vq->size;
+	bool nested = false;
+	int rc;
 
 	for (;;) {
 		struct vq_desc_raw d = desc_copy(table, i);
-		uint32_t flags = (uint16_t)(d.rest >> 32);
-		int rc;
+		uint32_t len = (uint32_t)d.rest;
 
-		if (unlikely(flags & VQ_DESC_INDIRECT))
-			return VIRTQ_INDIRECT_NESTED;
-		rc = chain_add(vq, w, d.addr, (uint32_t)d.rest, flags);
-		if (unlikely(rc))
-			return rc;
-		if (!(flags & VQ_DESC_NEXT))
-			return 0;
+		if (unlikely(d.rest & SPLIT_FLAG(VQ_DESC_INDIRECT))) {
+			rc = nested ? VIRTQ_INDIRECT_NESTED
+				    : table_open(vq, d.addr, len, d.rest & SPLIT_FLAG(VQ_DESC_NEXT),
+						 &table);
+			if (unlikely(rc))
+				break;
+			nested = true;
+			size = len / VQ_DESC_BYTES;
+			walk_limit(&w, (uint32_t)size);
+			i = 0;
+			continue;
+		}
+		rc = walk_add(vq, &w, d.addr, len, d.rest & SPLIT_FLAG(VQ_DESC_WRITE));
+		if (unlikely(rc) || !(d.rest & SPLIT_FLAG(VQ_DESC_NEXT)))
+			break;
 		i = d.rest >> 48;
-		if (unlikely(i >= count))
-			return VIRTQ_NEXT_RANGE;
-		if (unlikely(++steps >= count))
-			return VIRTQ_CHAIN_LOOP;
+		if (unlikely(i >= size)) {
+			rc = VIRTQ_NEXT_RANGE;
+			break;
+		}
 	}
+	if (likely(!rc))
+		rc = walk_place(vq, &w, chain);
+	if (unlikely(rc))
+		return walk_fail(vq, w.iov, chain->own, rc);
+	chain->head = (uint16_t)head;
+	vq->inflight++;
+	return chain;
 }
 
 /* virtio 1.3, 2.8.7: all entries in sequence; only WRITE means anything. */
-static int indirect_packed(struct virtq *vq, struct chain_walk *w, const struct vq_desc_raw *table,
-			   uint32_t count)
+static inline __attribute__((always_inline)) int
+walk_packed_table(struct virtq *vq, struct chain_walk *w, const struct vq_desc_raw *table,
+		  uint32_t count)
 {
 	uint32_t i;
+	int rc;
 
+	walk_limit(w, count);
 	for (i = 0; i < count; i++) {
 		struct vq_desc_raw d = desc_copy(table, i);
-		uint32_t flags = d.rest >> 48;
-		int rc;
 
-		if (unlikely(flags & VQ_DESC_INDIRECT))
+		if (unlikely(d.rest & PACKED_FLAG(VQ_DESC_INDIRECT)))
 			return VIRTQ_INDIRECT_NESTED;
-		rc = chain_add(vq, w, d.addr, (uint32_t)d.rest, flags);
+		rc = walk_add(vq, w, d.addr, (uint32_t)d.rest,
+			      d.rest & PACKED_FLAG(VQ_DESC_WRITE));
 		if (unlikely(rc))
 			return rc;
 	}
 	return 0;
 }
 
+/* The id that counts is not that of the first descriptor, or its slot is taken: vq->walk moves. */
+static __attribute__((noinline)) int packed_other_slot(struct virtq *vq, struct iovec *from,
+						       uint32_t id)
+{
+	struct chain_walk *w = &vq->walk;
+	struct vq_chain *chain;
+
+	if (id >= vq->size)
+		return VIRTQ_HEAD_RANGE;
+	chain = vq_slot(vq, id);
+	if (chain->busy)
+		return VIRTQ_HEAD_BUSY;
+	if (w->iov != from) /* in the pool: they can stay */
+		return 0;
+	memcpy(chain->own, from, (size_t)((char *)w->at - (char *)from));
+	w->at = chain->own + (w->at - from);
+	if (w->in)
+		w->in = chain->own + (w->in - from);
+	w->iov = chain->own;
+	return 0;
+}
+
 /*
- * One indirect table, as the last descriptor of a chain; direct ones may come before it (virtio
- * 1.3, 2.7.5.3.2). The WRITE flag of the referring descriptor is to be ignored. A table may be
- * longer than the ring: Linux drivers do that; VIRTQ_IOV_MAX is the limit instead.
+ * The slot is known with the last descriptor only, whose id counts (virtio 1.3, 2.8.6). But
+ * drivers give all of a list the same: then the pieces are written where they belong at once.
  */
-static __attribute__((noinline)) int chain_add_indirect(struct virtq *vq, struct chain_walk *w,
-							uint64_t addr, uint32_t len, uint32_t flags)
+struct vq_chain *chain_take_packed(struct virtq *vq, const struct vq_desc_raw *ring, uint32_t size,
+				   uint32_t pos)
 {
-	const struct vq_desc_raw *table;
-	struct iovec one;
-
-	if (!vq->indirect)
-		return VIRTQ_INDIRECT_OFF;
-	if (flags & VQ_DESC_NEXT)
-		return VIRTQ_INDIRECT_NESTED;
-	if (!len || len % VQ_DESC_BYTES || len / VQ_DESC_BYTES > VIRTQ_IOV_MAX)
-		return VIRTQ_INDIRECT_SIZE;
-	if (likely(gmem_translate(vq->map, gpa(addr), len, &one, 1, &vq->table_hint) == 1))
-		table = one.iov_base;
-	else
-		table = indirect_table(vq, gpa(addr), len);
-	if (!table)
-		return VIRTQ_UNMAPPED;
-	if (vq->packed)
-		return indirect_packed(vq, w, table, len / VQ_DESC_BYTES);
-	return indirect_split(vq, w, table, len / VQ_DESC_BYTES);
-}
-
-/* virtio 1.3, 2.7.4.2 and 2.8.5: at most 2^32 bytes. */
-static inline int chain_end(const struct chain_walk *w)
-{
-	return unlikely(w->out_bytes + w->in_bytes > 1ull << 32) ? VIRTQ_LENGTH_WRAP : 0;
-}
-
-int chain_read_split(struct virtq *vq, struct chain_walk *w, uint32_t head)
-{
-	uint32_t i = head, steps = 0;
+	struct vq_desc_raw d = desc_copy(ring, pos);
+	uint32_t guess = (uint16_t)(d.rest >> 32), id, ndesc = 0;
+	bool guessed = likely(guess < vq->size) && likely(!vq_slot(vq, guess)->busy);
+	struct iovec *own = guessed ? vq_slot(vq, guess)->own : vq->tmp_iov;
+	struct chain_walk w = walk_begin(vq, own, size);
+	struct vq_chain *chain;
+	int rc;
 
 	for (;;) {
-		struct vq_desc_raw d = desc_copy(vq->desc, i);
-		uint32_t flags = (uint16_t)(d.rest >> 32);
-		int rc;
-
-		if (unlikely(flags & VQ_DESC_INDIRECT)) {
-			rc = chain_add_indirect(vq, w, d.addr, (uint32_t)d.rest, flags);
-			return rc ? rc : chain_end(w);
-		}
-		rc = chain_add(vq, w, d.addr, (uint32_t)d.rest, flags);
-		if (unlikely(rc))
-			return rc;
-		if (!(flags & VQ_DESC_NEXT))
-			return chain_end(w);
-		i = d.rest >> 48;
-		if (unlikely(i >= vq->size))
-			return VIRTQ_NEXT_RANGE;
-		if (unlikely(++steps >= vq->size))
-			return VIRTQ_CHAIN_LOOP;
-	}
-}
-
-int chain_read_packed(struct virtq *vq, struct chain_walk *w, const struct vq_desc_raw *ring,
-		      uint32_t size, uint32_t pos)
-{
-	for (;;) {
-		struct vq_desc_raw d = desc_copy(ring, pos);
-		uint32_t flags = d.rest >> 48;
-		int rc;
+		uint32_t len = (uint32_t)d.rest;
 
 		if (unlikely(vq->desc_copy && ring == vq->desc))
-			vq->desc_copy[w->ndesc] = d;
-		if (unlikely(flags & VQ_DESC_INDIRECT))
-			rc = chain_add_indirect(vq, w, d.addr, (uint32_t)d.rest, flags);
-		else
-			rc = chain_add(vq, w, d.addr, (uint32_t)d.rest, flags);
-		if (unlikely(rc))
-			return rc;
-		w->ndesc++;
-		if (!(flags & VQ_DESC_NEXT)) {
-			/* virtio 1.3, 2.8.6: the id counts in the last descriptor of the list. */
-			w->id = d.rest >> 32;
-			return chain_end(w);
+			vq->desc_copy[ndesc] = d;
+		ndesc++;
+		if (unlikely(d.rest & PACKED_FLAG(VQ_DESC_INDIRECT))) {
+			const struct vq_desc_raw *table;
+
+			rc = table_open(vq, d.addr, len, d.rest & PACKED_FLAG(VQ_DESC_NEXT),
+					&table);
+			if (likely(!rc))
+				rc = walk_packed_table(vq, &w, table, len / VQ_DESC_BYTES);
+			break;
 		}
-		if (unlikely(w->ndesc >= size))
-			return VIRTQ_CHAIN_LOOP;
+		rc = walk_add(vq, &w, d.addr, len, d.rest & PACKED_FLAG(VQ_DESC_WRITE));
+		if (unlikely(rc) || !(d.rest & PACKED_FLAG(VQ_DESC_NEXT)))
+			break;
 		if (++pos == size)
 			pos = 0;
+		d = desc_copy(ring, pos);
 	}
+	if (unlikely(rc))
+		return walk_fail(vq, w.iov, own, rc);
+	/* Entries the driver did not get back yet cannot be available again. */
+	if (unlikely(ndesc > vq->free_desc))
+		return walk_fail(vq, w.iov, own, VIRTQ_AVAIL_JUMP);
+	id = (uint16_t)(d.rest >> 32);
+	if (unlikely(id != guess || !guessed)) {
+		vq->walk = w;
+		rc = packed_other_slot(vq, own, id);
+		if (rc)
+			return walk_fail(vq, w.iov, own, rc);
+		w = vq->walk;
+	}
+	chain = vq_slot(vq, id);
+	rc = walk_place(vq, &w, chain);
+	if (unlikely(rc))
+		return walk_fail(vq, w.iov, chain->own, rc);
+	chain->head = (uint16_t)id;
+	chain->ndesc = (uint16_t)ndesc;
+	vq->free_desc -= ndesc;
+	vq->inflight++;
+	return chain;
 }
 
 /*
@@ -259,8 +392,8 @@ int chain_read_packed(struct virtq *vq, struct chain_walk *w, const struct vq_de
  */
 void chain_mark_dirty(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes)
 {
-	const struct iovec *in = chain->iov + chain->in_first;
-	uint32_t i, count = chain->iov_count - chain->in_first;
+	const struct iovec *in = chain->in_iov;
+	uint32_t i, count = (uint32_t)(chain->in_end - in);
 	uint64_t missing = chain->in_bytes - iov_bytes(in, count);
 
 	if (!written_bytes)

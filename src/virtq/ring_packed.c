@@ -42,44 +42,13 @@ static inline bool packed_ready(const struct virtq *vq)
 	       !!(flags & VQ_DESC_USED) != vq->avail_wrap;
 }
 
-static inline struct vq_chain *packed_take(struct virtq *vq, const struct vq_desc_raw *ring,
-					   uint32_t size, uint32_t pos)
-{
-	struct vq_chain *chain;
-	struct chain_walk w;
-	int rc;
-
-	chain_walk_init(&w, vq->tmp_iov);
-	rc = chain_read_packed(vq, &w, ring, size, pos);
-	if (unlikely(!rc && w.id >= vq->size))
-		rc = VIRTQ_HEAD_RANGE;
-	if (unlikely(rc))
-		return virtq_pop_fail(vq, &w, vq->tmp_iov, rc);
-	chain = vq_slot(vq, w.id);
-	if (unlikely(chain->busy))
-		return virtq_pop_fail(vq, &w, vq->tmp_iov, VIRTQ_HEAD_BUSY);
-	/* Entries the driver did not get back yet cannot be available again. */
-	if (unlikely(w.ndesc > vq->free_desc))
-		return virtq_pop_fail(vq, &w, vq->tmp_iov, VIRTQ_AVAIL_JUMP);
-	if (likely(w.iov == vq->tmp_iov)) {
-		memcpy(chain->own, vq->tmp_iov, sizeof(chain->own));
-		w.iov = chain->own;
-	}
-	chain->head = w.id;
-	chain->ndesc = (uint16_t)w.ndesc;
-	chain_place(chain, &w);
-	vq->free_desc -= w.ndesc;
-	vq->inflight++;
-	return chain;
-}
-
 struct vq_chain *packed_pop(struct virtq *vq)
 {
 	struct vq_chain *chain;
 
 	if (!packed_ready(vq))
 		return NULL;
-	chain = packed_take(vq, vq->desc, vq->size, vq->last_avail);
+	chain = chain_take_packed(vq, vq->desc, vq->size, vq->last_avail);
 	if (unlikely(!chain))
 		return NULL;
 	packed_advance(vq, &vq->last_avail, &vq->avail_wrap, chain->ndesc);
@@ -99,7 +68,7 @@ struct vq_chain *packed_pop_resubmit(struct virtq *vq)
 		virtq_break(vq, VIRTQ_INFLIGHT_BAD);
 		return NULL;
 	}
-	chain = packed_take(vq, vq->desc_copy, count, 0);
+	chain = chain_take_packed(vq, vq->desc_copy, count, 0);
 	if (!chain)
 		return NULL;
 	if (chain->ndesc != count) {

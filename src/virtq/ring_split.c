@@ -43,8 +43,6 @@ static bool split_refill(struct virtq *vq)
 static inline struct vq_chain *split_take(struct virtq *vq, uint32_t head)
 {
 	struct vq_chain *chain;
-	struct chain_walk w;
-	int rc;
 
 	if (unlikely(head >= vq->size)) {
 		virtq_break(vq, VIRTQ_HEAD_RANGE);
@@ -55,14 +53,7 @@ static inline struct vq_chain *split_take(struct virtq *vq, uint32_t head)
 		virtq_break(vq, VIRTQ_HEAD_BUSY);
 		return NULL;
 	}
-	chain_walk_init(&w, chain->own);
-	rc = chain_read_split(vq, &w, head);
-	if (unlikely(rc))
-		return virtq_pop_fail(vq, &w, chain->own, rc);
-	chain->head = (uint16_t)head;
-	chain_place(chain, &w);
-	vq->inflight++;
-	return chain;
+	return chain_take_split(vq, chain, head);
 }
 
 struct vq_chain *split_pop(struct virtq *vq)

@@ -197,7 +197,7 @@ struct gmem *virtq_set_map(struct virtq *vq, struct gmem *map)
 	static const struct gmem_region nowhere;
 	struct gmem *old = vq->map;
 
-	vq->hot = map && map->count ? map->regions : &nowhere;
+	vq->hot = vq->table_hot = map && map->count ? map->regions : &nowhere;
 	vq->map = map ? gmem_ref(map) : NULL;
 	vq->hint = vq->table_hint = 0;
 	return old;
@@ -235,17 +235,6 @@ void virtq_break(struct virtq *vq, enum virtq_cause cause)
 		return;
 	vq->broken = cause;
 	vq->gate |= VQ_GATE_BROKEN;
-}
-
-struct vq_chain *virtq_pop_fail(struct virtq *vq, struct chain_walk *w, struct iovec *own, int rc)
-{
-	if (w->iov != own)
-		chain_iov_free(vq, w->iov);
-	if (rc == CHAIN_PAUSE)
-		vq->gate |= VQ_GATE_PAUSED;
-	else
-		virtq_break(vq, (enum virtq_cause)rc);
-	return NULL;
 }
 
 static void order_append(struct virtq *vq, uint16_t head)

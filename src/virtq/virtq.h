@@ -93,12 +93,11 @@ struct vq_chain {
 	uint16_t head;	    /* slot index: head (split) or buffer id (packed) */
 	/* private: */
 	uint16_t ndesc;	 /* ring entries it took (packed) */
-	uint16_t first;	 /* packed: ring position of its first descriptor */
 	uint8_t busy;	 /* from pop until its used entry is written */
 	uint8_t done;	 /* IN_ORDER: pushed, waiting for its turn */
 	uint32_t written_bytes;
 	struct iovec *iov; /* slot's own, or from the pool */
-	uint32_t iov_count, in_first; /* for the dirty log */
+	struct iovec *in_iov, *in_end; /* for the dirty log */
 	uint64_t in_bytes;
 	struct iovec own[VIRTQ_IOV_SLOT];
 };

@@ -77,6 +77,20 @@ struct vq_resubmit {
 	uint16_t entry; /* split: head; packed: record entry of the head */
 };
 
+/*
+ * A chain being read. The loops of chain.c keep it in a local whose address goes nowhere, so that
+ * it lives in registers; for what is rare they put it into vq->walk and take it back after.
+ */
+struct chain_walk {
+	struct iovec *iov, *at, *end; /* pieces: the first, the next, where room ends */
+	struct iovec *in;	      /* the first writable one, NULL: none yet */
+	char *tail;		      /* end of the last one, where the next may join it */
+	const struct gmem_region *hot;
+	uint64_t out_bytes, in_bytes;
+	int32_t quick;	  /* descriptors for which there is surely room, and which the table has */
+	uint32_t entries; /* how many more the table has */
+};
+
 struct virtq {
 	/* popping */
 	struct vq_desc_raw *desc;
@@ -92,7 +106,8 @@ struct virtq {
 	char *slots;
 	size_t slot_stride_bytes;
 	struct gmem *map;
-	const struct gmem_region *hot; /* of map: where the last piece was found */
+	/* of map: where the last piece was found, and the last indirect table */
+	const struct gmem_region *hot, *table_hot;
 	uint32_t hint, table_hint;
 	uint32_t inflight;
 
@@ -118,6 +133,7 @@ struct virtq {
 	uint16_t pool_free[VQ_POOL_MAX];
 	uint32_t pool_count, pool_free_count;
 	struct iovec tmp_iov[VIRTQ_IOV_SLOT]; /* packed: pieces until the id is known */
+	struct chain_walk walk;
 	struct vq_desc_raw *table_copy;	      /* indirect table that spans regions */
 
 	/* extras */
@@ -142,17 +158,6 @@ struct virtq {
 	uint64_t features;
 	struct virtq_stats stats;
 	size_t slots_bytes, pool_bytes;
-};
-
-/* A chain being read. */
-struct chain_walk {
-	struct iovec *iov;
-	uint32_t count, cap;
-	uint32_t in_first;
-	bool writable; /* a writable descriptor was seen */
-	uint16_t id;   /* packed */
-	uint32_t ndesc;
-	uint64_t out_bytes, in_bytes;
 };
 
 static inline struct vq_chain *vq_slot(const struct virtq *vq, uint32_t id)
@@ -191,42 +196,20 @@ static inline bool vq_event_passed(uint16_t event, uint16_t new_idx, uint16_t ol
 	return (uint16_t)(new_idx - event - 1) < (uint16_t)(new_idx - old_idx);
 }
 
-/* ---- chain.c: 0, CHAIN_PAUSE or a cause ---- */
+/* ---- chain.c ---- */
 
-int chain_read_split(struct virtq *vq, struct chain_walk *w, uint32_t head);
-/* A packed chain from ring[pos] on, in a ring of size entries (ours, or a copy of recorded ones). */
-int chain_read_packed(struct virtq *vq, struct chain_walk *w, const struct vq_desc_raw *ring,
-		      uint32_t size, uint32_t pos);
+/*
+ * Reads the chain at head into its slot, which is free. NULL: the ring broke, or it has to wait
+ * for a piece array (VQ_GATE_PAUSED).
+ */
+struct vq_chain *chain_take_split(struct virtq *vq, struct vq_chain *chain, uint32_t head);
+/* The same from ring[pos] on, in a ring of size entries (ours, or a copy of recorded ones). */
+struct vq_chain *chain_take_packed(struct virtq *vq, const struct vq_desc_raw *ring, uint32_t size,
+				   uint32_t pos);
 /* Gives a pool array back. */
 void chain_iov_free(struct virtq *vq, struct iovec *iov);
 /* Marks what was written through the `in` side. */
 void chain_mark_dirty(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes);
-
-static inline void chain_walk_init(struct chain_walk *w, struct iovec *own)
-{
-	w->iov = own;
-	w->count = 0;
-	w->cap = VIRTQ_IOV_SLOT;
-	w->in_first = 0;
-	w->writable = false;
-	w->ndesc = 0;
-	w->out_bytes = 0;
-	w->in_bytes = 0;
-}
-
-/* Fills the slot's two cursors. */
-static inline void chain_place(struct vq_chain *chain, const struct chain_walk *w)
-{
-	uint32_t out_count = w->writable ? w->in_first : w->count;
-
-	chain->iov = w->iov;
-	chain->iov_count = w->count;
-	chain->in_first = out_count;
-	chain->in_bytes = w->in_bytes;
-	iov_cur_init(&chain->out, w->iov, out_count, w->out_bytes);
-	iov_cur_init(&chain->in, w->iov + out_count, w->count - out_count, w->in_bytes);
-	chain->busy = 1;
-}
 
 /* ---- ring_split.c, ring_packed.c ---- */
 
@@ -247,8 +230,6 @@ bool packed_arm(struct virtq *vq);
 void packed_disarm(struct virtq *vq);
 void packed_advance(const struct virtq *vq, uint16_t *pos, uint8_t *wrap, uint32_t count);
 
-/* Ends a pop without a chain: a cause breaks the ring, CHAIN_PAUSE closes the gate. */
-struct vq_chain *virtq_pop_fail(struct virtq *vq, struct chain_walk *w, struct iovec *own, int rc);
 /* The rare half of a pop, for vq->extras. */
 void virtq_pop_extras(struct virtq *vq, struct vq_chain *chain);
 void virtq_mark_used(struct virtq *vq, uint64_t off, uint64_t len_bytes);
