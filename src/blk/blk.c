@@ -151,7 +151,7 @@ static bool req_memory_aligned(const struct blk_chan *chan, const struct blk_req
 	return !(bases & chan->memory_mask) && !(lens & chan->block_mask);
 }
 
-static void submit_unusual(struct blk_chan *chan, struct blk_req *req)
+static __attribute__((noinline)) void submit_unusual(struct blk_chan *chan, struct blk_req *req)
 {
 	enum blk_status st = req_check(chan, req);
 
@@ -164,6 +164,15 @@ static void submit_unusual(struct blk_chan *chan, struct blk_req *req)
 	if (req->op >= BLK_OP_COUNT)
 		req->work.fn = req_finish_unknown;
 	blk_complete(req, st);
+}
+
+static __attribute__((noinline)) void submit_checked_memory(struct blk_chan *chan,
+							    struct blk_req *req)
+{
+	if (req_memory_aligned(chan, req))
+		chan->submit(chan, req);
+	else
+		bounce_submit(chan, req);
 }
 
 void blk_submit(struct blk_chan *chan, struct blk_req *req)
@@ -183,10 +192,9 @@ void blk_submit(struct blk_chan *chan, struct blk_req *req)
 		submit_unusual(chan, req);
 		return;
 	}
-	if (chan->memory_mask && !req_memory_aligned(chan, req)) {
-		bounce_submit(chan, req);
-		return;
-	}
-	chan->submit(chan, req);
+	if (chan->memory_mask)
+		submit_checked_memory(chan, req);
+	else
+		chan->submit(chan, req);
 }
 _Static_assert(BLK_READ == 0 && BLK_WRITE == 1, "blk_submit: quick test");

@@ -8,15 +8,34 @@
  */
 #include "virtq/virtq_impl.h"
 
+/* Our copy of a descriptor. */
+struct desc {
+	uint64_t addr;
+	uint32_t len;
+	uint32_t high; /* split: flags, then next; packed: id, then flags */
+};
+
+/* In desc.high. */
+#define SPLIT_FLAG(flag)  (flag)
+#define PACKED_FLAG(flag) ((flag) << 16)
+
 /* An indirect table may have any alignment: virtio asks for none. */
 typedef uint64_t any_u64 __attribute__((aligned(1), may_alias));
+typedef uint32_t any_u32 __attribute__((aligned(1), may_alias));
 
-static inline struct vq_desc_raw desc_copy(const struct vq_desc_raw *table, uint32_t i)
+static inline struct desc desc_copy(const struct vq_desc_raw *table, uint64_t i)
 {
-	const volatile any_u64 *p = (const volatile any_u64 *)((const char *)table +
-							       (size_t)i * VQ_DESC_BYTES);
+	const char *p = (const char *)table + i * VQ_DESC_BYTES;
 
-	return (struct vq_desc_raw){ .addr = le64toh(p[0]), .rest = le64toh(p[1]) };
+	return (struct desc){ .addr = le64toh(*(const volatile any_u64 *)p),
+			      .len = le32toh(*(const volatile any_u32 *)(p + 8)),
+			      .high = le32toh(*(const volatile any_u32 *)(p + 12)) };
+}
+
+static inline struct vq_desc_raw desc_raw(struct desc d)
+{
+	return (struct vq_desc_raw){ .addr = htole64(d.addr),
+				     .rest = htole64((uint64_t)d.high << 32 | d.len) };
 }
 
 static struct iovec *pool_take(struct virtq *vq)
@@ -112,7 +131,9 @@ static __attribute__((noinline)) int walk_add_slow(struct virtq *vq, struct gpa 
 /* Are these len bytes, at least one, all in the region? */
 static inline bool region_holds(const struct gmem_region *r, uint64_t off, uint32_t len)
 {
-	return off < r->size_bytes && len - 1ull < r->size_bytes - off;
+	uint64_t last;
+
+	return !__builtin_add_overflow(off, len - 1ull, &last) && last < r->size_bytes;
 }
 
 /* Adds what one descriptor covers. */
@@ -233,10 +254,6 @@ static __attribute__((noinline)) struct vq_chain *walk_fail(struct virtq *vq, st
 	return NULL;
 }
 
-/* Flags as they lie in the second word of a descriptor. */
-#define SPLIT_FLAG(flag)  ((uint64_t)(flag) << 32)
-#define PACKED_FLAG(flag) ((uint64_t)(flag) << 48)
-
 /* Descriptors chained by `next`, those of the ring and those of an indirect table alike. */
 struct vq_chain *chain_take_split(struct virtq *vq, struct vq_chain *chain, uint32_t head)
 {
@@ -247,25 +264,24 @@ struct vq_chain *chain_take_split(struct virtq *vq, struct vq_chain *chain, uint
 	int rc;
 
 	for (;;) {
-		struct vq_desc_raw d = desc_copy(table, i);
-		uint32_t len = (uint32_t)d.rest;
+		struct desc d = desc_copy(table, i);
 
-		if (unlikely(d.rest & SPLIT_FLAG(VQ_DESC_INDIRECT))) {
+		if (unlikely(d.high & SPLIT_FLAG(VQ_DESC_INDIRECT))) {
 			rc = nested ? VIRTQ_INDIRECT_NESTED
-				    : table_open(vq, d.addr, len, d.rest & SPLIT_FLAG(VQ_DESC_NEXT),
+				    : table_open(vq, d.addr, d.len, d.high & SPLIT_FLAG(VQ_DESC_NEXT),
 						 &table);
 			if (unlikely(rc))
 				break;
 			nested = true;
-			size = len / VQ_DESC_BYTES;
+			size = d.len / VQ_DESC_BYTES;
 			walk_limit(&w, (uint32_t)size);
 			i = 0;
 			continue;
 		}
-		rc = walk_add(vq, &w, d.addr, len, d.rest & SPLIT_FLAG(VQ_DESC_WRITE));
-		if (unlikely(rc) || !(d.rest & SPLIT_FLAG(VQ_DESC_NEXT)))
+		rc = walk_add(vq, &w, d.addr, d.len, d.high & SPLIT_FLAG(VQ_DESC_WRITE));
+		if (unlikely(rc) || !(d.high & SPLIT_FLAG(VQ_DESC_NEXT)))
 			break;
-		i = d.rest >> 48;
+		i = d.high >> 16;
 		if (unlikely(i >= size)) {
 			rc = VIRTQ_NEXT_RANGE;
 			break;
@@ -290,12 +306,12 @@ walk_packed_table(struct virtq *vq, struct chain_walk *w, const struct vq_desc_r
 
 	walk_limit(w, count);
 	for (i = 0; i < count; i++) {
-		struct vq_desc_raw d = desc_copy(table, i);
+		struct desc d = desc_copy(table, i);
 
-		if (unlikely(d.rest & PACKED_FLAG(VQ_DESC_INDIRECT)))
+		if (unlikely(d.high & PACKED_FLAG(VQ_DESC_INDIRECT)))
 			return VIRTQ_INDIRECT_NESTED;
-		rc = walk_add(vq, w, d.addr, (uint32_t)d.rest,
-			      d.rest & PACKED_FLAG(VQ_DESC_WRITE));
+		rc = walk_add(vq, w, d.addr, d.len,
+			      d.high & PACKED_FLAG(VQ_DESC_WRITE));
 		if (unlikely(rc))
 			return rc;
 	}
@@ -331,8 +347,8 @@ static __attribute__((noinline)) int packed_other_slot(struct virtq *vq, struct 
 struct vq_chain *chain_take_packed(struct virtq *vq, const struct vq_desc_raw *ring, uint32_t size,
 				   uint32_t pos)
 {
-	struct vq_desc_raw d = desc_copy(ring, pos);
-	uint32_t guess = (uint16_t)(d.rest >> 32), id, ndesc = 0;
+	struct desc d = desc_copy(ring, pos);
+	uint32_t guess = (uint16_t)d.high, id, ndesc = 0;
 	bool guessed = likely(guess < vq->size) && likely(!vq_slot(vq, guess)->busy);
 	struct iovec *own = guessed ? vq_slot(vq, guess)->own : vq->tmp_iov;
 	struct chain_walk w = walk_begin(vq, own, size);
@@ -340,23 +356,25 @@ struct vq_chain *chain_take_packed(struct virtq *vq, const struct vq_desc_raw *r
 	int rc;
 
 	for (;;) {
-		uint32_t len = (uint32_t)d.rest;
-
 		if (unlikely(vq->desc_copy && ring == vq->desc))
-			vq->desc_copy[ndesc] = d;
+			vq->desc_copy[ndesc] = desc_raw(d);
 		ndesc++;
-		if (unlikely(d.rest & PACKED_FLAG(VQ_DESC_INDIRECT))) {
+		if (unlikely(d.high & PACKED_FLAG(VQ_DESC_INDIRECT))) {
 			const struct vq_desc_raw *table;
 
-			rc = table_open(vq, d.addr, len, d.rest & PACKED_FLAG(VQ_DESC_NEXT),
+			rc = table_open(vq, d.addr, d.len, d.high & PACKED_FLAG(VQ_DESC_NEXT),
 					&table);
 			if (likely(!rc))
-				rc = walk_packed_table(vq, &w, table, len / VQ_DESC_BYTES);
+				rc = walk_packed_table(vq, &w, table, d.len / VQ_DESC_BYTES);
 			break;
 		}
-		rc = walk_add(vq, &w, d.addr, len, d.rest & PACKED_FLAG(VQ_DESC_WRITE));
-		if (unlikely(rc) || !(d.rest & PACKED_FLAG(VQ_DESC_NEXT)))
+		rc = walk_add(vq, &w, d.addr, d.len, d.high & PACKED_FLAG(VQ_DESC_WRITE));
+		if (unlikely(rc) || !(d.high & PACKED_FLAG(VQ_DESC_NEXT)))
 			break;
+		if (unlikely(ndesc >= size)) {
+			rc = VIRTQ_CHAIN_LOOP;
+			break;
+		}
 		if (++pos == size)
 			pos = 0;
 		d = desc_copy(ring, pos);
@@ -366,7 +384,7 @@ struct vq_chain *chain_take_packed(struct virtq *vq, const struct vq_desc_raw *r
 	/* Entries the driver did not get back yet cannot be available again. */
 	if (unlikely(ndesc > vq->free_desc))
 		return walk_fail(vq, w.iov, own, VIRTQ_AVAIL_JUMP);
-	id = (uint16_t)(d.rest >> 32);
+	id = (uint16_t)d.high;
 	if (unlikely(id != guess || !guessed)) {
 		vq->walk = w;
 		rc = packed_other_slot(vq, own, id);

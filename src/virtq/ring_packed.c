@@ -6,6 +6,18 @@
  */
 #include "virtq/virtq_impl.h"
 
+/*
+ * Front-ends that pass the feature through without knowing it (User Mode Linux) give base 0, in
+ * which both wrap counters are 0, for a fresh ring, whose counters are 1 (virtio 1.3, 2.8.1). The
+ * ring itself tells the two apart: after one round its first descriptor was used in that round and
+ * has the USED bit, whether the driver made it available again or not; a fresh one has it clear.
+ */
+static void packed_fresh_fix(struct virtq *vq, const struct virtq_setup *setup)
+{
+	if (setup->base == 0 && !(load16(packed_flags(&vq->desc[0])) & VQ_DESC_USED))
+		vq->avail_wrap = vq->used_wrap = 1;
+}
+
 int packed_start(struct virtq *vq, const struct virtq_setup *setup, struct err *reterr)
 {
 	/* vhost-user, "vring descriptor indices for packed virtqueues" */
@@ -18,18 +30,8 @@ int packed_start(struct virtq *vq, const struct virtq_setup *setup, struct err *
 			       vq->size, vq->last_avail, vq->used_idx);
 	vq->driver_event = setup->avail;
 	vq->device_event = setup->used;
+	packed_fresh_fix(vq, setup);
 	return 0;
-}
-
-void packed_advance(const struct virtq *vq, uint16_t *pos, uint8_t *wrap, uint32_t count)
-{
-	uint32_t at = *pos + count;
-
-	if (at >= vq->size) {
-		at -= vq->size;
-		*wrap ^= 1;
-	}
-	*pos = (uint16_t)at;
 }
 
 static inline bool packed_ready(const struct virtq *vq)
@@ -94,25 +96,9 @@ static void packed_log(struct virtq *vq, const void *at, uint64_t len_bytes)
 		gdirty_mark(vq->dirty, where, len_bytes);
 }
 
-void packed_emit(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes)
+void packed_log_used(struct virtq *vq)
 {
-	struct vq_desc_raw *d = &vq->desc[vq->used_idx];
-	uint16_t flags = vq->used_wrap ? VQ_DESC_AVAIL | VQ_DESC_USED : 0;
-
-	if (written_bytes)
-		flags |= VQ_DESC_WRITE;
-	__atomic_store_n((uint32_t *)&d->rest, htole32(written_bytes), __ATOMIC_RELAXED);
-	store16((uint16_t *)&d->rest + 2, chain->head);
-	if (!vq->unpublished) {
-		vq->first_used = vq->used_idx;
-		vq->first_flags = flags;
-	} else {
-		store16(packed_flags(d), flags);
-	}
-	if (unlikely(vq->log_used))
-		packed_log(vq, d, VQ_DESC_BYTES);
-	vq->batch_desc += chain->ndesc;
-	packed_advance(vq, &vq->used_idx, &vq->used_wrap, chain->ndesc);
+	packed_log(vq, &vq->desc[vq->used_idx], VQ_DESC_BYTES);
 }
 
 static bool packed_wanted(struct virtq *vq, uint32_t batch_desc)
@@ -144,7 +130,7 @@ bool packed_publish(struct virtq *vq)
 	/* release: all of the batch is there before the first one's flags; pairs with the driver's
 	 * barrier between its reads of the flags and of the rest */
 	store16_release(packed_flags(&vq->desc[vq->first_used]), vq->first_flags);
-	if (unlikely(vq->log_used))
+	if (unlikely(vq->extras & VQ_EXTRA_LOG_USED))
 		packed_log(vq, &vq->desc[vq->first_used], VQ_DESC_BYTES);
 	if (unlikely(vq->extras & VQ_EXTRA_INFLIGHT))
 		inflight_publish_after(vq);
@@ -159,7 +145,7 @@ bool packed_publish(struct virtq *vq)
 static void packed_event(struct virtq *vq, uint32_t event)
 {
 	__atomic_store_n(vq->device_event, htole32(event), __ATOMIC_RELAXED);
-	if (unlikely(vq->log_used))
+	if (unlikely(vq->extras & VQ_EXTRA_LOG_USED))
 		packed_log(vq, vq->device_event, 4);
 }
 

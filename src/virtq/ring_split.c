@@ -83,15 +83,9 @@ struct vq_chain *split_pop_resubmit(struct virtq *vq)
 	return split_take(vq, vq->resubmit[vq->resubmit_next].entry);
 }
 
-void split_emit(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes)
+void split_log_used(struct virtq *vq)
 {
-	struct split_used_elem *e = &vq->used->ring[vq->used_idx & vq->mask];
-
-	__atomic_store_n(&e->id, htole32(chain->head), __ATOMIC_RELAXED);
-	__atomic_store_n(&e->len, htole32(written_bytes), __ATOMIC_RELAXED);
-	if (unlikely(vq->log_used))
-		virtq_mark_used(vq, 4 + 8ull * (vq->used_idx & vq->mask), 8);
-	vq->used_idx++;
+	virtq_mark_used(vq, 4 + 8ull * (vq->used_idx & vq->mask), 8);
 }
 
 bool split_publish(struct virtq *vq)
@@ -102,7 +96,7 @@ bool split_publish(struct virtq *vq)
 	/* release: the entries are there before the index; pairs with the driver's barrier between
 	 * its reads of used->idx and of the entries */
 	store16_release(&vq->used->idx, vq->used_idx);
-	if (unlikely(vq->log_used))
+	if (unlikely(vq->extras & VQ_EXTRA_LOG_USED))
 		virtq_mark_used(vq, 0, 4);
 	if (unlikely(vq->extras & VQ_EXTRA_INFLIGHT))
 		inflight_publish_after(vq);
@@ -118,14 +112,14 @@ static void split_avail_event(struct virtq *vq, uint16_t idx)
 {
 	/* avail_event lies behind the used entries */
 	store16((uint16_t *)&vq->used->ring[vq->size], idx);
-	if (unlikely(vq->log_used))
+	if (unlikely(vq->extras & VQ_EXTRA_LOG_USED))
 		virtq_mark_used(vq, 4 + 8ull * vq->size, 2);
 }
 
 static void split_flags(struct virtq *vq, uint16_t flags)
 {
 	store16(&vq->used->flags, flags);
-	if (unlikely(vq->log_used))
+	if (unlikely(vq->extras & VQ_EXTRA_LOG_USED))
 		virtq_mark_used(vq, 0, 2);
 }
 

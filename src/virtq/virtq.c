@@ -151,8 +151,7 @@ int virtq_start(struct virtq *vq, const struct virtq_setup *setup, struct err *r
 		vq->extras |= VQ_EXTRA_ORDER;
 	vq->desc = setup->desc;
 	vq->free_desc = vq->size;
-	vq->log_used = setup->log_used;
-	vq->log_used_gpa = gpa(setup->log_used_gpa);
+	virtq_set_log_used(vq, setup->log_used, setup->log_used_gpa);
 	vq->publish_fifo = setup->publish_fifo;
 	vq->publish_node = setup->publish_node;
 	vq->first_publish = true;
@@ -217,7 +216,10 @@ struct gdirty *virtq_set_dirty(struct virtq *vq, struct gdirty *dirty)
 
 void virtq_set_log_used(struct virtq *vq, bool on, uint64_t log_used_gpa)
 {
-	vq->log_used = on;
+	if (on)
+		vq->extras |= VQ_EXTRA_LOG_USED;
+	else
+		vq->extras &= ~VQ_EXTRA_LOG_USED;
 	vq->log_used_gpa = gpa(log_used_gpa);
 }
 
@@ -279,8 +281,6 @@ struct vq_chain *virtq_pop(struct virtq *vq)
 
 static inline void push_emit(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes)
 {
-	if (unlikely(vq->extras & VQ_EXTRA_INFLIGHT))
-		inflight_push(vq, chain);
 	if (vq->packed)
 		packed_emit(vq, chain, written_bytes);
 	else
@@ -288,6 +288,19 @@ static inline void push_emit(struct virtq *vq, struct vq_chain *chain, uint32_t 
 	chain->busy = 0;
 	if (!vq->unpublished++ && vq->publish_fifo)
 		fifo_push(vq->publish_fifo, vq->publish_node);
+}
+
+static void push_recorded(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes)
+{
+	if (vq->extras & VQ_EXTRA_INFLIGHT)
+		inflight_push(vq, chain);
+	if (vq->extras & VQ_EXTRA_LOG_USED) {
+		if (vq->packed)
+			packed_log_used(vq);
+		else
+			split_log_used(vq);
+	}
+	push_emit(vq, chain, written_bytes);
 }
 
 /* virtio 1.3, 2.7.9 and 2.8.17: buffers go back in the order they came. */
@@ -304,17 +317,16 @@ static void push_in_order(struct virtq *vq, struct vq_chain *chain, uint32_t wri
 		vq->order_count--;
 		if (++vq->order_head == vq->size)
 			vq->order_head = 0;
-		push_emit(vq, next, next->written_bytes);
+		push_recorded(vq, next, next->written_bytes);
 	}
 }
 
-void virtq_push(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes)
+static __attribute__((noinline)) void push_slow(struct virtq *vq, struct vq_chain *chain,
+						uint32_t written_bytes)
 {
-	ASSERT(chain->busy);
-	vq->inflight--;
-	if (unlikely(vq->extras & VQ_EXTRA_DIRTY))
+	if (vq->extras & VQ_EXTRA_DIRTY)
 		chain_mark_dirty(vq, chain, written_bytes);
-	if (unlikely(chain->iov != chain->own)) {
+	if (chain->iov != chain->own) {
 		chain_iov_free(vq, chain->iov);
 		chain->iov = chain->own;
 		if (vq->gate & VQ_GATE_PAUSED) {
@@ -322,8 +334,18 @@ void virtq_push(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes
 			vq->repoll = true;
 		}
 	}
-	if (unlikely(vq->extras & VQ_EXTRA_ORDER))
+	if (vq->extras & VQ_EXTRA_ORDER)
 		push_in_order(vq, chain, written_bytes);
+	else
+		push_recorded(vq, chain, written_bytes);
+}
+
+void virtq_push(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes)
+{
+	ASSERT(chain->busy);
+	vq->inflight--;
+	if (unlikely(vq->extras || chain->iov != chain->own))
+		push_slow(vq, chain, written_bytes);
 	else
 		push_emit(vq, chain, written_bytes);
 }

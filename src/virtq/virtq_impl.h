@@ -64,7 +64,8 @@ struct split_used {
 /* more to do for each chain */
 #define VQ_EXTRA_INFLIGHT (1u << 0)
 #define VQ_EXTRA_ORDER	  (1u << 1)
-#define VQ_EXTRA_DIRTY	  (1u << 2)
+#define VQ_EXTRA_DIRTY	  (1u << 2) /* what chains write */
+#define VQ_EXTRA_LOG_USED (1u << 3) /* what the ring itself writes */
 
 /* arrays of VIRTQ_IOV_MAX pieces per queue, for chains of more than VIRTQ_IOV_SLOT */
 #define VQ_POOL_MAX 128u
@@ -140,7 +141,6 @@ struct virtq {
 	uint16_t *order; /* IN_ORDER: slots in the order of popping */
 	uint32_t order_head, order_count;
 	struct gdirty *dirty;
-	bool log_used;
 	struct gpa log_used_gpa;
 	void *record; /* in-flight region */
 	uint64_t record_counter;
@@ -216,7 +216,6 @@ void chain_mark_dirty(struct virtq *vq, struct vq_chain *chain, uint32_t written
 int split_start(struct virtq *vq, const struct virtq_setup *setup, struct err *reterr);
 struct vq_chain *split_pop(struct virtq *vq);
 struct vq_chain *split_pop_resubmit(struct virtq *vq);
-void split_emit(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes);
 bool split_publish(struct virtq *vq);
 bool split_arm(struct virtq *vq);
 void split_disarm(struct virtq *vq);
@@ -224,11 +223,57 @@ void split_disarm(struct virtq *vq);
 int packed_start(struct virtq *vq, const struct virtq_setup *setup, struct err *reterr);
 struct vq_chain *packed_pop(struct virtq *vq);
 struct vq_chain *packed_pop_resubmit(struct virtq *vq);
-void packed_emit(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes);
 bool packed_publish(struct virtq *vq);
 bool packed_arm(struct virtq *vq);
 void packed_disarm(struct virtq *vq);
-void packed_advance(const struct virtq *vq, uint16_t *pos, uint8_t *wrap, uint32_t count);
+
+/* Marks the used entry that is written next. */
+void split_log_used(struct virtq *vq);
+void packed_log_used(struct virtq *vq);
+
+static inline void packed_advance(const struct virtq *vq, uint16_t *pos, uint8_t *wrap,
+				  uint32_t count)
+{
+	uint32_t at = *pos + count;
+
+	if (at >= vq->size) {
+		at -= vq->size;
+		*wrap ^= 1;
+	}
+	*pos = (uint16_t)at;
+}
+
+/* Writes the next used entry; the driver sees it with the next publish. */
+static inline void split_emit(struct virtq *vq, const struct vq_chain *chain,
+			      uint32_t written_bytes)
+{
+	struct split_used_elem *e = &vq->used->ring[vq->used_idx & vq->mask];
+
+	__atomic_store_n(&e->id, htole32(chain->head), __ATOMIC_RELAXED);
+	__atomic_store_n(&e->len, htole32(written_bytes), __ATOMIC_RELAXED);
+	vq->used_idx++;
+}
+
+/* The flags of the first one of a batch are kept back: see packed_publish. */
+static inline void packed_emit(struct virtq *vq, const struct vq_chain *chain,
+			       uint32_t written_bytes)
+{
+	struct vq_desc_raw *d = &vq->desc[vq->used_idx];
+	uint16_t flags = vq->used_wrap ? VQ_DESC_AVAIL | VQ_DESC_USED : 0;
+
+	if (written_bytes)
+		flags |= VQ_DESC_WRITE;
+	__atomic_store_n((uint32_t *)&d->rest, htole32(written_bytes), __ATOMIC_RELAXED);
+	store16((uint16_t *)&d->rest + 2, chain->head);
+	if (!vq->unpublished) {
+		vq->first_used = vq->used_idx;
+		vq->first_flags = flags;
+	} else {
+		store16(packed_flags(d), flags);
+	}
+	vq->batch_desc += chain->ndesc;
+	packed_advance(vq, &vq->used_idx, &vq->used_wrap, chain->ndesc);
+}
 
 /* The rare half of a pop, for vq->extras. */
 void virtq_pop_extras(struct virtq *vq, struct vq_chain *chain);

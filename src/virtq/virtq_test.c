@@ -77,6 +77,39 @@ static void chains_go_round_and_the_base_is_told(void **state)
 	round_trips(TR_PACKED, 7, 100); /* no power of two */
 }
 
+/* One request; then the ring is stopped and started again with the base that it gave. */
+static uint32_t packed_one_request(struct tr *t, uint16_t id)
+{
+	struct td d = { TR_DATA, 1, VQ_DESC_WRITE };
+	struct vq_chain *c;
+
+	tr_start(t);
+	tr_add(t, id, &d, 1);
+	c = virtq_pop(t->vq);
+	assert_non_null(c);
+	virtq_push(t->vq, c, 1);
+	virtq_publish(t->vq);
+	assert_null(virtq_pop(t->vq));
+	t->setup.base = virtq_stop(t->vq);
+	tr_crash(t);
+	return t->setup.base;
+}
+
+static void packed_base_0_of_a_fresh_ring_means_wrap_counters_of_1(void **state)
+{
+	struct tr t;
+
+	tr_init(&t, TR_PACKED, 4);
+	t.setup.base = 0;
+	assert_int_equal(packed_one_request(&t, 0), 0x80018001);
+	for (uint16_t i = 1; i < 4; i++)
+		packed_one_request(&t, i);
+	/* After one round base 0 is the truth, and kept. */
+	assert_int_equal(t.setup.base, 0);
+	assert_int_equal(packed_one_request(&t, 0), 0x00010001);
+	tr_fini(&t);
+}
+
 static void in_order_holds_back_what_came_later(void **state)
 {
 	for (uint32_t f = 0; f < 2; f++)
@@ -402,6 +435,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chains_go_round_and_the_base_is_told),
+		cmocka_unit_test(packed_base_0_of_a_fresh_ring_means_wrap_counters_of_1),
 		cmocka_unit_test(in_order_holds_back_what_came_later),
 		cmocka_unit_test(a_full_ring_of_32768_is_popped_at_once),
 		cmocka_unit_test(an_index_jump_breaks),

@@ -28,8 +28,8 @@ check "discard" blkdiscard -o 67108864 -l 1048576 /dev/vda
 
 def test_user_mode_linux_keeps_its_files(room):
     disk = sparse(room + "/disk.img", 128 * MIB)
-    # This kernel accepts packed rings, but starts them at index 0 without the wrap counters.
-    with Server(room, disk, packed="off") as server, Uml(room, server, JOB) as guest:
+    # This kernel accepts packed rings, and starts them at index 0 without the wrap counters.
+    with Server(room, disk) as server, Uml(room, server, JOB) as guest:
         results = guest.finish()
     assert int(results["sectors"]) * 512 == 128 * MIB
     results.ok("make", "mount", "sync", "file again", "check", "discard")
