@@ -305,12 +305,13 @@ static void app_on_start(struct loop_msg *msg)
 /* The loop has ended: nothing runs any more but idle threads. */
 static void app_take_down(void)
 {
+	/* First: a job's last step is to wake the loop that it belongs to. */
+	if (app.jobs_started)
+		job_threads_stop();
 	for (uint32_t i = 0; i < app.loop_count; i++)
 		loop_quit(app.loops[i]);
 	for (uint32_t i = 0; i < app.loop_count; i++)
 		loop_free(app.loops[i]);
-	if (app.jobs_started)
-		job_threads_stop();
 	for (uint32_t i = 0; i < app.open_count; i++)
 		device_close(&app.devices[i].dev);
 	free(app.devices);
