@@ -146,8 +146,10 @@ static int args_one(struct args_state *s, int option, const char *value, char **
 	case ARGS_LOG_LEVEL:
 		if (log_level_parse(value, &cfg->log_level))
 			return 0;
-		return err_set(reterr, -EINVAL, "--log-level: expected error, warning, notice, info "
-			       "or debug, got '%.64s'", value);
+		return err_set(reterr, -EINVAL,
+			       "--log-level: expected error, warning, notice, info "
+			       "or debug, got '%.64s'",
+			       value);
 	case ARGS_VERSION:
 		cfg->action = APP_VERSION;
 		return 0;
@@ -219,7 +221,9 @@ static int args_disk_add(struct args_state *s, struct err *reterr)
 
 	if (!d->file)
 		return err_set(reterr, -EINVAL, "%s: needs --blk-file",
-			       d->socket ? "--socket-path" : d->fd ? "--fd" : "--read-only");
+			       d->socket ? "--socket-path"
+			       : d->fd	 ? "--fd"
+					 : "--read-only");
 	if (d->socket && d->fd)
 		return err_set(reterr, -EINVAL, "--socket-path: not together with --fd");
 	rc = app_config_device_add(s->cfg, "--blk-file", &def, reterr);
@@ -255,7 +259,8 @@ int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr
 	if (s.disk.socket || s.disk.fd || s.disk.file || s.disk.read_only)
 		return args_disk_add(&s, reterr);
 	if (!cfg->device_count)
-		return err_set(reterr, -EINVAL, "no device: give --device, --blk-file or -c; see "
+		return err_set(reterr, -EINVAL,
+			       "no device: give --device, --blk-file or -c; see "
 			       "--help");
 	return 0;
 }
@@ -287,11 +292,15 @@ int app_config_check(struct app_config *cfg, struct err *reterr)
 			const struct device_def *other = &cfg->devices[k];
 
 			if (!strcmp(def->name, other->name))
-				return err_set(reterr, -EINVAL, "%s: name: '%.64s' is also that of "
-					       "%s", def->where, def->name, other->where);
+				return err_set(reterr, -EINVAL,
+					       "%s: name: '%.64s' is also that of "
+					       "%s",
+					       def->where, def->name, other->where);
 			if (def->socket && other->socket && !strcmp(def->socket, other->socket))
-				return err_set(reterr, -EINVAL, "%s: socket: '%.108s' is also that "
-					       "of %s", def->where, def->socket, other->where);
+				return err_set(reterr, -EINVAL,
+					       "%s: socket: '%.108s' is also that "
+					       "of %s",
+					       def->where, def->socket, other->where);
 		}
 	}
 	return 0;
@@ -328,9 +337,10 @@ static int args_listen_pass(struct app_config *cfg, uint32_t count, char **names
 		if (!def && by_name)
 			continue;
 		if (!def)
-			return err_set(reterr, -EINVAL, "LISTEN_FDS: descriptor %d ('%.64s'): no "
-				       "device of that name, and none without socket", fd,
-				       names[i] ? names[i] : "");
+			return err_set(reterr, -EINVAL,
+				       "LISTEN_FDS: descriptor %d ('%.64s'): no "
+				       "device of that name, and none without socket",
+				       fd, names[i] ? names[i] : "");
 		rc = args_fd_check(fd, reterr);
 		if (rc < 0)
 			return err_prefix(reterr, rc, "LISTEN_FDS");

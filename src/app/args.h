@@ -12,7 +12,13 @@
 #include "base/err.h"
 #include "base/log.h"
 
-enum app_action { APP_RUN, APP_HELP, APP_VERSION, APP_CAPABILITIES, APP_DEVICE_DOCS };
+enum app_action {
+	APP_RUN,
+	APP_HELP,
+	APP_VERSION,
+	APP_CAPABILITIES,
+	APP_DEVICE_DOCS
+};
 
 #define APP_DEVICES_MAX 4096
 #define APP_LOOPS_MAX	256
@@ -21,7 +27,7 @@ struct app_config {
 	enum app_action action;
 	struct device_def *devices;
 	uint32_t device_count;
-	char *cores;	/* "4" or "0-3,6"; NULL: as many as we may use */
+	char *cores; /* "4" or "0-3,6"; NULL: as many as we may use */
 	bool pin;
 	enum log_level log_level;
 };

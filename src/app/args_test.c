@@ -60,7 +60,9 @@ static void test_device_with_every_key(void **state)
 			       "blk,name=a,socket=/s,file=/a\\,b,num-queues=4,queue-size=512,"
 			       "serial=x,read-only,block-size=4096,direct=off,lock=off,discard=off,"
 			       "spin-us=0,packed=off,socket-mode=0660,connections=2,seg-max=64,"
-			       "size-max=65536", NULL), 0);
+			       "size-max=65536",
+			       NULL),
+			 0);
 	assert_int_equal(cfg.device_count, 1);
 	d = &cfg.devices[0];
 	assert_string_equal(d->name, "a");
@@ -87,7 +89,8 @@ static void test_defaults_are_those_of_the_table(void **state)
 	const struct device_def *d;
 
 	assert_int_equal(parse("--device", "blk,socket=/s,ram=64M", "--device",
-			       "blk,socket=/t,null=1G", NULL), 0);
+			       "blk,socket=/t,null=1G", NULL),
+			 0);
 	assert_int_equal(cfg.device_count, 2);
 	d = &cfg.devices[0];
 	assert_int_equal(d->ram_bytes, 64 << 20);
@@ -147,7 +150,8 @@ static void test_each_refusal_names_the_thing_the_value_and_the_limit(void **sta
 	static const struct {
 		const char *a, *b, *message;
 	} rows[] = {
-		{ "--device", "blk,num-queues=0", "--device 1: num-queues: expected 1..256, got 0" },
+		{ "--device", "blk,num-queues=0",
+		  "--device 1: num-queues: expected 1..256, got 0" },
 		{ "--device", "blk,num-queues=257",
 		  "--device 1: num-queues: expected 1..256, got 257" },
 		{ "--device", "blk,queue-size=65536",
@@ -175,8 +179,9 @@ static void test_each_refusal_names_the_thing_the_value_and_the_limit(void **sta
 		  "--device 1: socket-mode: expected octal 0..0777, got '01777'" },
 		{ "--device", NULL, "--device: needs a value" },
 		{ "--colour", "red", "--colour: unknown option; see --help" },
-		{ "--log-level", "loud", "--log-level: expected error, warning, notice, info or "
-					 "debug, got 'loud'" },
+		{ "--log-level", "loud",
+		  "--log-level: expected error, warning, notice, info or "
+		  "debug, got 'loud'" },
 		{ "--socket-path", "/s", "--socket-path: needs --blk-file" },
 		{ "--read-only", NULL, "--read-only: needs --blk-file" },
 		{ "--pin", NULL, "no device: give --device, --blk-file or -c; see --help" },
@@ -230,8 +235,8 @@ static void test_listen_fds_go_by_name_then_in_order(void **state)
 	setenv("LISTEN_PID", pid, 1);
 	setenv("LISTEN_FDS", "2", 1);
 	setenv("LISTEN_FDNAMES", "other:a", 1);
-	assert_int_equal(parse("--device", "blk,name=a,ram=1M", "--device", "blk,name=b,ram=1M",
-			       NULL), 0);
+	assert_int_equal(
+		parse("--device", "blk,name=a,ram=1M", "--device", "blk,name=b,ram=1M", NULL), 0);
 	assert_int_equal(cfg.devices[0].fd, 4);
 	assert_int_equal(cfg.devices[1].fd, 3);
 	assert_null(getenv("LISTEN_FDS"));
@@ -251,7 +256,9 @@ static void test_listen_fds_go_by_name_then_in_order(void **state)
 
 static void test_cpu_lists(void **state)
 {
-	static const char *const bad[] = { "", ",", "0,", "0-", "-3", "3-1", "0,x", "0-99999", "1 " };
+	static const char *const bad[] = {
+		"", ",", "0,", "0-", "-3", "3-1", "0,x", "0-99999", "1 "
+	};
 	int cpu[8];
 
 	assert_int_equal(cpus_list_parse("0-3,6", cpu, 8), 5);

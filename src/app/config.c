@@ -34,8 +34,7 @@ static bool config_text(const json_t *value, char *buf, size_t size, const char 
 	return false;
 }
 
-static int config_device(struct app_config *cfg, json_t *obj, const char *where,
-			 struct err *reterr)
+static int config_device(struct app_config *cfg, json_t *obj, const char *where, struct err *reterr)
 {
 	const char *type = json_string_value(json_object_get(obj, "type"));
 	const char *key, *text;
@@ -93,7 +92,8 @@ static int config_cores(struct app_config *cfg, json_t *value, struct err *reter
 
 	if (!(json_is_string(value) || json_is_integer(value)) ||
 	    !config_text(value, buf, sizeof(buf), &text))
-		return err_set(reterr, -EINVAL, "cores: expected a number or a list like \"0-3,6\"");
+		return err_set(reterr, -EINVAL,
+			       "cores: expected a number or a list like \"0-3,6\"");
 	free(cfg->cores);
 	cfg->cores = strdup(text);
 	return cfg->cores ? 0 : err_set(reterr, -ENOMEM, "out of memory");
@@ -112,8 +112,10 @@ static int config_log_level(struct app_config *cfg, json_t *value, struct err *r
 	const char *text = json_string_value(value);
 
 	if (!text || !log_level_parse(text, &cfg->log_level))
-		return err_set(reterr, -EINVAL, "log-level: expected error, warning, notice, info or "
-			       "debug, got '%.64s'", text ? text : "(not a string)");
+		return err_set(reterr, -EINVAL,
+			       "log-level: expected error, warning, notice, info or "
+			       "debug, got '%.64s'",
+			       text ? text : "(not a string)");
 	return 0;
 }
 

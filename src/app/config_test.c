@@ -22,7 +22,7 @@ static int read_text(const char *text, const char **ret_message)
 {
 	int fd, rc;
 
-	strcpy(path, "/tmp/vhostd-config-XXXXXX");
+	snprintf(path, sizeof(path), "%s", "/tmp/vhostd-config-XXXXXX");
 	fd = mkstemp(path);
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
@@ -53,7 +53,8 @@ static void test_devices_and_settings_are_read(void **state)
 				   " {\"type\": \"blk\", \"socket\": \"/t\", \"ram\": \"1M\","
 				   " \"packed\": false}],"
 				   " \"cores\": \"0-1\", \"pin\": true, \"log-level\": \"info\"}",
-				   &message), 0);
+				   &message),
+			 0);
 	assert_int_equal(cfg.device_count, 2);
 	assert_string_equal(cfg.devices[0].file, "/a,b");
 	assert_int_equal(cfg.devices[0].num_queues, 3);

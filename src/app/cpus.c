@@ -63,7 +63,8 @@ static uint32_t cpus_quota(void)
 	char line[1024], path[1100], *group = line + 3, *slash;
 	uint32_t tightest = 0;
 
-	/* "0::/path": the one hierarchy of version 2; its line is the last, alone on most systems */
+	/* "0::/path": the one hierarchy of version 2; its line is the last, alone on most systems
+	 */
 	if (!cpus_line_read("/proc/self/cgroup", line, sizeof(line)) || strncmp(line, "0::", 3))
 		return 0;
 	group[strcspn(group, "\n")] = '\0';
@@ -119,8 +120,10 @@ static int cpus_count_choose(const char *text, uint32_t allowed, struct cpus *c,
 	}
 	count = strtoul(text, &end, 10);
 	if (*text < '0' || *text > '9' || *end || count < 1 || count > APP_LOOPS_MAX)
-		return err_set(reterr, -EINVAL, "cores: expected 1..%d or a list like 0-3,6, got "
-			       "'%.64s'", APP_LOOPS_MAX, text);
+		return err_set(reterr, -EINVAL,
+			       "cores: expected 1..%d or a list like 0-3,6, got "
+			       "'%.64s'",
+			       APP_LOOPS_MAX, text);
 	c->count = (uint32_t)count;
 	return 0;
 }
@@ -136,8 +139,10 @@ int cpus_choose(const char *text, bool pin, struct cpus *ret_cpus, struct err *r
 	if (list) {
 		c->count = cpus_list_parse(text, c->cpu, APP_LOOPS_MAX);
 		if (!c->count)
-			return err_set(reterr, -EINVAL, "cores: expected 1..%d or a list like "
-				       "0-3,6, got '%.64s'", APP_LOOPS_MAX, text);
+			return err_set(reterr, -EINVAL,
+				       "cores: expected 1..%d or a list like "
+				       "0-3,6, got '%.64s'",
+				       APP_LOOPS_MAX, text);
 	} else {
 		rc = cpus_count_choose(text, allowed_count, c, reterr);
 		if (rc < 0)
@@ -149,8 +154,10 @@ int cpus_choose(const char *text, bool pin, struct cpus *ret_cpus, struct err *r
 		if (!pin)
 			c->cpu[i] = -1;
 		else if (!cpus_has(allowed, allowed_count, c->cpu[i]))
-			return err_set(reterr, -EINVAL, "cores: CPU %d is not one that this "
-				       "process may use", c->cpu[i]);
+			return err_set(reterr, -EINVAL,
+				       "cores: CPU %d is not one that this "
+				       "process may use",
+				       c->cpu[i]);
 	}
 	return 0;
 }

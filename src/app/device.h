@@ -27,7 +27,7 @@ struct device_def {
 	uint32_t block_bytes; /* 0: the back-end's own */
 	uint16_t num_queues;
 	uint32_t queue_size, seg_max, size_max, spin_us, reconnect_ms, connections;
-	bool read_only, packed, client, lock, discard;
+	bool read_only, packed, client, lock, discard, guest_buffers;
 	/* from elsewhere */
 	int fd;		 /* inherited socket, -1: none; owned until device_start takes it */
 	mode_t mode;	 /* socket_mode, parsed by device_def_check */
@@ -58,8 +58,8 @@ struct device {
 	struct blk_dev *blk;
 	struct vhost_endpoint *ep;
 	/* set by the owner */
-	void (*on_done)(struct device *dev);	/* an inherited or one-shot connection ended */
-	void (*stopped)(struct device *dev);	/* after device_stop */
+	void (*on_done)(struct device *dev); /* an inherited or one-shot connection ended */
+	void (*stopped)(struct device *dev); /* after device_stop */
 };
 
 /* Opens the back-end. Errors: blk_dev_open's, prefixed with where. */

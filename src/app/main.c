@@ -9,7 +9,11 @@
 #include "base/fault.h"
 #include "base/log.h"
 
-enum { EXIT_OK = 0, EXIT_RUNTIME = 1, EXIT_USAGE = 2 };
+enum {
+	EXIT_OK = 0,
+	EXIT_RUNTIME = 1,
+	EXIT_USAGE = 2
+};
 
 /* A socket that became descriptor 2 would be sent our messages. */
 static void main_std_fds_open(void)

@@ -19,8 +19,10 @@ int sdnotify_send(const char *state, struct err *reterr)
 		return 0;
 	len = strlen(path);
 	if ((path[0] != '/' && path[0] != '@') || len >= sizeof(addr.sun_path))
-		return err_set(reterr, -EINVAL, "NOTIFY_SOCKET: expected a path or @name of at most "
-			       "%zu bytes", sizeof(addr.sun_path) - 1);
+		return err_set(reterr, -EINVAL,
+			       "NOTIFY_SOCKET: expected a path or @name of at most "
+			       "%zu bytes",
+			       sizeof(addr.sun_path) - 1);
 	memcpy(addr.sun_path, path, len);
 	if (path[0] == '@')
 		addr.sun_path[0] = '\0';

@@ -34,7 +34,12 @@
 
 #define APP_JOB_THREADS 2
 
-enum app_state { APP_STARTING, APP_SERVING, APP_STOPPING, APP_ENDING };
+enum app_state {
+	APP_STARTING,
+	APP_SERVING,
+	APP_STOPPING,
+	APP_ENDING
+};
 
 struct app_device {
 	struct device dev; /* first */
@@ -270,8 +275,8 @@ static int app_loops_start(struct err *reterr)
 static int app_devices_start(struct err *reterr)
 {
 	for (uint32_t i = 0; i < app.open_count; i++) {
-		int rc = device_start(&app.devices[i].dev, app.main_loop, app.loops,
-				      app.loop_count, reterr);
+		int rc = device_start(&app.devices[i].dev, app.main_loop, app.loops, app.loop_count,
+				      reterr);
 
 		if (rc < 0)
 			return rc;
@@ -325,8 +330,9 @@ int app_run(struct app_config *cfg, const struct cpus *cpus, struct err *reterr)
 	const struct loop_params params = { .name = "vhostd", .cpu = -1 };
 	int rc;
 
-	app = (struct app){ .cfg = cfg, .cpus = cpus, .reterr = reterr, .signal_fd = -1,
-			    .lost_fd = -1 };
+	app = (struct app){
+		.cfg = cfg, .cpus = cpus, .reterr = reterr, .signal_fd = -1, .lost_fd = -1
+	};
 	app_nofile_raise();
 	rc = app_signals_open(reterr);
 	if (rc < 0)

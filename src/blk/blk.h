@@ -143,6 +143,17 @@ void blk_chan_close(struct blk_chan *chan);
 
 void blk_submit(struct blk_chan *chan, struct blk_req *req);
 
+/*
+ * Tells the memory that requests will come from, so that a back-end that can (file) registers it
+ * with the loop's io_uring and need not pin pages for each request. Replaces what was told before;
+ * count 0 ends it, blk_chan_close too. The regions stay mapped, to the same memory, until then;
+ * requests may use any other memory as well. A refusal costs speed, nothing else.
+ * Returns 0, or -errno for the first refusal of this node (reterr is worth one line in the log),
+ * and 0 for those after it. Thread: owner loop.
+ */
+int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
+			 struct err *reterr);
+
 /* ---- counters ---- */
 
 #define BLK_HIST_BUCKETS 40 /* log2 of nanoseconds */

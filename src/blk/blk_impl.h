@@ -40,6 +40,9 @@ struct blk_impl {
 	/* Both NULL allowed. Thread: owner loop. */
 	int (*chan_open)(struct blk_chan *chan, struct err *reterr);
 	void (*chan_close)(struct blk_chan *chan);
+	/* blk_chan_buffers_set; NULL: nothing to gain. Thread: owner loop. */
+	int (*buffers_set)(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
+			   struct err *reterr);
 	void (*submit)(struct blk_chan *chan, struct blk_req *req);
 };
 

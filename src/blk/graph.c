@@ -201,6 +201,17 @@ static void stats_add(struct blk_stats *sum, const struct blk_stats *s)
 		sum->errors[st] += counter_get(&s->errors[st]);
 }
 
+int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
+			 struct err *reterr)
+{
+	const struct blk_dev *dev = chan->dev;
+	int r = 0;
+
+	if (dev->impl->buffers_set)
+		r = dev->impl->buffers_set(chan, regions, count, reterr);
+	return r < 0 ? err_prefix(reterr, r, "%s", dev->name) : 0;
+}
+
 void blk_chan_close(struct blk_chan *chan)
 {
 	struct blk_dev *dev;

@@ -180,6 +180,17 @@ bool gmem_lost(const struct gmem *map)
 	return false;
 }
 
+uint32_t gmem_regions(const struct gmem *map, struct iovec *ret_iov, uint32_t max)
+{
+	uint32_t count = MIN(map->count, max);
+
+	for (uint32_t i = 0; i < count; i++) {
+		ret_iov[i].iov_base = map->regions[i].base;
+		ret_iov[i].iov_len = map->regions[i].size_bytes;
+	}
+	return count;
+}
+
 const struct gmem_region *gmem_region_find(const struct gmem *map, struct gpa addr)
 {
 	uint32_t lo = 0, hi = map->count;

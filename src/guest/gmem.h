@@ -76,6 +76,8 @@ void gmem_unref(struct gmem *map);
 /* Was a page of this map lost to truncation? Thread: any. */
 bool gmem_lost(const struct gmem *map);
 
+/* Our addresses of the first max regions, whole; returns how many. */
+uint32_t gmem_regions(const struct gmem *map, struct iovec *ret_iov, uint32_t max);
 /* The region holding gpa, NULL when none. */
 const struct gmem_region *gmem_region_find(const struct gmem *map, struct gpa addr);
 

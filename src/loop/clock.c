@@ -10,6 +10,7 @@
 
 #define SPAN_NS	     10000000ull
 #define CALIBRATE_NS 100000ull
+#define PAIR_TRIES   3
 
 uint64_t loop_clock_ns(void)
 {
@@ -45,21 +46,39 @@ static bool clock_set_rate(struct loop_clock *c, uint64_t ticks, uint64_t ns)
 	return true;
 }
 
+/*
+ * Both clocks at one moment: the reading of CLOCK_MONOTONIC between the two closest counter
+ * readings of a few tries, so that a preemption in between does not become an error of the rate.
+ */
+static void clock_pair(uint64_t *ret_ns, uint64_t *ret_tsc)
+{
+	uint64_t best = UINT64_MAX;
+
+	for (int i = 0; i < PAIR_TRIES; i++) {
+		uint64_t before = __rdtsc(), ns = loop_clock_ns(), after = __rdtsc();
+
+		if (after - before >= best)
+			continue;
+		best = after - before;
+		*ret_ns = ns;
+		*ret_tsc = before + best / 2;
+	}
+}
+
 static pthread_once_t calibrate_once = PTHREAD_ONCE_INIT;
 static struct loop_clock calibrated;
 
 static void calibrate(void)
 {
-	uint64_t ns;
+	uint64_t ns, tsc;
 
 	if (!tsc_is_invariant())
 		return;
-	calibrated.base_ns = loop_clock_ns();
-	calibrated.base_tsc = __rdtsc();
+	clock_pair(&calibrated.base_ns, &calibrated.base_tsc);
 	do {
-		ns = loop_clock_ns();
+		clock_pair(&ns, &tsc);
 	} while (ns - calibrated.base_ns < CALIBRATE_NS);
-	clock_set_rate(&calibrated, __rdtsc() - calibrated.base_tsc, ns - calibrated.base_ns);
+	clock_set_rate(&calibrated, tsc - calibrated.base_tsc, ns - calibrated.base_ns);
 }
 
 void clock_init(struct loop_clock *c)
@@ -70,10 +89,10 @@ void clock_init(struct loop_clock *c)
 
 static __attribute__((noinline)) uint64_t clock_rebase(struct loop_clock *c)
 {
-	uint64_t ns = loop_clock_ns();
-	uint64_t tsc = __rdtsc();
-	uint64_t ticks = tsc - c->base_tsc;
+	uint64_t ns, tsc, ticks;
 
+	clock_pair(&ns, &tsc);
+	ticks = tsc - c->base_tsc;
 	/* A longer span than this may be a sleep in which the machine was suspended. */
 	if (ticks < 100 * c->span_ticks)
 		clock_set_rate(c, ticks, ns - c->base_ns);

@@ -19,7 +19,7 @@ struct job {
 };
 
 int job_threads_start(uint32_t count, struct err *reterr); /* Thread: main */
-void job_threads_stop(void);				    /* waits for those under way */
-void job_start(struct job *job);			    /* Thread: a loop */
+void job_threads_stop(void);				   /* waits for those under way */
+void job_start(struct job *job);			   /* Thread: a loop */
 
 #endif

@@ -81,7 +81,8 @@ struct loop_msg {
 	void (*fn)(struct loop_msg *msg);
 };
 
-/* Runs msg->fn(msg) on loop's thread, in order of posting. msg is the caller's until it ran. Thread: any. */
+/* Runs msg->fn(msg) on loop's thread, in order of posting. msg is the caller's until it ran.
+ * Thread: any. */
 void loop_post(struct loop *loop, struct loop_msg *msg);
 /* Posts and waits for it to have run. Thread: job threads and tests, never a loop (ASSERT). */
 void loop_call(struct loop *loop, void (*fn)(void *arg), void *arg);
@@ -106,7 +107,8 @@ static inline struct loop_fifos *loop_fifos(struct loop *loop)
 	return (struct loop_fifos *)loop;
 }
 
-/* CLOCK_MONOTONIC when this iteration began (after its sleep); never goes back. Thread: owner loop. */
+/* CLOCK_MONOTONIC when this iteration began (after its sleep); never goes back. Thread: owner loop.
+ */
 static inline uint64_t loop_now_ns(const struct loop *loop)
 {
 	return ((const struct loop_fifos *)loop)->now_ns;
@@ -134,9 +136,15 @@ struct io_uring_sqe *loop_sqe(struct loop *loop);
 void loop_sqe_set_op(struct io_uring_sqe *sqe, struct loop_op *op);
 /* Asks to cancel; op->done still comes, once. Thread: owner loop. */
 void loop_op_cancel(struct loop *loop, struct loop_op *op);
-/* Registered files and buffers (sparse tables); -ENOSPC when full, -ENOTSUP when the kernel has none. */
-int loop_file_register(struct loop *loop, int fd);	    /* returns the slot */
+/* Registered files and buffers (sparse tables); -ENOSPC when full, -ENOTSUP when the kernel has
+ * none. */
+int loop_file_register(struct loop *loop, int fd); /* returns the slot */
 void loop_file_unregister(struct loop *loop, int slot);
+/*
+ * For IORING_OP_READ_FIXED and WRITE_FIXED: pins the memory. At most 1 GiB; the same range again
+ * gives the same slot, to be unregistered as often. The caller keeps the range mapped, and to the
+ * same memory, until then. Also -ENOMEM (RLIMIT_MEMLOCK), -EFAULT, -EOPNOTSUPP (mapped files).
+ */
 int loop_buf_register(struct loop *loop, void *base, size_t len_bytes);
 void loop_buf_unregister(struct loop *loop, int slot);
 
@@ -181,19 +189,24 @@ struct loop_source_ops {
 
 struct loop_source {
 	const struct loop_source_ops *ops;
-	int kick_fd;	       /* eventfd, -1: poll only, then never armed, always active */
-	uint32_t spin_max_ns;  /* how long to look without work before arming; 0: at once */
+	int kick_fd;	      /* eventfd, -1: poll only, then never armed, always active */
+	uint32_t spin_max_ns; /* how long to look without work before arming; 0: at once */
 	/* private: */
 	struct loop *loop;
-	struct list node;      /* in the active list */
+	struct list node; /* in the active list */
 	struct loop_op kick_op;
 	struct loop_work stop_work;
 	struct loop_timer retry; /* looks again now and then when the kick is broken */
 	uint64_t idle_since_ns, quiet_since_ns;
-	uint32_t spin_ns;      /* adaptive: grows when kicks come soon after arming */
-	enum { SOURCE_OFF, SOURCE_ACTIVE, SOURCE_ARMED, SOURCE_STOPPING } state;
-	bool kick_pending;     /* the poll for the kick is in the kernel */
-	bool kick_broken;      /* kick_fd gave an error: never waited for again */
+	uint32_t spin_ns; /* adaptive: grows when kicks come soon after arming */
+	enum {
+		SOURCE_OFF,
+		SOURCE_ACTIVE,
+		SOURCE_ARMED,
+		SOURCE_STOPPING
+	} state;
+	bool kick_pending; /* the poll for the kick is in the kernel */
+	bool kick_broken;  /* kick_fd gave an error: never waited for again */
 	void (*stopped)(struct loop_source *s);
 	uint64_t kicks, arms, kick_errors; /* counters */
 };
@@ -203,7 +216,8 @@ struct loop_source {
  * before). The kick descriptor stays the caller's. Thread: owner loop.
  */
 void loop_source_start(struct loop *loop, struct loop_source *s);
-/* No poll() any more from here; stopped(s) comes once, later, when the kernel has let go of kick_fd. */
+/* No poll() any more from here; stopped(s) comes once, later, when the kernel has let go of
+ * kick_fd. */
 void loop_source_stop(struct loop_source *s, void (*stopped)(struct loop_source *s));
 /* Makes an armed source active now (it got work by another way than its kick). */
 void loop_source_wake(struct loop_source *s);

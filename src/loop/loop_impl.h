@@ -27,6 +27,12 @@ struct loop_table { /* a registered table of the io_uring and its free slots */
 	bool tried;
 };
 
+struct loop_buf { /* by slot of the registered buffers */
+	void *base;
+	size_t len_bytes;
+	uint32_t refs; /* 0: a free slot */
+};
+
 struct loop_clock { /* the time-stamp counter as CLOCK_MONOTONIC; mult 0: not usable */
 	uint64_t base_tsc, base_ns;
 	uint64_t mult; /* ns per tick, 32 binary places */
@@ -47,6 +53,7 @@ struct loop {
 	struct loop_op wake_op;
 	uint64_t wake_value;
 	struct loop_table files, bufs;
+	struct loop_buf *buf_slots; /* NULL until the first */
 	/* written by the loop, read by any: relaxed */
 	_Atomic uint64_t iterations, sleeps, enters, idle_ns, started_ns, asleep_since_ns;
 	pthread_t thread;

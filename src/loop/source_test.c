@@ -10,7 +10,7 @@
 struct test_source {
 	struct loop_source s;
 	int work, handled, polls, arm_calls, disarms, stops;
-	int work_at_arm;   /* appears just before arm looks */
+	int work_at_arm;    /* appears just before arm looks */
 	int work_after_arm; /* appears just after arm looked, with its kick */
 	bool notify, stop_in_poll;
 	struct test_source *victim; /* stopped in poll */

@@ -42,7 +42,8 @@ void loop_timer_stop(struct loop_timer *t)
 	list_remove(&t->node);
 }
 
-/* Those due now, in order of their time; one that restarts itself for now waits for the next round. */
+/* Those due now, in order of their time; one that restarts itself for now waits for the next round.
+ */
 void timers_run(struct loop *loop)
 {
 	uint64_t now = loop_now_ns(loop);

@@ -91,6 +91,7 @@ void uring_fini(struct loop *loop)
 	io_uring_queue_exit(&loop->ring);
 	free(loop->files.free_slots);
 	free(loop->bufs.free_slots);
+	free(loop->buf_slots);
 }
 
 int uring_claim(struct loop *loop)
@@ -111,8 +112,7 @@ int uring_claim(struct loop *loop)
 /* What may come back from an io_uring_enter that will be repeated. */
 static void uring_check_entered(int r)
 {
-	ASSERT(r >= 0 || r == -ETIME || r == -EINTR || r == -EAGAIN || r == -EBUSY ||
-	       r == -ENOMEM);
+	ASSERT(r >= 0 || r == -ETIME || r == -EINTR || r == -EAGAIN || r == -EBUSY || r == -ENOMEM);
 }
 
 void uring_enter(struct loop *loop)
@@ -236,19 +236,43 @@ void loop_file_unregister(struct loop *loop, int slot)
 	table_give(&loop->files, slot);
 }
 
+/* Pages are pinned and accounted by registration: queues that name the same range share one. */
+static struct loop_buf *buf_find(struct loop *loop, void *base, size_t len_bytes)
+{
+	for (int i = 0; loop->buf_slots && i < TABLE_SLOTS; i++) {
+		struct loop_buf *b = &loop->buf_slots[i];
+
+		if (b->refs && b->base == base && b->len_bytes == len_bytes)
+			return b;
+	}
+	return NULL;
+}
+
 int loop_buf_register(struct loop *loop, void *base, size_t len_bytes)
 {
 	struct iovec iov = { base, len_bytes };
+	struct loop_buf *b;
 	__u64 tag = 0;
 	int slot, r;
 
 	loop_assert_owner(loop);
+	b = buf_find(loop, base, len_bytes);
+	if (b) {
+		b->refs++;
+		return (int)(b - loop->buf_slots);
+	}
+	if (!loop->buf_slots)
+		loop->buf_slots = calloc(TABLE_SLOTS, sizeof(*loop->buf_slots));
+	if (!loop->buf_slots)
+		return -ENOMEM;
 	slot = table_take(loop, &loop->bufs, io_uring_register_buffers_sparse, TABLE_SLOTS);
 	if (slot < 0)
 		return slot;
 	r = io_uring_register_buffers_update_tag(&loop->ring, (unsigned int)slot, &iov, &tag, 1);
-	if (r == 1)
+	if (r == 1) {
+		loop->buf_slots[slot] = (struct loop_buf){ base, len_bytes, 1 };
 		return slot;
+	}
 	table_give(&loop->bufs, slot);
 	return r < 0 ? r : -EIO;
 }
@@ -259,6 +283,9 @@ void loop_buf_unregister(struct loop *loop, int slot)
 	__u64 tag = 0;
 
 	loop_assert_owner(loop);
+	ASSERT(loop->buf_slots[slot].refs);
+	if (--loop->buf_slots[slot].refs)
+		return;
 	io_uring_register_buffers_update_tag(&loop->ring, (unsigned int)slot, &none, &tag, 1);
 	table_give(&loop->bufs, slot);
 }

@@ -84,8 +84,7 @@ void back_channel_config_change(struct back_channel *b)
 	n = send(b->fd, &hdr, sizeof(hdr), MSG_DONTWAIT | MSG_NOSIGNAL);
 	b->owed = n < 0 && (errno == EAGAIN || errno == EINTR);
 	if (b->owed)
-		loop_timer_start(b->loop, &b->retry,
-				 loop_now_ns(b->loop) + BACK_CHANNEL_RETRY_NS);
+		loop_timer_start(b->loop, &b->retry, loop_now_ns(b->loop) + BACK_CHANNEL_RETRY_NS);
 }
 
 void back_channel_set(struct back_channel *b, int fd)

@@ -68,8 +68,8 @@ static ssize_t conn_recv(struct conn *c, void *dst, size_t len, struct err *rete
 		n = recvmsg(c->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
 	if (n < 0)
-		return errno == EAGAIN ? -EAGAIN :
-					 err_set(reterr, -errno, "recvmsg: %s", strerror(errno));
+		return errno == EAGAIN ? -EAGAIN
+				       : err_set(reterr, -errno, "recvmsg: %s", strerror(errno));
 	for (struct cmsghdr *cm = CMSG_FIRSTHDR(&mh); cm; cm = CMSG_NXTHDR(&mh, cm)) {
 		if (cm->cmsg_level == SOL_SOCKET && cm->cmsg_type == SCM_RIGHTS)
 			fits &= conn_fds_keep(&c->msg, cm);
@@ -101,7 +101,8 @@ static enum conn_read conn_part(struct conn *c, void *dst, size_t *have, size_t 
 		if (n == 0) {
 			if (!c->hdr_have)
 				return CONN_EOF;
-			err_set(reterr, -ECONNRESET, "the front-end left in the middle of a message");
+			err_set(reterr, -ECONNRESET,
+				"the front-end left in the middle of a message");
 			return CONN_ERROR;
 		}
 		*have += (size_t)n;

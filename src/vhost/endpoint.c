@@ -248,8 +248,8 @@ static int endpoint_params_check(const struct vhost_endpoint_params *p, struct e
 	if (!p->name || !p->main_loop || !p->loop_count || !p->vdev_make)
 		return err_set(reterr, -EINVAL, "endpoint: name, loops and device are needed");
 	if (!p->socket_path == (p->fd < 0))
-		return err_set(reterr, -EINVAL,
-			       "%s: expected either a socket path or a descriptor", p->name);
+		return err_set(reterr, -EINVAL, "%s: expected either a socket path or a descriptor",
+			       p->name);
 	if (p->client && !p->socket_path)
 		return err_set(reterr, -EINVAL, "%s: client mode needs a socket path", p->name);
 	if (!p->connections_max)
@@ -298,8 +298,8 @@ static int endpoint_open(struct vhost_endpoint *ep, struct err *reterr)
 	return listening ? 0 : endpoint_serve(ep, p->fd, reterr);
 }
 
-int vhost_endpoint_start(const struct vhost_endpoint_params *params,
-			 struct vhost_endpoint **ret_ep, struct err *reterr)
+int vhost_endpoint_start(const struct vhost_endpoint_params *params, struct vhost_endpoint **ret_ep,
+			 struct err *reterr)
 {
 	struct vhost_endpoint *ep;
 	int rc = endpoint_params_check(params, reterr);

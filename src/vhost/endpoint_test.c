@@ -89,7 +89,7 @@ static int setup(void **state)
 	if (loop_new(&(struct loop_params){ .name = "test", .cpu = -1 }, &f.loop, &err))
 		return -1;
 	loop_run_once(f.loop, false);
-	strcpy(f.dir, "/tmp/endpoint-test-XXXXXX");
+	snprintf(f.dir, sizeof(f.dir), "%s", "/tmp/endpoint-test-XXXXXX");
 	if (!mkdtemp(f.dir))
 		return -1;
 	snprintf(f.path, sizeof(f.path), "%s/s", f.dir);

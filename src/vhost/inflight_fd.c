@@ -46,7 +46,8 @@ int inflight_area_map(struct inflight_area *a, int fd, uint64_t offset_bytes, ui
 			       "area: %llu bytes at %llu are not in a file of %lld bytes",
 			       (unsigned long long)size_bytes, (unsigned long long)offset_bytes,
 			       (long long)st.st_size);
-	if (offset_bytes % INFLIGHT_PART_ALIGN) /* the records are 64-bit integers, the parts 64-byte aligned */
+	if (offset_bytes %
+	    INFLIGHT_PART_ALIGN) /* the records are 64-bit integers, the parts 64-byte aligned */
 		return err_set(reterr, -EINVAL, "area: offset: expected a multiple of 64, got %llu",
 			       (unsigned long long)offset_bytes);
 	/* Where the file can be sealed, nobody can cut it any more. */
@@ -113,10 +114,12 @@ int session_handle_GET_INFLIGHT_FD(struct session *s, struct msg *m, struct err 
 		return rc;
 	/*
 	 * Room for the largest queue, not for the size asked for: QEMU asks with its queue-size
-	 * property, and a guest on virtio-mmio then sets up rings of 1024. Untouched, it costs nothing.
+	 * property, and a guest on virtio-mmio then sets up rings of 1024. Untouched, it costs
+	 * nothing.
 	 */
 	bytes = virtq_inflight_bytes(s->features, s->vdev->queue_size_max);
-	if (!s->features_set && s->params.packed) /* asked before SET_FEATURES: room for either ring */
+	if (!s->features_set &&
+	    s->params.packed) /* asked before SET_FEATURES: room for either ring */
 		bytes = MAX(bytes,
 			    virtq_inflight_bytes(VIRTIO_F_RING_PACKED, s->vdev->queue_size_max));
 	bytes = num_round_up(bytes, INFLIGHT_PART_ALIGN) * in->queue_count;

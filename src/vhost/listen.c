@@ -56,8 +56,8 @@ static int listen_path_clear(const char *path, struct err *reterr)
 	int fd, rc;
 
 	if (lstat(path, &st))
-		return errno == ENOENT ? 0 :
-					 err_set(reterr, -errno, "%s: %s", path, strerror(errno));
+		return errno == ENOENT ? 0
+				       : err_set(reterr, -errno, "%s: %s", path, strerror(errno));
 	if (!S_ISSOCK(st.st_mode))
 		return err_set(reterr, -EADDRINUSE, "%s exists and is not a socket", path);
 	rc = listen_connect(path, &fd, NULL);

@@ -12,8 +12,8 @@ _Static_assert(sizeof(struct msg_config) == MSG_CONFIG_HDR_BYTES + MSG_CONFIG_MA
 
 const struct msg_row msg_table[] = {
 #define MSG(number, name, size_min, size_max, fd_min, fd_max, feature, quiet, reply)               \
-	{ number,  #name,	      size_min,	   size_max,		 fd_min, fd_max,                 \
-	  feature, MSG_QUIET_##quiet, MSG_##reply, session_handle_##name },
+	{ number, #name,   size_min,	      size_max,	   fd_min,                                 \
+	  fd_max, feature, MSG_QUIET_##quiet, MSG_##reply, session_handle_##name },
 #include "vhost/msg.def"
 #undef MSG
 };
@@ -33,8 +33,9 @@ int msg_check(const struct msg_row *row, const struct msg *m, uint64_t proto_fea
 	      struct err *reterr)
 {
 	if ((m->hdr.flags & MSG_VERSION_MASK) != MSG_VERSION || m->hdr.flags & MSG_REPLY)
-		return err_set(reterr, -EINVAL, "%s: flags: expected version 1 and no reply, got 0x%x",
-			       row->name, m->hdr.flags);
+		return err_set(reterr, -EINVAL,
+			       "%s: flags: expected version 1 and no reply, got 0x%x", row->name,
+			       m->hdr.flags);
 	if (m->hdr.size < row->size_min || m->hdr.size > row->size_max)
 		return err_set(reterr, -EINVAL, "%s: payload: expected %u..%u bytes, got %u",
 			       row->name, row->size_min, row->size_max, m->hdr.size);

@@ -15,12 +15,12 @@
 
 #include "base/err.h"
 
-#define MSG_HDR_BYTES	 12
-#define MSG_PAYLOAD_MAX	 4096 /* bytes; more is refused before anything is read */
-#define MSG_FDS_MAX	 32   /* descriptors with one message; more ends the session */
-#define MSG_REGIONS_MAX	 32   /* in one SET_MEM_TABLE; ADD_MEM_REG takes the rest */
-#define MSG_CONFIG_MAX	 256
-#define MSG_QUEUES_MAX	 256 /* the index in SET_VRING_KICK has 8 bits */
+#define MSG_HDR_BYTES	12
+#define MSG_PAYLOAD_MAX 4096 /* bytes; more is refused before anything is read */
+#define MSG_FDS_MAX	32   /* descriptors with one message; more ends the session */
+#define MSG_REGIONS_MAX 32   /* in one SET_MEM_TABLE; ADD_MEM_REG takes the rest */
+#define MSG_CONFIG_MAX	256
+#define MSG_QUEUES_MAX	256 /* the index in SET_VRING_KICK has 8 bits */
 
 /* hdr.flags */
 #define MSG_VERSION	 0x1u
@@ -115,8 +115,8 @@ struct msg {
 /* Which rings stand still (drained) while a message is handled; they go on after it. */
 enum msg_quiet {
 	MSG_QUIET_NONE,
-	MSG_QUIET_STATE,   /* the ring that a msg_state or msg_addr names */
-	MSG_QUIET_U64,	   /* the ring that the low 8 bits of a u64 name */
+	MSG_QUIET_STATE, /* the ring that a msg_state or msg_addr names */
+	MSG_QUIET_U64,	 /* the ring that the low 8 bits of a u64 name */
 	MSG_QUIET_ALL,
 	MSG_QUIET_IF_ZERO, /* all, when the u64 is 0 (SET_STATUS 0 is a reset) */
 };

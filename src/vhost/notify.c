@@ -7,7 +7,7 @@
 
 static void notify_settle(struct notify *n)
 {
-	void (*idle)(struct notify *n) = n->idle;
+	void (*idle)(struct notify * n) = n->idle;
 
 	loop_timer_stop(&n->grace);
 	n->idle = NULL;

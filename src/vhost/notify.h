@@ -17,7 +17,7 @@
 
 struct notify {
 	struct loop *loop;
-	int fd;	   /* not owned; -1: none */
+	int fd; /* not owned; -1: none */
 	/* private: */
 	bool busy; /* a write is in the kernel */
 	bool owed; /* one more is due: wanted while busy, stopping or without a descriptor */

@@ -44,8 +44,8 @@ static void session_state_set(struct session *s, enum session_state state)
 
 static void session_reading_update(struct session *s)
 {
-	bool want = s->state != SESSION_CLOSING && s->phase == SESSION_IDLE &&
-		    !conn_sending(&s->conn);
+	bool want =
+		s->state != SESSION_CLOSING && s->phase == SESSION_IDLE && !conn_sending(&s->conn);
 	bool stall = s->state != SESSION_CLOSING &&
 		     (conn_sending(&s->conn) ||
 		      (s->phase == SESSION_IDLE && conn_mid_message(&s->conn)));
@@ -71,7 +71,8 @@ static void session_on_stall(struct loop_timer *t)
 
 	s->stall_running = false;
 	session_close(s, LOG_WARNING, "%s within %llu ms",
-		      conn_sending(&s->conn) ? "a reply was not taken" : "a message was not finished",
+		      conn_sending(&s->conn) ? "a reply was not taken"
+					     : "a message was not finished",
 		      (unsigned long long)s->params.stall_ns / 1000000);
 }
 
@@ -223,8 +224,8 @@ static void session_dispatch(struct session *s)
 	s->ring_failed = false;
 	s->ack_wanted = m->hdr.flags & MSG_NEED_REPLY && s->proto_features & VHOST_PF_REPLY_ACK;
 	if (!s->row)
-		s->verdict = err_set(&s->err, -ENOTSUP, "message %u is not known here",
-				     m->hdr.request);
+		s->verdict =
+			err_set(&s->err, -ENOTSUP, "message %u is not known here", m->hdr.request);
 	else
 		s->verdict = msg_check(s->row, m, s->proto_features, &s->err);
 	if (s->verdict) {

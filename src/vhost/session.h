@@ -52,12 +52,16 @@ enum session_state {
 };
 
 /* How far the message under way is. */
-enum session_phase { SESSION_IDLE, SESSION_QUIETING, SESSION_SETTLING };
+enum session_phase {
+	SESSION_IDLE,
+	SESSION_QUIETING,
+	SESSION_SETTLING
+};
 
 /* A message that began must end within this time; a reply must be taken within it. */
-#define SESSION_STALL_NS      10000000000ull
-#define SESSION_SLOW_NS	      500000000ull
-#define SESSION_MESSAGES_MAX  16 /* handled in a row before others get their turn */
+#define SESSION_STALL_NS     10000000000ull
+#define SESSION_SLOW_NS	     500000000ull
+#define SESSION_MESSAGES_MAX 16 /* handled in a row before others get their turn */
 
 struct session_params {
 	const char *name; /* for messages; outlives the session */
@@ -67,7 +71,8 @@ struct session_params {
 	uint32_t spin_ns;
 	bool packed;
 	uint64_t stall_ns; /* 0: SESSION_STALL_NS */
-	/* The endpoint's, so that one who reconnects gets no new budget; NULL: the session's own. */
+	/* The endpoint's, so that one who reconnects gets no new budget; NULL: the session's own.
+	 */
 	struct log_limit *limit;
 	/* The session is released after this returns. */
 	void (*ended)(struct session *s, void *arg);
@@ -91,7 +96,7 @@ struct session {
 	const struct msg_row *row;
 	enum session_phase phase;
 	uint64_t begin_ns;
-	bool ack_wanted; /* need_reply, with REPLY_ACK negotiated before the message */
+	bool ack_wanted;  /* need_reply, with REPLY_ACK negotiated before the message */
 	bool ring_failed; /* a ring could not be started in consequence of it */
 	int verdict;
 	struct err err;

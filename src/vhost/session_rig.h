@@ -28,12 +28,14 @@
 /* Each test file uses its part of what follows. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 
-#define MEM_BYTES  (1u << 20)
-#define MEM_GPA	   0x100000ull
-#define MEM_UVA	   0x7f1200000000ull
-#define RING_SIZE  8
-#define RING_OFF(i) (0x10000u * ((i) + 1)) /* desc, + 0x1000 avail, + 0x2000 used, + 0x3000 data */
-#define FEATURES   (VIRTIO_F_VERSION_1 | VHOST_USER_F_PROTOCOL)
+#define MEM_BYTES (1u << 20)
+#define MEM_GPA	  0x100000ull
+#define MEM_UVA	  0x7f1200000000ull
+#define RING_SIZE 8
+#define RING_OFF(i)                                                                                \
+	(0x10000u * ((i) + 1)) /* desc, + 0x1000 avail, + 0x2000 used, + 0x3000 data               \
+				*/
+#define FEATURES (VIRTIO_F_VERSION_1 | VHOST_USER_F_PROTOCOL)
 
 struct fixture {
 	struct loop *loop;
@@ -201,10 +203,9 @@ static int setup(void **state)
 		f.call[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		f.err[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	}
-	f.vdev = (struct vdev){ .ops = &model_ops,
-				.name = "test",
-				.queue_count_max = 2,
-				.queue_size_max = 256 };
+	f.vdev = (struct vdev){
+		.ops = &model_ops, .name = "test", .queue_count_max = 2, .queue_size_max = 256
+	};
 	f.params = (struct session_params){ .name = "test",
 					    .main_loop = f.loop,
 					    .loops = &f.loop,
@@ -324,8 +325,8 @@ static bool reply_get(struct fixture *f, struct reply *r)
 	return true;
 }
 
-static struct reply ask_fds(struct fixture *f, uint32_t request, const void *payload,
-			    uint32_t size, const int *fds, uint32_t fd_count)
+static struct reply ask_fds(struct fixture *f, uint32_t request, const void *payload, uint32_t size,
+			    const int *fds, uint32_t fd_count)
 {
 	struct reply r;
 

@@ -12,9 +12,9 @@
 #include "vhost/session.h"
 
 /* virtio 1.3, 2.7 and 2.8: alignment of the three parts */
-#define RING_DESC_ALIGN	 16
+#define RING_DESC_ALIGN		 16
 #define RING_AVAIL_ALIGN(packed) ((packed) ? 4 : 2)
-#define RING_USED_ALIGN	 4
+#define RING_USED_ALIGN		 4
 
 /* Our address of one part of a ring, or NULL with reterr filled. */
 static void *session_ring_part(const struct session *s, const char *what, uint64_t addr,
@@ -23,8 +23,9 @@ static void *session_ring_part(const struct session *s, const char *what, uint64
 	void *p = gmem_uva_to_host(s->map, uva(addr), bytes);
 
 	if (!p)
-		err_set(reterr, -EFAULT, "%s: %llu bytes at user address 0x%llx are not in guest memory",
-			what, (unsigned long long)bytes, (unsigned long long)addr);
+		err_set(reterr, -EFAULT,
+			"%s: %llu bytes at user address 0x%llx are not in guest memory", what,
+			(unsigned long long)bytes, (unsigned long long)addr);
 	else if ((uintptr_t)p % align) {
 		err_set(reterr, -EFAULT, "%s: user address 0x%llx is not a multiple of %u", what,
 			(unsigned long long)addr, align);
@@ -59,19 +60,21 @@ static int session_ring_setup(const struct session *s, const struct vring *v,
 	if (setup->avail)
 		setup->used = session_ring_part(s, "used ring", v->addr.used, used_bytes,
 						RING_USED_ALIGN, reterr);
-	if (!setup->used || !gmem_uva_to_gpa(s->map, uva(v->addr.used), used_bytes,
-					     &setup->used_gpa))
+	if (!setup->used ||
+	    !gmem_uva_to_gpa(s->map, uva(v->addr.used), used_bytes, &setup->used_gpa))
 		return -EFAULT;
 	setup->inflight = inflight_area_queue(&s->inflight, v->idx, &part_bytes);
 	if (setup->inflight && part_bytes < virtq_inflight_bytes(s->features, v->num)) {
 		/* Made for smaller rings: it runs, and what is in flight dies with the process. */
 		log_limited(s->limit, LOG_WARNING,
-			    "%s: queue %u: in-flight area has %llu bytes for it, too few for %u entries: "
+			    "%s: queue %u: in-flight area has %llu bytes for it, too few for %u "
+			    "entries: "
 			    "not recorded",
 			    s->params.name, v->idx, (unsigned long long)part_bytes, v->num);
 		setup->inflight = NULL;
 	}
-	setup->inflight_bytes = setup->inflight ? (uint32_t)MIN(part_bytes, (uint64_t)UINT32_MAX) : 0;
+	setup->inflight_bytes =
+		setup->inflight ? (uint32_t)MIN(part_bytes, (uint64_t)UINT32_MAX) : 0;
 	return 0;
 }
 

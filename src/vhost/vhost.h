@@ -24,14 +24,13 @@ struct vdev;
 struct vhost_endpoint_params {
 	const char *name;	 /* for messages */
 	const char *socket_path; /* NULL when fd is given */
-	int fd;			 /* inherited descriptor, -1: none; a listening or a connected socket */
-	bool client;		 /* connect instead of listen */
-	uint32_t reconnect_ms;	 /* client mode; 0: once only, then on_done */
-	mode_t socket_mode;	 /* permissions of the socket file, e.g. 0600 */
+	int fd;	     /* inherited descriptor, -1: none; a listening or a connected socket */
+	bool client; /* connect instead of listen */
+	uint32_t reconnect_ms;	  /* client mode; 0: once only, then on_done */
+	mode_t socket_mode;	  /* permissions of the socket file, e.g. 0600 */
 	uint32_t connections_max; /* at least 1 */
-	uint32_t spin_ns;	 /* struct loop_source.spin_max_ns of the rings */
-	bool packed;		 /* offer RING_PACKED */
-	bool guest_buffers;	 /* register guest memory as io_uring buffers (reserved) */
+	uint32_t spin_ns;	  /* struct loop_source.spin_max_ns of the rings */
+	bool packed;		  /* offer RING_PACKED */
 
 	struct loop *main_loop;
 	struct loop **loops; /* data loops; the array outlives the endpoint */
@@ -40,7 +39,8 @@ struct vhost_endpoint_params {
 	/* Makes the device model of a new connection. */
 	int (*vdev_make)(void *arg, struct vdev **ret_vdev, struct err *reterr);
 	void *arg;
-	/* Optional: an inherited connected socket or a one-shot client has ended (the program exits). */
+	/* Optional: an inherited connected socket or a one-shot client has ended (the program
+	 * exits). */
 	void (*on_done)(void *arg);
 };
 
@@ -51,8 +51,8 @@ struct vhost_endpoint;
  * the path; a stale socket file is replaced), -EINVAL, bind's errno; named in reterr, and nothing
  * is left behind.
  */
-int vhost_endpoint_start(const struct vhost_endpoint_params *params,
-			 struct vhost_endpoint **ret_ep, struct err *reterr);
+int vhost_endpoint_start(const struct vhost_endpoint_params *params, struct vhost_endpoint **ret_ep,
+			 struct err *reterr);
 /*
  * Closes the listener, drains and ends its sessions, removes the socket file that it created; then
  * stopped(arg) comes once, from main's loop, and ep is gone.

@@ -42,7 +42,13 @@ enum vring_state {
 	VRING_STATE_COUNT
 };
 
-enum vring_cmd { VRING_CMD_NONE, VRING_CMD_START, VRING_CMD_DRAIN, VRING_CMD_CALL, VRING_CMD_MAP };
+enum vring_cmd {
+	VRING_CMD_NONE,
+	VRING_CMD_START,
+	VRING_CMD_DRAIN,
+	VRING_CMD_CALL,
+	VRING_CMD_MAP
+};
 
 struct vring;
 
@@ -63,10 +69,10 @@ struct vring {
 
 	/* facts (main) */
 	bool have_addr, have_kick, enabled;
-	bool failed;   /* broke or could not start; until the front-end sets it up anew */
-	bool hold;     /* a message needs it to stand still */
-	bool drained;  /* ran and was drained, with all that it had popped or found on record */
-	uint32_t num;  /* 0: not told */
+	bool failed;  /* broke or could not start; until the front-end sets it up anew */
+	bool hold;    /* a message needs it to stand still */
+	bool drained; /* ran and was drained, with all that it had popped or found on record */
+	uint32_t num; /* 0: not told */
 	uint32_t base;
 	struct msg_addr addr;
 	int kick_fd, call_fd, err_fd; /* owned; -1: none */
@@ -82,7 +88,8 @@ struct vring {
 	struct gmem *cmd_map; /* MAP: the new one; in the answer, the old one */
 	int cmd_fd;	      /* CALL: the new descriptor */
 	int result;
-	bool on_record; /* answer to DRAIN: chains of a predecessor were left in the in-flight area */
+	bool on_record; /* answer to DRAIN: chains of a predecessor were left in the in-flight area
+			 */
 	struct err err;
 	struct loop_msg cmd_msg, done_msg, broken_msg;
 	enum virtq_cause cause;

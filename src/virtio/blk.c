@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/num.h"
 #include "virtio/blk_impl.h"
 
@@ -53,7 +54,7 @@ struct vblk_req {
 	struct blk_req blk;
 	struct vblk_queue *queue;
 	uint8_t *status;
-	struct virtio_blk_hdr hdr; /* our copy */
+	struct virtio_blk_hdr hdr; /* a header that had to be gathered */
 	uint32_t written_bytes; /* on success */
 	bool flush_last; /* a flush follows the last write */
 	uint8_t seg_count, seg_next;
@@ -62,7 +63,7 @@ struct vblk_req {
 };
 
 /* From here only the copy counts: the compiler must not go back to the guest's memory for it. */
-#define vblk_copied(copy) __asm__ volatile("" : "+m"(copy))
+#define vblk_copied(copy) __asm__ volatile("" : "+r"(copy))
 
 _Static_assert(offsetof(struct vblk_req, chain) == 0, "virtq sizes slots by this");
 
@@ -159,33 +160,49 @@ static inline uint8_t vblk_durability(struct vblk_req *r)
 	return through && q->fua ? BLK_FUA : 0;
 }
 
-static inline void vblk_rw(struct vblk_req *r, uint32_t type, uint64_t sector512)
+static inline void vblk_rw_submit(struct vblk_req *r, uint64_t sector512, uint64_t len)
 {
-	struct vblk_queue *q = r->queue;
-	bool write = type == VIRTIO_BLK_T_OUT;
-	struct iov_cur *cur = write ? &r->chain.out : &r->chain.in;
-	uint64_t len = cur->left_bytes;
-
-	if (unlikely(!len || sector512 > UINT64_MAX >> VIRTIO_BLK_SECTOR_SHIFT ||
-		     (write && q->read_only))) {
-		vblk_finish_later(r, BLK_ST_IOERR);
-		return;
-	}
-	if (write) {
-		r->blk.op = BLK_WRITE;
-		r->blk.flags = vblk_durability(r);
-		r->written_bytes = 1;
-	} else {
-		r->blk.op = BLK_READ;
-		r->blk.flags = 0;
-		r->flush_last = false;
-		r->written_bytes = (uint32_t)len + 1; /* a chain is under 4 GiB: LENGTH_WRAP */
-	}
-	r->blk.iov_count = iov_cur_rest(cur, &r->blk.iov);
 	r->blk.offset_bytes = sector512 << VIRTIO_BLK_SECTOR_SHIFT;
 	r->blk.len_bytes = len;
 	r->blk.done = vblk_rw_done;
-	blk_submit(q->chan, &r->blk);
+	blk_submit(r->queue->chan, &r->blk);
+}
+
+static inline bool vblk_rw_sane(uint64_t sector512, uint64_t len)
+{
+	return likely(len) && likely(sector512 <= UINT64_MAX >> VIRTIO_BLK_SECTOR_SHIFT);
+}
+
+static inline void vblk_read(struct vblk_req *r, uint64_t sector512)
+{
+	struct iov_cur *in = &r->chain.in; /* of which nothing was consumed */
+
+	if (!vblk_rw_sane(sector512, in->left_bytes)) {
+		vblk_finish_later(r, BLK_ST_IOERR);
+		return;
+	}
+	r->blk.op = BLK_READ;
+	r->blk.flags = 0;
+	r->flush_last = false;
+	r->written_bytes = (uint32_t)in->left_bytes + 1; /* a chain is under 4 GiB: LENGTH_WRAP */
+	r->blk.iov = in->iov;
+	r->blk.iov_count = in->count;
+	vblk_rw_submit(r, sector512, in->left_bytes);
+}
+
+static void vblk_write(struct vblk_req *r, uint64_t sector512)
+{
+	uint64_t len = r->chain.out.left_bytes;
+
+	if (!vblk_rw_sane(sector512, len) || unlikely(r->queue->read_only)) {
+		vblk_finish_later(r, BLK_ST_IOERR);
+		return;
+	}
+	r->blk.op = BLK_WRITE;
+	r->blk.flags = vblk_durability(r);
+	r->written_bytes = 1;
+	r->blk.iov_count = iov_cur_rest(&r->chain.out, &r->blk.iov);
+	vblk_rw_submit(r, sector512, len);
 }
 
 /* ---- discard, write-zeroes, secure erase ---- */
@@ -219,10 +236,12 @@ static enum blk_status vblk_seg_read(struct vblk_req *r, const struct vblk_range
 
 	if (!iov_cur_read(&r->chain.out, &wire, sizeof(wire)))
 		return BLK_ST_IOERR;
-	vblk_copied(wire);
 	sector512 = le64_get(wire.sector512);
 	count = le32_get(wire.num_sectors512);
 	flags = le32_get(wire.flags);
+	vblk_copied(sector512);
+	vblk_copied(count);
+	vblk_copied(flags);
 	if (flags & ~t->flags_legal)
 		return BLK_ST_UNSUPP;
 	if (!count || count > vblk_seg_sectors_max(limit, caps->block_bytes) ||
@@ -371,11 +390,14 @@ static inline bool vblk_status_split(struct vblk_req *r)
 	struct iov_cur *in = &r->chain.in;
 	struct iovec *last = in->iov + in->count - 1;
 
-	if (likely(in->count && !in->skip_bytes && last->iov_len)) {
-		last->iov_len--;
+	if (likely(in->count && last->iov_len)) { /* nothing is consumed yet: no skip_bytes */
+		size_t rest = last->iov_len - 1;
+
+		r->status = (uint8_t *)last->iov_base + rest;
+		last->iov_len = rest;
 		in->left_bytes--;
-		in->count -= !last->iov_len;
-		r->status = (uint8_t *)last->iov_base + last->iov_len;
+		if (likely(!rest))
+			in->count--;
 		return true;
 	}
 	return vblk_status_split_slow(r);
@@ -387,22 +409,36 @@ static __attribute__((noinline)) bool vblk_hdr_read_slow(struct vblk_req *r)
 }
 
 /* The first branch is what iov_cur_read does for a header in a descriptor of its own. */
-static inline bool vblk_hdr_read(struct vblk_req *r)
+static inline bool vblk_hdr_read(struct vblk_req *r, uint32_t *ret_type, uint64_t *ret_sector512)
 {
 	struct iov_cur *out = &r->chain.out;
+	const char *from;
+	struct le64 sector512;
+	struct le32 type;
 
-	if (unlikely(!out->count || out->skip_bytes || out->iov->iov_len != sizeof(r->hdr)))
-		return vblk_hdr_read_slow(r);
-	memcpy(&r->hdr, out->iov->iov_base, sizeof(r->hdr));
-	out->iov++;
-	out->count--;
-	out->left_bytes -= sizeof(r->hdr);
+	if (unlikely(!out->count || out->iov->iov_len != sizeof(r->hdr))) {
+		if (!vblk_hdr_read_slow(r))
+			return false;
+		from = (const char *)&r->hdr;
+	} else {
+		from = out->iov->iov_base;
+		out->iov++;
+		out->count--;
+		out->left_bytes -= sizeof(r->hdr);
+	}
+	memcpy(&type, from + offsetof(struct virtio_blk_hdr, type), sizeof(type));
+	memcpy(&sector512, from + offsetof(struct virtio_blk_hdr, sector512), sizeof(sector512));
+	*ret_type = le32_get(type);
+	*ret_sector512 = le64_get(sector512);
+	vblk_copied(*ret_type);
+	vblk_copied(*ret_sector512);
 	return true;
 }
 
 static void vblk_on_chain(void *queue, struct vq_chain *chain)
 {
 	struct vblk_req *r = container_of(chain, struct vblk_req, chain);
+	uint64_t sector512;
 	uint32_t type;
 
 	r->queue = queue;
@@ -411,19 +447,31 @@ static void vblk_on_chain(void *queue, struct vq_chain *chain)
 		loop_defer(r->queue->loop, &r->work);
 		return;
 	}
-	if (unlikely(!vblk_hdr_read(r))) {
+	if (unlikely(!vblk_hdr_read(r, &type, &sector512)))
 		vblk_finish_later(r, BLK_ST_IOERR);
-		return;
-	}
-	vblk_copied(r->hdr);
-	type = le32_get(r->hdr.type);
-	if (likely(type <= VIRTIO_BLK_T_OUT))
-		vblk_rw(r, type, le64_get(r->hdr.sector512));
+	else if (type == VIRTIO_BLK_T_IN)
+		vblk_read(r, sector512);
+	else if (likely(type == VIRTIO_BLK_T_OUT))
+		vblk_write(r, sector512);
 	else
 		vblk_other(r, type);
 }
 
 /* ---- life ---- */
+
+/*
+ * Whole regions, for as long as the channel is open: the ring is drained before any of them goes.
+ * Memory added meanwhile is not among them, and works as it does without.
+ */
+static void vblk_buffers_set(const struct vblk_queue *q)
+{
+	struct iovec regions[GMEM_REGIONS_MAX];
+	uint32_t count = gmem_regions(virtq_map(q->vq), regions, GMEM_REGIONS_MAX);
+	struct err err = { 0 };
+
+	if (blk_chan_buffers_set(q->chan, regions, count, &err) < 0)
+		log_notice("%s: guest-buffers: %s; going on without", q->dev->name, err.msg);
+}
 
 static int vblk_queue_start(struct vdev *vdev, uint32_t idx, struct virtq *vq, struct loop *loop,
 			    void **ret_queue, struct err *reterr)
@@ -446,6 +494,8 @@ static int vblk_queue_start(struct vdev *vdev, uint32_t idx, struct virtq *vq, s
 		free(q);
 		return err_prefix(reterr, rc, "queue %u", idx);
 	}
+	if (v->guest_buffers)
+		vblk_buffers_set(q);
 	*ret_queue = q;
 	return 0;
 }
@@ -530,6 +580,7 @@ int vblk_new(struct blk_dev *dev, const struct vblk_params *params, struct vdev 
 	memcpy(v->serial, serial, strnlen(serial, sizeof(v->serial)));
 	v->dev = blk_dev_ref(dev);
 	v->read_only = params->read_only || blk_dev_caps(dev)->read_only;
+	v->guest_buffers = params->guest_buffers;
 	v->num_queues = params->num_queues;
 	v->size_max = params->size_max;
 	/* header and status must fit beside the data where there are no indirect descriptors */

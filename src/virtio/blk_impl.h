@@ -24,6 +24,7 @@ struct vblk {
 	char *name;
 	char serial[VIRTIO_BLK_ID_BYTES]; /* NUL padded, not terminated when full */
 	bool read_only;
+	bool guest_buffers;
 	uint16_t num_queues;
 	uint32_t seg_max;
 	uint32_t size_max; /* 0: not offered */

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/num.h"
 #include "blk/blk.h"
@@ -36,6 +38,11 @@ static struct {
 
 	/* the double of the ring */
 	uint32_t push_count, pushed_bytes;
+
+	/* what the waist was told to register */
+	struct gmem *map;
+	struct iovec region;
+	uint32_t regions_told;
 
 	/* the driver's memory */
 	uint8_t out[8192], in[8192];
@@ -76,6 +83,19 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 {
 	*ret_chan = (struct blk_chan *)&t;
 	return 0;
+}
+
+int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
+			 struct err *reterr)
+{
+	t.region = regions[0];
+	t.regions_told += count;
+	return 0;
+}
+
+const struct gmem *virtq_map(const struct virtq *vq)
+{
+	return t.map;
 }
 
 void blk_chan_close(struct blk_chan *chan)
@@ -682,6 +702,32 @@ static void test_illegal_parameters_are_named(void **state)
 	assert_int_equal(vblk_new((struct blk_dev *)&t, &p, &vdev, &err), -EINVAL);
 }
 
+static void test_guest_memory_is_registered_only_when_asked(void **state)
+{
+	const struct gmem_region_desc desc = { .gpa = 0x1000, .size_bytes = 0x5000, .uva = 0x7000 };
+	int fd = memfd_create("guest", MFD_CLOEXEC);
+	struct vblk_params p = { .num_queues = 1, .queue_size_max = 128 };
+	struct vdev *vdev;
+	struct err err = { 0 };
+	void *queue;
+
+	assert_int_equal(ftruncate(fd, 0x5000), 0);
+	assert_int_equal(gmem_new(&desc, &fd, 1, &t.map, &err), 0);
+	for (uint32_t told = 0; told < 2; told++) {
+		p.guest_buffers = told;
+		assert_int_equal(vblk_new((struct blk_dev *)&t, &p, &vdev, &err), 0);
+		assert_int_equal(vdev->ops->queue_start(vdev, 0, NULL, (struct loop *)&t.loop,
+							&queue, &err), 0);
+		assert_int_equal(t.regions_told, told);
+		vdev->ops->queue_stop(queue);
+		vdev->ops->free(vdev);
+	}
+	assert_ptr_equal(t.region.iov_base, gmem_gpa_to_host(t.map, gpa(0x1000), 0x5000));
+	assert_int_equal(t.region.iov_len, 0x5000);
+	gmem_unref(t.map);
+	close(fd);
+}
+
 #define T(f) cmocka_unit_test_setup(f, setup)
 
 int main(void)
@@ -714,6 +760,7 @@ int main(void)
 		T(test_features_follow_the_back_end),
 		T(test_resize_is_told_to_the_front),
 		T(test_illegal_parameters_are_named),
+		T(test_guest_memory_is_registered_only_when_asked),
 	};
 
 	return cmocka_run_group_tests_name("virtio-blk", tests, NULL, NULL);

@@ -65,6 +65,7 @@ struct vblk_params {
 	bool packed;	 /* offered by front as feature; kept here for config completeness */
 	uint32_t seg_max;  /* 0: default 126 */
 	uint32_t size_max; /* 0: not offered */
+	bool guest_buffers; /* register guest memory with the back-end */
 };
 
 /* A virtio-blk model on an open node (a reference is taken). Errors: -EINVAL named. Thread: main. */

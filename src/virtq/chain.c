@@ -50,21 +50,11 @@ void chain_iov_free(struct virtq *vq, struct iovec *iov)
 	vq->pool_free[vq->pool_free_count++] = (uint16_t)((iov - vq->pool) / VIRTQ_IOV_MAX);
 }
 
-/* There is a table of so many entries: none is read twice. Each may need a piece. */
-static inline void walk_limit(struct chain_walk *w, uint32_t entries)
+static inline struct chain_walk walk_begin(struct virtq *vq, struct iovec *own)
 {
-	w->quick = (int32_t)MIN((uint32_t)(w->end - w->at), entries);
-	w->entries = entries - (uint32_t)w->quick;
-}
-
-static inline struct chain_walk walk_begin(struct virtq *vq, struct iovec *own, uint32_t entries)
-{
-	struct chain_walk w = {
+	return (struct chain_walk){
 		.iov = own, .at = own, .end = own + VIRTQ_IOV_SLOT, .hot = vq->hot
 	};
-
-	walk_limit(&w, entries);
-	return w;
 }
 
 /* Room for count more pieces, which may move all there are into an array of the pool. */
@@ -89,13 +79,16 @@ static int walk_room(struct virtq *vq, struct chain_walk *w, uint32_t count)
 	return 0;
 }
 
-/* The pieces of what walk_add_slow was given. */
-static int walk_translate(struct virtq *vq, struct chain_walk *w, struct gpa addr, uint32_t len)
+/* The rest of walk_add, on vq->walk: no bytes, several pieces, no room, or not guest memory. */
+static VQ_RARE int walk_add_slow(struct virtq *vq, struct gpa addr, uint32_t len)
 {
 	struct iovec scratch[GMEM_REGIONS_MAX];
+	struct chain_walk *w = &vq->walk;
 	uint32_t count;
 	int rc;
 
+	if (!len)
+		return 0;
 	count = gmem_translate(vq->map, addr, len, scratch, GMEM_REGIONS_MAX, &vq->hint);
 	if (!count)
 		return VIRTQ_UNMAPPED;
@@ -110,30 +103,13 @@ static int walk_translate(struct virtq *vq, struct chain_walk *w, struct gpa add
 	return 0;
 }
 
-/*
- * The rest of walk_add, on vq->walk: no bytes, several pieces, perhaps no room, perhaps the end of
- * the table, or not guest memory.
- */
-static __attribute__((noinline)) int walk_add_slow(struct virtq *vq, struct gpa addr, uint32_t len)
-{
-	struct chain_walk *w = &vq->walk;
-	uint32_t entries = w->entries + (uint32_t)(w->quick + 1);
-	int rc = 0;
-
-	if (!entries)
-		return VIRTQ_CHAIN_LOOP;
-	if (len)
-		rc = walk_translate(vq, w, addr, len);
-	walk_limit(w, entries - 1);
-	return rc;
-}
-
 /* Are these len bytes, at least one, all in the region? */
 static inline bool region_holds(const struct gmem_region *r, uint64_t off, uint32_t len)
 {
 	uint64_t last;
 
-	return !__builtin_add_overflow(off, len - 1ull, &last) && last < r->size_bytes;
+	return likely(!__builtin_add_overflow(off, len - 1ull, &last)) &&
+	       likely(last < r->size_bytes);
 }
 
 /* Adds what one descriptor covers. */
@@ -142,41 +118,37 @@ static inline __attribute__((always_inline)) int walk_add(struct virtq *vq, stru
 {
 	uint64_t off = addr - w->hot->gpa;
 	char *base;
+	int rc;
 
-	if (write) {
-		if (!w->in) {
-			w->in = w->at;
-			w->tail = NULL;
-		}
-		w->in_bytes += len;
-	} else {
+	if (!write) {
 		if (unlikely(w->in))
 			return VIRTQ_ORDER;
-		w->out_bytes += len;
+	} else if (!w->in) {
+		w->in = w->at;
+		w->out_bytes = w->bytes;
+		w->tail = NULL;
 	}
-	if (unlikely(--w->quick < 0 || !region_holds(w->hot, off, len))) {
-		int rc;
-
-		vq->walk = *w;
-		rc = walk_add_slow(vq, gpa(addr), len);
-		*w = vq->walk;
-		return rc;
+	w->bytes += len;
+	if (likely(w->at != w->end) && region_holds(w->hot, off, len)) {
+		base = w->hot->base + off;
+		if (unlikely(base == w->tail)) {
+			w->at[-1].iov_len += len;
+		} else {
+			w->at->iov_base = base;
+			w->at->iov_len = len;
+			w->at++;
+		}
+		w->tail = base + len;
+		return 0;
 	}
-	base = w->hot->base + off;
-	if (base == w->tail) {
-		w->at[-1].iov_len += len;
-	} else {
-		w->at->iov_base = base;
-		w->at->iov_len = len;
-		w->at++;
-	}
-	w->tail = base + len;
-	return 0;
+	vq->walk = *w;
+	rc = walk_add_slow(vq, gpa(addr), len);
+	*w = vq->walk;
+	return rc;
 }
 
 /* A table over a border of regions is copied as a whole. */
-static __attribute__((noinline)) const struct vq_desc_raw *table_slow(struct virtq *vq,
-								      struct gpa addr, uint32_t len)
+static VQ_RARE const struct vq_desc_raw *table_slow(struct virtq *vq, struct gpa addr, uint32_t len)
 {
 	struct iovec pieces[GMEM_REGIONS_MAX];
 	uint32_t i, count;
@@ -216,34 +188,37 @@ static inline int table_open(struct virtq *vq, uint64_t addr, uint32_t len, bool
 		return VIRTQ_INDIRECT_NESTED;
 	if (unlikely(!len || len % VQ_DESC_BYTES || len / VQ_DESC_BYTES > VIRTQ_IOV_MAX))
 		return VIRTQ_INDIRECT_SIZE;
-	if (likely(region_holds(r, off, len)))
+	if (region_holds(r, off, len)) {
 		*ret_table = (const struct vq_desc_raw *)(r->base + off);
-	else
-		*ret_table = table_slow(vq, gpa(addr), len);
-	return unlikely(!*ret_table) ? VIRTQ_UNMAPPED : 0;
+		return 0;
+	}
+	*ret_table = table_slow(vq, gpa(addr), len);
+	return *ret_table ? 0 : VIRTQ_UNMAPPED;
 }
 
 /* Fills the slot: its two cursors, and what the dirty log has to know. */
 static inline int walk_place(struct virtq *vq, const struct chain_walk *w, struct vq_chain *chain)
 {
-	struct iovec *in = w->in ? w->in : w->at;
+	struct iovec *in = likely(w->in) ? w->in : w->at;
+	uint64_t out_bytes = likely(w->in) ? w->out_bytes : w->bytes;
+	uint64_t in_bytes = w->bytes - out_bytes;
 
 	/* virtio 1.3, 2.7.4.2 and 2.8.5: at most 2^32 bytes. */
-	if (unlikely(w->out_bytes + w->in_bytes > 1ull << 32))
+	if (unlikely(w->bytes > 1ull << 32))
 		return VIRTQ_LENGTH_WRAP;
-	iov_cur_init(&chain->out, w->iov, (uint32_t)(in - w->iov), w->out_bytes);
-	iov_cur_init(&chain->in, in, (uint32_t)(w->at - in), w->in_bytes);
+	iov_cur_init(&chain->out, w->iov, (uint32_t)(in - w->iov), out_bytes);
+	iov_cur_init(&chain->in, in, (uint32_t)(w->at - in), in_bytes);
 	chain->iov = w->iov;
 	chain->in_iov = in;
 	chain->in_end = w->at;
-	chain->in_bytes = w->in_bytes;
+	chain->in_bytes = in_bytes;
 	chain->busy = 1;
 	return 0;
 }
 
 /* Ends a walk without a chain: a cause breaks the ring, CHAIN_PAUSE closes the gate. */
-static __attribute__((noinline)) struct vq_chain *walk_fail(struct virtq *vq, struct iovec *iov,
-							    const struct iovec *own, int rc)
+static VQ_RARE struct vq_chain *walk_fail(struct virtq *vq, struct iovec *iov,
+					  const struct iovec *own, int rc)
 {
 	if (iov != own)
 		chain_iov_free(vq, iov);
@@ -257,9 +232,10 @@ static __attribute__((noinline)) struct vq_chain *walk_fail(struct virtq *vq, st
 /* Descriptors chained by `next`, those of the ring and those of an indirect table alike. */
 struct vq_chain *chain_take_split(struct virtq *vq, struct vq_chain *chain, uint32_t head)
 {
-	struct chain_walk w = walk_begin(vq, chain->own, vq->size);
+	struct chain_walk w = walk_begin(vq, chain->own);
 	const struct vq_desc_raw *table = vq->desc;
-	uint64_t i = head, size = vq->size;
+	uint32_t size = vq->size, left = size; /* left: none is read twice */
+	uint64_t i = head;
 	bool nested = false;
 	int rc;
 
@@ -268,13 +244,12 @@ struct vq_chain *chain_take_split(struct virtq *vq, struct vq_chain *chain, uint
 
 		if (unlikely(d.high & SPLIT_FLAG(VQ_DESC_INDIRECT))) {
 			rc = nested ? VIRTQ_INDIRECT_NESTED
-				    : table_open(vq, d.addr, d.len, d.high & SPLIT_FLAG(VQ_DESC_NEXT),
-						 &table);
+				    : table_open(vq, d.addr, d.len,
+						 d.high & SPLIT_FLAG(VQ_DESC_NEXT), &table);
 			if (unlikely(rc))
 				break;
 			nested = true;
-			size = d.len / VQ_DESC_BYTES;
-			walk_limit(&w, (uint32_t)size);
+			size = left = d.len / VQ_DESC_BYTES;
 			i = 0;
 			continue;
 		}
@@ -284,6 +259,10 @@ struct vq_chain *chain_take_split(struct virtq *vq, struct vq_chain *chain, uint
 		i = d.high >> 16;
 		if (unlikely(i >= size)) {
 			rc = VIRTQ_NEXT_RANGE;
+			break;
+		}
+		if (unlikely(!--left)) {
+			rc = VIRTQ_CHAIN_LOOP;
 			break;
 		}
 	}
@@ -296,31 +275,25 @@ struct vq_chain *chain_take_split(struct virtq *vq, struct vq_chain *chain, uint
 	return chain;
 }
 
-/* virtio 1.3, 2.8.7: all entries in sequence; only WRITE means anything. */
+/* virtio 1.3, 2.8.7: all entries of the table d in sequence; only WRITE means anything. */
 static inline __attribute__((always_inline)) int
-walk_packed_table(struct virtq *vq, struct chain_walk *w, const struct vq_desc_raw *table,
-		  uint32_t count)
+walk_packed_table(struct virtq *vq, struct chain_walk *w, struct desc d)
 {
-	uint32_t i;
-	int rc;
+	const struct vq_desc_raw *table;
+	uint32_t i, count = d.len / VQ_DESC_BYTES;
+	int rc = table_open(vq, d.addr, d.len, d.high & PACKED_FLAG(VQ_DESC_NEXT), &table);
 
-	walk_limit(w, count);
-	for (i = 0; i < count; i++) {
-		struct desc d = desc_copy(table, i);
-
+	for (i = 0; likely(!rc) && i < count; i++) {
+		d = desc_copy(table, i);
 		if (unlikely(d.high & PACKED_FLAG(VQ_DESC_INDIRECT)))
 			return VIRTQ_INDIRECT_NESTED;
-		rc = walk_add(vq, w, d.addr, d.len,
-			      d.high & PACKED_FLAG(VQ_DESC_WRITE));
-		if (unlikely(rc))
-			return rc;
+		rc = walk_add(vq, w, d.addr, d.len, d.high & PACKED_FLAG(VQ_DESC_WRITE));
 	}
-	return 0;
+	return rc;
 }
 
 /* The id that counts is not that of the first descriptor, or its slot is taken: vq->walk moves. */
-static __attribute__((noinline)) int packed_other_slot(struct virtq *vq, struct iovec *from,
-						       uint32_t id)
+static VQ_RARE int packed_other_slot(struct virtq *vq, struct iovec *from, uint32_t id)
 {
 	struct chain_walk *w = &vq->walk;
 	struct vq_chain *chain;
@@ -340,6 +313,17 @@ static __attribute__((noinline)) int packed_other_slot(struct virtq *vq, struct 
 	return 0;
 }
 
+/* The slot that a descriptor's id names, NULL when it names none that is free. */
+static inline struct vq_chain *packed_slot(struct virtq *vq, uint32_t id)
+{
+	struct vq_chain *chain;
+
+	if (unlikely(id >= vq->size))
+		return NULL;
+	chain = vq_slot(vq, id);
+	return unlikely(chain->busy) ? NULL : chain;
+}
+
 /*
  * The slot is known with the last descriptor only, whose id counts (virtio 1.3, 2.8.6). But
  * drivers give all of a list the same: then the pieces are written where they belong at once.
@@ -348,51 +332,49 @@ struct vq_chain *chain_take_packed(struct virtq *vq, const struct vq_desc_raw *r
 				   uint32_t pos)
 {
 	struct desc d = desc_copy(ring, pos);
-	uint32_t guess = (uint16_t)d.high, id, ndesc = 0;
-	bool guessed = likely(guess < vq->size) && likely(!vq_slot(vq, guess)->busy);
-	struct iovec *own = guessed ? vq_slot(vq, guess)->own : vq->tmp_iov;
-	struct chain_walk w = walk_begin(vq, own, size);
-	struct vq_chain *chain;
+	uint32_t guess = (uint16_t)d.high, id, ndesc;
+	struct vq_chain *chain = packed_slot(vq, guess);
+	struct iovec *own = likely(chain) ? chain->own : vq->tmp_iov;
+	struct chain_walk w = walk_begin(vq, own);
+	struct vq_desc_raw *record = ring == vq->desc ? vq->desc_copy : NULL;
+	const struct vq_desc_raw *at = ring + pos, *end = ring + size;
+	uint32_t left = size; /* entries that may still be read, d included */
 	int rc;
 
 	for (;;) {
-		if (unlikely(vq->desc_copy && ring == vq->desc))
-			vq->desc_copy[ndesc] = desc_raw(d);
-		ndesc++;
+		if (unlikely(record))
+			record[size - left] = desc_raw(d);
+		left--;
 		if (unlikely(d.high & PACKED_FLAG(VQ_DESC_INDIRECT))) {
-			const struct vq_desc_raw *table;
-
-			rc = table_open(vq, d.addr, d.len, d.high & PACKED_FLAG(VQ_DESC_NEXT),
-					&table);
-			if (likely(!rc))
-				rc = walk_packed_table(vq, &w, table, d.len / VQ_DESC_BYTES);
+			rc = walk_packed_table(vq, &w, d);
 			break;
 		}
 		rc = walk_add(vq, &w, d.addr, d.len, d.high & PACKED_FLAG(VQ_DESC_WRITE));
 		if (unlikely(rc) || !(d.high & PACKED_FLAG(VQ_DESC_NEXT)))
 			break;
-		if (unlikely(ndesc >= size)) {
+		if (unlikely(!left)) {
 			rc = VIRTQ_CHAIN_LOOP;
 			break;
 		}
-		if (++pos == size)
-			pos = 0;
-		d = desc_copy(ring, pos);
+		if (++at == end)
+			at = ring;
+		d = desc_copy(at, 0);
 	}
+	ndesc = size - left;
+	/* Entries the driver did not get back yet cannot be available again. */
+	if (likely(!rc) && unlikely(ndesc > vq->free_desc))
+		rc = VIRTQ_AVAIL_JUMP;
 	if (unlikely(rc))
 		return walk_fail(vq, w.iov, own, rc);
-	/* Entries the driver did not get back yet cannot be available again. */
-	if (unlikely(ndesc > vq->free_desc))
-		return walk_fail(vq, w.iov, own, VIRTQ_AVAIL_JUMP);
 	id = (uint16_t)d.high;
-	if (unlikely(id != guess || !guessed)) {
+	if (unlikely(!chain) || unlikely(id != guess)) {
 		vq->walk = w;
 		rc = packed_other_slot(vq, own, id);
 		if (rc)
 			return walk_fail(vq, w.iov, own, rc);
 		w = vq->walk;
+		chain = vq_slot(vq, id);
 	}
-	chain = vq_slot(vq, id);
 	rc = walk_place(vq, &w, chain);
 	if (unlikely(rc))
 		return walk_fail(vq, w.iov, chain->own, rc);

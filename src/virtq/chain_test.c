@@ -179,6 +179,26 @@ static void readable_after_writable_breaks(void **state)
 	expect_cause(0, d, 2, VIRTQ_ORDER);
 }
 
+/* Offsets are from the region that was hit last, and wrap: no pointer may be made of that. */
+static void a_descriptor_may_lie_below_the_region_of_the_one_before(void **state)
+{
+	struct td d[] = { { TR_BORDER + 0x100, 16, 0 }, { TR_DATA, 32, W } };
+
+	for (uint32_t f = 0; f < 2; f++) {
+		struct vq_chain *c;
+		struct tr t;
+
+		tr_init(&t, formats[f], 8);
+		tr_start(&t);
+		tr_add(&t, 0, d, 2);
+		c = virtq_pop(t.vq);
+		assert_non_null(c);
+		assert_ptr_equal(c->out.iov->iov_base, tr_at(&t, TR_BORDER + 0x100));
+		assert_ptr_equal(c->in.iov->iov_base, tr_at(&t, TR_DATA));
+		tr_fini(&t);
+	}
+}
+
 static void indirect_lies_break(void **state)
 {
 	struct td ok[] = { { TR_DATA, 16, VQ_DESC_INDIRECT } };
@@ -293,6 +313,7 @@ int main(void)
 		cmocka_unit_test(too_many_pieces_break),
 		cmocka_unit_test(unmapped_addresses_break),
 		cmocka_unit_test(readable_after_writable_breaks),
+		cmocka_unit_test(a_descriptor_may_lie_below_the_region_of_the_one_before),
 		cmocka_unit_test(indirect_lies_break),
 		cmocka_unit_test(a_table_in_a_table_breaks),
 		cmocka_unit_test(a_split_loop_and_a_wild_next_break),

@@ -176,7 +176,7 @@ static void packed_killed_inside_publish_counts_what_was_told(void **state)
 		memcpy(free_word, field(&t, 8), 8);
 		memcpy(used_word, field(&t, 16), 8);
 		if (step_no > 1)
-			store16_release(packed_flags(&t.vq->desc[0]), t.vq->first_flags);
+			__atomic_store_n(&t.vq->desc[0].rest, t.vq->first_rest, __ATOMIC_RELEASE);
 		if (step_no > 2)
 			*mark(&t, 0) = 0;
 		if (step_no > 3)

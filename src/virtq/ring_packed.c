@@ -2,20 +2,26 @@
  * Packed virtqueues: virtio 1.3, 2.8.
  *
  * A batch becomes visible at once although each used descriptor carries its own flags: the driver
- * looks at them in ring order, so the first one's flags are kept back and stored last.
+ * looks at them in ring order, so the first one is kept back and stored last. Length, id and flags
+ * are one aligned word and one store.
  */
 #include "virtq/virtq_impl.h"
 
 /*
  * Front-ends that pass the feature through without knowing it (User Mode Linux) give base 0, in
  * which both wrap counters are 0, for a fresh ring, whose counters are 1 (virtio 1.3, 2.8.1). The
- * ring itself tells the two apart: after one round its first descriptor was used in that round and
- * has the USED bit, whether the driver made it available again or not; a fresh one has it clear.
+ * ring itself tells the two apart: after one round it has USED bits, whether the driver made those
+ * descriptors available again or not; a fresh one has none. The first descriptor alone does not
+ * tell: it may have been in the middle of a list, and only the first of a list is written.
  */
 static void packed_fresh_fix(struct virtq *vq, const struct virtq_setup *setup)
 {
-	if (setup->base == 0 && !(load16(packed_flags(&vq->desc[0])) & VQ_DESC_USED))
-		vq->avail_wrap = vq->used_wrap = 1;
+	if (setup->base)
+		return;
+	for (uint32_t i = 0; i < vq->size; i++)
+		if (load16(packed_flags(&vq->desc[i])) & VQ_DESC_USED)
+			return;
+	vq->avail_wrap = vq->used_wrap = 1;
 }
 
 int packed_start(struct virtq *vq, const struct virtq_setup *setup, struct err *reterr)
@@ -26,8 +32,9 @@ int packed_start(struct virtq *vq, const struct virtq_setup *setup, struct err *
 	vq->used_idx = setup->base >> 16 & 0x7fff;
 	vq->used_wrap = setup->base >> 31;
 	if (vq->last_avail >= vq->size || vq->used_idx >= vq->size)
-		return err_set(reterr, -EINVAL, "vring base: expected positions below %u, got %u, %u",
-			       vq->size, vq->last_avail, vq->used_idx);
+		return err_set(reterr, -EINVAL,
+			       "vring base: expected positions below %u, got %u, %u", vq->size,
+			       vq->last_avail, vq->used_idx);
 	vq->driver_event = setup->avail;
 	vq->device_event = setup->used;
 	packed_fresh_fix(vq, setup);
@@ -40,11 +47,11 @@ static inline bool packed_ready(const struct virtq *vq)
 	 * its store of the head's flags, which it does last */
 	uint16_t flags = load16_acquire(packed_flags(&vq->desc[vq->last_avail]));
 
-	return !!(flags & VQ_DESC_AVAIL) == vq->avail_wrap &&
-	       !!(flags & VQ_DESC_USED) != vq->avail_wrap;
+	return (flags & (VQ_DESC_AVAIL | VQ_DESC_USED)) ==
+	       (vq->avail_wrap ? VQ_DESC_AVAIL : VQ_DESC_USED);
 }
 
-struct vq_chain *packed_pop(struct virtq *vq)
+VQ_FAST struct vq_chain *packed_pop(struct virtq *vq)
 {
 	struct vq_chain *chain;
 
@@ -129,7 +136,7 @@ bool packed_publish(struct virtq *vq)
 		inflight_publish_before(vq);
 	/* release: all of the batch is there before the first one's flags; pairs with the driver's
 	 * barrier between its reads of the flags and of the rest */
-	store16_release(packed_flags(&vq->desc[vq->first_used]), vq->first_flags);
+	__atomic_store_n(&vq->desc[vq->first_used].rest, vq->first_rest, __ATOMIC_RELEASE);
 	if (unlikely(vq->extras & VQ_EXTRA_LOG_USED))
 		packed_log(vq, &vq->desc[vq->first_used], VQ_DESC_BYTES);
 	if (unlikely(vq->extras & VQ_EXTRA_INFLIGHT))

@@ -56,7 +56,7 @@ static inline struct vq_chain *split_take(struct virtq *vq, uint32_t head)
 	return chain_take_split(vq, chain, head);
 }
 
-struct vq_chain *split_pop(struct virtq *vq)
+VQ_FAST struct vq_chain *split_pop(struct virtq *vq)
 {
 	uint16_t idx = vq->last_avail, next = (uint16_t)(idx + 1);
 	struct vq_chain *chain;

@@ -254,7 +254,7 @@ void virtq_pop_extras(struct virtq *vq, struct vq_chain *chain)
 		order_append(vq, chain->head);
 }
 
-static __attribute__((noinline)) struct vq_chain *pop_gated(struct virtq *vq)
+static VQ_RARE struct vq_chain *pop_gated(struct virtq *vq)
 {
 	struct vq_chain *chain;
 
@@ -321,8 +321,7 @@ static void push_in_order(struct virtq *vq, struct vq_chain *chain, uint32_t wri
 	}
 }
 
-static __attribute__((noinline)) void push_slow(struct virtq *vq, struct vq_chain *chain,
-						uint32_t written_bytes)
+static VQ_RARE void push_slow(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes)
 {
 	if (vq->extras & VQ_EXTRA_DIRTY)
 		chain_mark_dirty(vq, chain, written_bytes);
@@ -432,6 +431,11 @@ uint32_t virtq_size(const struct virtq *vq)
 uint64_t virtq_features(const struct virtq *vq)
 {
 	return vq->features;
+}
+
+const struct gmem *virtq_map(const struct virtq *vq)
+{
+	return vq->map;
 }
 
 void virtq_stats_get(const struct virtq *vq, struct virtq_stats *ret_stats)

@@ -177,6 +177,8 @@ enum virtq_cause virtq_broken(const struct virtq *vq);
 void virtq_break(struct virtq *vq, enum virtq_cause cause);
 uint32_t virtq_size(const struct virtq *vq);
 uint64_t virtq_features(const struct virtq *vq);
+/* The map it uses now; the reference stays the queue's. Thread: owner loop. */
+const struct gmem *virtq_map(const struct virtq *vq);
 
 /* Bytes of ring memory for a size: what SET_VRING_ADDR's three addresses must cover. */
 void virtq_ring_bytes(uint64_t features, uint32_t size, uint64_t *ret_desc, uint64_t *ret_avail,

@@ -59,6 +59,7 @@ void file_entry_submit(struct blk_req *req, const struct file_entry *entry,
 	if (fixed)
 		sqe->flags |= IOSQE_FIXED_FILE;
 	sqe->rw_flags = (int)entry->flags;
+	sqe->buf_index = entry->buf_slot;
 	file_io_of(req)->op.done = done;
 	loop_sqe_set_op(sqe, &file_io_of(req)->op);
 }
@@ -72,6 +73,18 @@ bool file_should_retry(struct file_io *io, int res)
 
 static void rw_done(struct loop_op *op, int res, uint32_t cqe_flags);
 
+/* One piece of memory, without pinning it when it is in a registered buffer. */
+static void rw_entry_fix(struct file_chan *fc, struct file_entry *entry)
+{
+	const struct file_buf *buf = file_buf_find(fc, entry->addr, entry->len);
+
+	if (!buf)
+		return;
+	entry->opcode = entry->opcode == IORING_OP_WRITE ? IORING_OP_WRITE_FIXED
+							 : IORING_OP_READ_FIXED;
+	entry->buf_slot = (uint16_t)buf->slot;
+}
+
 /*
  * What is left of the request, or as much of it as one entry takes: many pieces as a vector, or,
  * when only one is left or a transfer ended inside one, that piece alone (so that the caller's
@@ -79,6 +92,7 @@ static void rw_done(struct loop_op *op, int res, uint32_t cqe_flags);
  */
 static void rw_submit(struct blk_req *req)
 {
+	struct file_chan *fc = container_of(req->chan, struct file_chan, chan);
 	struct file_io *io = file_io_of(req);
 	const struct iovec *v = req->iov + io->iov_idx;
 	uint32_t count = req->iov_count - io->iov_idx;
@@ -93,6 +107,8 @@ static void rw_submit(struct blk_req *req)
 		entry.opcode = write ? IORING_OP_WRITE : IORING_OP_READ;
 		entry.addr = (char *)v->iov_base + io->skip_bytes;
 		entry.len = (uint32_t)MIN(v->iov_len - io->skip_bytes, (size_t)FILE_PIECE_BYTES);
+		if (fc->buf_count)
+			rw_entry_fix(fc, &entry);
 	} else {
 		entry.opcode = write ? IORING_OP_WRITEV : IORING_OP_READV;
 		entry.addr = v;
@@ -207,6 +223,7 @@ static void file_chan_close(struct blk_chan *chan)
 {
 	struct file_chan *fc = container_of(chan, struct file_chan, chan);
 
+	file_buffers_drop(fc);
 	if (fc->slot >= 0)
 		loop_file_unregister(chan->loop, fc->slot);
 }
@@ -222,5 +239,6 @@ const struct blk_impl blk_file = {
 	.rescan = file_rescan,
 	.chan_open = file_chan_open,
 	.chan_close = file_chan_close,
+	.buffers_set = file_buffers_set,
 	.submit = file_submit,
 };

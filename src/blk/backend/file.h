@@ -5,6 +5,7 @@
  *   file_lock.c   image locks
  *   file.c        read, write, flush
  *   file_erase.c  discard, write-zeroes, secure erase
+ *   file_bufs.c   guest memory as registered buffers
  *
  * Durability: caps say volatile_cache, always: with direct I/O the device's own cache is unknown
  * to us, so every FLUSH reaches fdatasync and every FUA write is RWF_DSYNC. After a failed
@@ -43,11 +44,20 @@ struct file_dev {
 	/* Set once, by whichever loop finds out; read by all (relaxed) */
 	bool sync_failed;
 	bool no_punch, no_zero_range, no_discard_cmd;
+	bool bufs_refused;
+};
+
+struct file_buf { /* one registered buffer */
+	uintptr_t base;
+	size_t len_bytes;
+	int slot;
 };
 
 struct file_chan {
 	struct blk_chan chan;
 	int slot; /* registered file, -1: none */
+	uint32_t buf_count, buf_hint; /* hint: where the last request's memory was */
+	struct file_buf *bufs; /* by base; they do not overlap */
 };
 
 /* In req->impl. */
@@ -94,6 +104,7 @@ struct file_entry {
 	uint32_t len;
 	uint64_t off;
 	uint32_t flags; /* rw_flags, fsync_flags */
+	uint16_t buf_slot; /* of the FIXED opcodes, else 0 */
 };
 void file_entry_submit(struct blk_req *req, const struct file_entry *entry,
 		       void (*done)(struct loop_op *op, int res, uint32_t cqe_flags));
@@ -104,6 +115,13 @@ void file_sync_submit(struct blk_req *req);
 
 /* file_erase.c: DISCARD, WRITE_ZEROES, SECURE_ERASE. */
 void file_erase_submit(struct blk_req *req);
+
+/* file_bufs.c */
+int file_buffers_set(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
+		     struct err *reterr);
+void file_buffers_drop(struct file_chan *fc);
+/* The registered buffer that holds all of [base, base + len), or NULL. */
+const struct file_buf *file_buf_find(struct file_chan *fc, const void *base, size_t len_bytes);
 
 /* file_open.c */
 int file_open(struct blk_dev *dev, void *params, struct err *reterr);

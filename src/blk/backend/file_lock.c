@@ -165,8 +165,9 @@ int file_lock(int fd, const char *path, bool writer, struct err *reterr)
 	char holder[80] = "another process";
 
 	/*
-	 * A killed daemon's io_uring lives until its requests have ended, and keeps the lock: a lock
-	 * that no process has goes away by itself. It is right to wait, as its writes may still land.
+	 * A killed daemon's io_uring lives until its requests have ended, and keeps the lock: a
+	 * lock that no process has goes away by itself. It is right to wait, as its writes may
+	 * still land.
 	 */
 	for (unsigned i = 0; lock_refused(r) && i < LOCK_WAIT_STEPS; i++) {
 		if (file_lock_holder(fd, holder, sizeof(holder)))

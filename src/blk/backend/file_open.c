@@ -206,8 +206,8 @@ static int geometry_set(struct file_dev *file, const struct file_params *p, uint
 					   : MAX(align.offset_bytes, BLOCK_MIN_BYTES);
 	caps->size_bytes = size;
 	if (!size)
-		return err_set(reterr, -EINVAL, "image %s: expected at least one block, got 0 bytes",
-			       p->path);
+		return err_set(reterr, -EINVAL,
+			       "image %s: expected at least one block, got 0 bytes", p->path);
 	if (size % caps->block_bytes)
 		return err_set(reterr, -EINVAL,
 			       "image %s: its size %llu is not a multiple of the block size %u",

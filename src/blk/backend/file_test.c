@@ -3,9 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stdio.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 #include "blk/backend/file.h"
 #include "loop/job.h"
@@ -399,6 +402,180 @@ static void other_process_that_holds_the_lock_is_named(void **state)
 	close(ready[1]);
 }
 
+/* ---- guest memory as registered buffers ---- */
+
+#define GUEST_BYTES (1u << 20)
+
+/* Memory as a guest's: seen at two addresses, of which requests name the first. */
+struct guest {
+	char *mem, *view;
+};
+
+static void guest_make(struct guest *g)
+{
+	int fd = memfd_create("guest", MFD_CLOEXEC), prot = PROT_READ | PROT_WRITE;
+
+	assert_int_equal(ftruncate(fd, GUEST_BYTES), 0);
+	g->mem = mmap(NULL, GUEST_BYTES, prot, MAP_SHARED, fd, 0);
+	g->view = mmap(NULL, GUEST_BYTES, prot, MAP_SHARED, fd, 0);
+	assert_true(g->mem != MAP_FAILED && g->view != MAP_FAILED);
+	close(fd);
+}
+
+/*
+ * Other memory at the address of the requests: a registered buffer is pages, so what goes through
+ * it is still seen in the other view, and what goes by the address is not.
+ */
+static void guest_hide(struct guest *g)
+{
+	assert_ptr_equal(mmap(g->mem, GUEST_BYTES, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0),
+			 g->mem);
+}
+
+static void guest_unmake(struct guest *g)
+{
+	munmap(g->mem, GUEST_BYTES);
+	munmap(g->view, GUEST_BYTES);
+}
+
+static int buffers_set(struct disk *d, struct guest *g, struct err *reterr)
+{
+	/* Two regions, not in the order of their addresses. */
+	struct iovec regions[2] = { { g->mem + GUEST_BYTES / 2, GUEST_BYTES / 2 },
+				    { g->mem, GUEST_BYTES / 2 } };
+
+	return blk_chan_buffers_set(d->chan, regions, 2, reterr);
+}
+
+static void check_guest_io(struct disk *d, struct guest *g, const char *data)
+{
+	assert_int_equal(disk_do(d, BLK_WRITE, BLK_FUA, 8192, 65536, g->mem), BLK_ST_OK);
+	check_content(8192, data, 65536);
+	assert_int_equal(disk_do(d, BLK_READ, 0, 8192, 65536, g->mem + GUEST_BYTES / 2),
+			 BLK_ST_OK);
+	assert_int_equal(disk_do(d, BLK_FLUSH, 0, 0, 0, NULL), BLK_ST_OK);
+}
+
+static void registered_buffers_check(const char *more)
+{
+	char *data = disk_buf(65536, 1);
+	struct err err = { 0 };
+	struct guest g;
+	struct disk d;
+
+	guest_make(&g);
+	file_disk_open(&d, image, more);
+	memcpy(g.view, data, 65536);
+	if (buffers_set(&d, &g, &err) < 0)
+		fail_msg("%s", err.msg);
+	guest_hide(&g);
+	check_guest_io(&d, &g, data);
+	assert_memory_equal(g.view + GUEST_BYTES / 2, data, 65536);
+	assert_true(disk_all_zero(g.mem, GUEST_BYTES));
+	/* Over the border of two registered buffers: by address, as memory that is in none. */
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 8192, 65536, g.mem + GUEST_BYTES / 2 - 32768),
+			 BLK_ST_OK);
+	assert_memory_equal(g.mem + GUEST_BYTES / 2 - 32768, data, 65536);
+	assert_int_equal(blk_chan_buffers_set(d.chan, NULL, 0, &err), 0);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 8192, 65536, g.mem), BLK_ST_OK);
+	assert_memory_equal(g.mem, data, 65536);
+	disk_close(&d);
+	guest_unmake(&g);
+	free(data);
+}
+
+static void single_pieces_go_through_registered_guest_memory(void **state)
+{
+	registered_buffers_check("direct=auto");
+	registered_buffers_check("direct=off");
+}
+
+static void misaligned_guest_memory_is_bounced_past_the_registered_buffers(void **state)
+{
+	char *data = disk_buf(65536, 1);
+	struct err err = { 0 };
+	struct guest g;
+	struct disk d;
+
+	guest_make(&g);
+	file_disk_open(&d, image, "");
+	assert_int_equal(buffers_set(&d, &g, &err), 0);
+	memcpy(g.mem + 1, data, 65536);
+	assert_int_equal(disk_do(&d, BLK_WRITE, 0, 0, 65536, g.mem + 1), BLK_ST_OK);
+	check_content(0, data, 65536);
+	assert_int_equal(disk_do(&d, BLK_READ, 0, 0, 65536, g.mem + 3), BLK_ST_OK);
+	assert_memory_equal(g.view + 3, data, 65536);
+	disk_close(&d);
+	guest_unmake(&g);
+	free(data);
+}
+
+static void channels_of_one_loop_share_registered_buffers(void **state)
+{
+	char *data = disk_buf(65536, 1);
+	struct blk_chan *second;
+	struct err err = { 0 };
+	struct guest g;
+	struct disk d;
+
+	guest_make(&g);
+	file_disk_open(&d, image, "");
+	assert_int_equal(blk_chan_open(d.dev, d.loop, &second, &err), 0);
+	assert_int_equal(buffers_set(&d, &g, &err), 0);
+	assert_int_equal(buffers_set(&(struct disk){ .chan = second }, &g, &err), 0);
+	assert_int_equal(container_of(d.chan, struct file_chan, chan)->bufs[0].slot,
+			 container_of(second, struct file_chan, chan)->bufs[0].slot);
+	blk_chan_close(second);
+	memcpy(g.view, data, 65536);
+	guest_hide(&g);
+	check_guest_io(&d, &g, data);
+	assert_memory_equal(g.view + GUEST_BYTES / 2, data, 65536);
+	disk_close(&d);
+	guest_unmake(&g);
+	free(data);
+}
+
+/* Turns CAP_IPC_LOCK, which knows no RLIMIT_MEMLOCK, off or on again for this thread. */
+static void lock_any_memory(bool on)
+{
+	struct __user_cap_header_struct hdr = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct caps[2];
+
+	assert_int_equal(syscall(SYS_capget, &hdr, caps), 0);
+	caps[0].effective &= ~(1u << CAP_IPC_LOCK);
+	if (on)
+		caps[0].effective |= caps[0].permitted & 1u << CAP_IPC_LOCK;
+	assert_int_equal(syscall(SYS_capset, &hdr, caps), 0);
+}
+
+static void memory_that_may_not_be_locked_is_told_once_and_used_by_address(void **state)
+{
+	char *data = disk_buf(65536, 1);
+	struct rlimit limit, none;
+	struct err err = { 0 };
+	struct guest g;
+	struct disk d;
+
+	getrlimit(RLIMIT_MEMLOCK, &limit);
+	none = (struct rlimit){ 0, limit.rlim_max };
+	lock_any_memory(false);
+	guest_make(&g);
+	file_disk_open(&d, image, ""); /* the io_uring itself counts, too, on newer kernels */
+	setrlimit(RLIMIT_MEMLOCK, &none);
+	assert_int_equal(buffers_set(&d, &g, &err), -ENOMEM);
+	assert_non_null(strstr(err.msg, "RLIMIT_MEMLOCK"));
+	assert_int_equal(buffers_set(&d, &g, &err), 0);
+	memcpy(g.mem, data, 65536);
+	check_guest_io(&d, &g, data);
+	assert_memory_equal(g.view + GUEST_BYTES / 2, data, 65536);
+	disk_close(&d);
+	guest_unmake(&g);
+	lock_any_memory(true);
+	setrlimit(RLIMIT_MEMLOCK, &limit);
+	free(data);
+}
+
 /* ---- a block device ---- */
 
 struct discard_work {
@@ -459,8 +636,8 @@ static void block_device_reads_writes_discards_and_flushes(void **state)
 	assert_int_equal(disk_do(&d, BLK_WRITE_ZEROES, BLK_UNMAP, 65536, 65536, NULL), BLK_ST_OK);
 	assert_int_equal(disk_do(&d, BLK_READ, 0, 65536, 65536, out), BLK_ST_OK);
 	assert_true(disk_all_zero(out, 65536));
+	job_threads_stop(); /* first: a job's last step is to wake the loop */
 	disk_close(&d);
-	job_threads_stop();
 	snprintf(cmd, sizeof(cmd), "losetup -d %s", path);
 	assert_int_equal(system(cmd), 0);
 	free(in);
@@ -488,6 +665,10 @@ int main(void)
 		T(second_writer_in_this_process_is_refused),
 		T(readers_share_an_image_and_keep_writers_out),
 		T(other_process_that_holds_the_lock_is_named),
+		T(single_pieces_go_through_registered_guest_memory),
+		T(misaligned_guest_memory_is_bounced_past_the_registered_buffers),
+		T(channels_of_one_loop_share_registered_buffers),
+		T(memory_that_may_not_be_locked_is_told_once_and_used_by_address),
 		T(block_device_reads_writes_discards_and_flushes),
 	};
 	const char *tmp = getenv("TMPDIR");

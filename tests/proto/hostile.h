@@ -1,0 +1,51 @@
+/*
+ * The hostile front-end: one function a mode, each call one case on a connection of its own.
+ * What the modes are: THREAT-MODEL.md. All chance comes from hostile_rnd(), so from the seed.
+ */
+#ifndef TESTS_PROTO_HOSTILE_H
+#define TESTS_PROTO_HOSTILE_H
+
+#include "daemon.h"
+
+struct hostile {
+	const char *path; /* the socket attacked */
+	struct fe fe;
+	struct drv q;
+	struct blkdrv b;
+	bool has_queue;
+	struct blkdrv_req req[16];
+};
+
+struct hostile_mode {
+	const char *name;
+	void (*run)(struct hostile *h);
+};
+
+extern const struct hostile_mode hostile_modes[];
+extern const unsigned hostile_mode_count;
+
+void hostile_seed(uint64_t seed);
+uint64_t hostile_rnd64(void);
+uint32_t hostile_rnd(uint32_t below);
+/* Now and then an extreme, else something small or any bits. */
+uint64_t hostile_value(void);
+/* Connects and brings queues up; false when the server did not follow (which is its right). */
+bool hostile_up(struct hostile *h, const struct fe_up_opts *o);
+/* The same with a random choice of ring format and features. */
+bool hostile_up_any(struct hostile *h, struct fe_up_opts *o);
+/* n honest requests made visible, not waited for. */
+void hostile_burst(struct hostile *h, unsigned n);
+/* Takes what completes within us. */
+void hostile_drain(struct hostile *h, unsigned us);
+/* Memory that cannot be sealed, so that it can be cut later. */
+void hostile_memory_unsealed(struct hostile *h);
+int hostile_any_fd(void);
+
+/* hostile_ctl.c: modes that need no ring */
+void hostile_conf(struct hostile *h);
+void hostile_stall(struct hostile *h);
+void hostile_fds(struct hostile *h);
+void hostile_ctl(struct hostile *h);
+void hostile_order(struct hostile *h);
+
+#endif
