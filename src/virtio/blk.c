@@ -55,8 +55,8 @@ struct vblk_req {
 	struct vblk_queue *queue;
 	uint8_t *status;
 	struct virtio_blk_hdr hdr; /* a header that had to be gathered */
-	uint32_t written_bytes; /* on success */
-	bool flush_last; /* a flush follows the last write */
+	uint32_t written_bytes;	   /* on success */
+	bool flush_last;	   /* a flush follows the last write */
 	uint8_t seg_count, seg_next;
 	struct loop_work work; /* what completes without a back-end */
 	struct vblk_seg segs[VBLK_SEGS_MAX];
@@ -70,14 +70,10 @@ _Static_assert(offsetof(struct vblk_req, chain) == 0, "virtq sizes slots by this
 static uint8_t vblk_status_wire(enum blk_status status)
 {
 	static const uint8_t table[BLK_ST_COUNT] = {
-		[BLK_ST_OK] = VIRTIO_BLK_S_OK,
-		[BLK_ST_IOERR] = VIRTIO_BLK_S_IOERR,
-		[BLK_ST_UNSUPP] = VIRTIO_BLK_S_UNSUPP,
-		[BLK_ST_RANGE] = VIRTIO_BLK_S_IOERR,
-		[BLK_ST_ALIGN] = VIRTIO_BLK_S_IOERR,
-		[BLK_ST_READ_ONLY] = VIRTIO_BLK_S_IOERR,
-		[BLK_ST_NO_SPACE] = VIRTIO_BLK_S_IOERR,
-		[BLK_ST_ABORTED] = VIRTIO_BLK_S_IOERR,
+		[BLK_ST_OK] = VIRTIO_BLK_S_OK,		[BLK_ST_IOERR] = VIRTIO_BLK_S_IOERR,
+		[BLK_ST_UNSUPP] = VIRTIO_BLK_S_UNSUPP,	[BLK_ST_RANGE] = VIRTIO_BLK_S_IOERR,
+		[BLK_ST_ALIGN] = VIRTIO_BLK_S_IOERR,	[BLK_ST_READ_ONLY] = VIRTIO_BLK_S_IOERR,
+		[BLK_ST_NO_SPACE] = VIRTIO_BLK_S_IOERR, [BLK_ST_ABORTED] = VIRTIO_BLK_S_IOERR,
 		[BLK_ST_GONE] = VIRTIO_BLK_S_IOERR,
 	};
 
@@ -228,8 +224,8 @@ static enum blk_status vblk_seg_read(struct vblk_req *r, const struct vblk_range
 {
 	const struct blk_caps *caps = r->queue->caps;
 	uint64_t size = __atomic_load_n(&caps->size_bytes, __ATOMIC_RELAXED);
-	uint64_t limit = t->op == BLK_WRITE_ZEROES ? caps->max_zeroes_bytes
-						   : caps->max_discard_bytes;
+	uint64_t limit =
+		t->op == BLK_WRITE_ZEROES ? caps->max_zeroes_bytes : caps->max_discard_bytes;
 	struct virtio_blk_seg wire;
 	uint64_t sector512;
 	uint32_t count, flags;
@@ -470,7 +466,7 @@ static void vblk_buffers_set(const struct vblk_queue *q)
 	struct err err = { 0 };
 
 	if (blk_chan_buffers_set(q->chan, regions, count, &err) < 0)
-		log_notice("%s: guest-buffers: %s; going on without", q->dev->name, err.msg);
+		log_notice("guest-buffers: %s; going on without", err.msg);
 }
 
 static int vblk_queue_start(struct vdev *vdev, uint32_t idx, struct virtq *vq, struct loop *loop,
@@ -584,9 +580,9 @@ int vblk_new(struct blk_dev *dev, const struct vblk_params *params, struct vdev 
 	v->num_queues = params->num_queues;
 	v->size_max = params->size_max;
 	/* header and status must fit beside the data where there are no indirect descriptors */
-	v->seg_max = params->seg_max ? params->seg_max
-				     : MIN((uint32_t)VBLK_SEG_MAX_DEFAULT,
-					   params->queue_size_max - 2);
+	v->seg_max = params->seg_max
+			     ? params->seg_max
+			     : MIN((uint32_t)VBLK_SEG_MAX_DEFAULT, params->queue_size_max - 2);
 	v->vdev.ops = &vblk_ops;
 	v->vdev.name = v->name;
 	v->vdev.queue_count_max = params->num_queues;

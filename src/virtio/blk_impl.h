@@ -11,11 +11,11 @@
 #include "virtio/vdev.h"
 
 /* Segments of one discard / write-zeroes / secure-erase request; each is at most 1 GiB. */
-#define VBLK_SEGS_MAX	      16
-#define VBLK_SEG_SECTORS_MAX  (1u << 21)
-#define VBLK_SEG_MAX_DEFAULT  126 /* with header and status, a queue of 128 */
-#define VBLK_NUM_QUEUES_MAX   256
-#define VBLK_QUEUE_SIZE_MIN   4
+#define VBLK_SEGS_MAX	     16
+#define VBLK_SEG_SECTORS_MAX (1u << 21)
+#define VBLK_SEG_MAX_DEFAULT 126 /* with header and status, a queue of 128 */
+#define VBLK_NUM_QUEUES_MAX  256
+#define VBLK_QUEUE_SIZE_MIN  4
 
 struct vblk {
 	struct vdev vdev;

@@ -17,9 +17,9 @@
 #include "virtio/features.h"
 #include "virtio/vdev.h"
 
-#define DISK_BYTES (1u << 20)
+#define DISK_BYTES  (1u << 20)
 #define SUBMITS_MAX 64
-#define PIECES_MAX 1024
+#define PIECES_MAX  1024
 
 static struct {
 	struct loop_fifos loop;
@@ -163,8 +163,9 @@ static void start(uint64_t negotiated, bool read_only)
 
 	assert_int_equal(vblk_new((struct blk_dev *)&t, &params, &t.vdev, &err), 0);
 	t.vdev->ops->features_set(t.vdev, negotiated);
-	assert_int_equal(t.vdev->ops->queue_start(t.vdev, 0, NULL, (struct loop *)&t.loop,
-						  &t.queue, &err), 0);
+	assert_int_equal(
+		t.vdev->ops->queue_start(t.vdev, 0, NULL, (struct loop *)&t.loop, &t.queue, &err),
+		0);
 	t.chain = calloc(1, t.vdev->ops->slot_bytes);
 }
 
@@ -237,8 +238,9 @@ static void segment(uint32_t idx, uint64_t sector512, uint32_t count, uint32_t f
 	memcpy(t.out + 16 + idx * 16, &seg, sizeof(seg));
 }
 
-#define ALL (VIRTIO_BLK_F_FLUSH | VIRTIO_BLK_F_CONFIG_WCE | VIRTIO_BLK_F_DISCARD | \
-	     VIRTIO_BLK_F_WRITE_ZEROES | VIRTIO_BLK_F_SECURE_ERASE)
+#define ALL                                                                                        \
+	(VIRTIO_BLK_F_FLUSH | VIRTIO_BLK_F_CONFIG_WCE | VIRTIO_BLK_F_DISCARD |                     \
+	 VIRTIO_BLK_F_WRITE_ZEROES | VIRTIO_BLK_F_SECURE_ERASE)
 
 /* ---- reads and writes ---- */
 
@@ -387,8 +389,9 @@ static void test_get_id_is_padded_and_fits_any_buffer(void **state)
 
 static void test_unknown_request_types_are_unsupported(void **state)
 {
-	static const uint32_t types[] = { 2, 3, 5, 9, VIRTIO_BLK_T_GET_LIFETIME, 12, 15, 16, 26,
-					  0x80000000, 0x80000001, UINT32_MAX };
+	static const uint32_t types[] = { 2,	      3,	 5,  9,	 VIRTIO_BLK_T_GET_LIFETIME,
+					  12,	      15,	 16, 26, 0x80000000,
+					  0x80000001, UINT32_MAX };
 
 	start(ALL, false);
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
@@ -636,7 +639,7 @@ static void test_config_space_has_every_field_at_its_offset(void **state)
 static void test_only_the_cache_field_can_be_written(void **state)
 {
 	uint8_t c[VDEV_CONFIG_MAX], two = 2, zero = 0;
-	int (*write)(struct vdev *dev, uint32_t off, const void *src, uint32_t len);
+	int (*write)(struct vdev * dev, uint32_t off, const void *src, uint32_t len);
 
 	t.caps.volatile_cache = true;
 	start(ALL, false);
@@ -716,8 +719,9 @@ static void test_guest_memory_is_registered_only_when_asked(void **state)
 	for (uint32_t told = 0; told < 2; told++) {
 		p.guest_buffers = told;
 		assert_int_equal(vblk_new((struct blk_dev *)&t, &p, &vdev, &err), 0);
-		assert_int_equal(vdev->ops->queue_start(vdev, 0, NULL, (struct loop *)&t.loop,
-							&queue, &err), 0);
+		assert_int_equal(
+			vdev->ops->queue_start(vdev, 0, NULL, (struct loop *)&t.loop, &queue, &err),
+			0);
 		assert_int_equal(t.regions_told, told);
 		vdev->ops->queue_stop(queue);
 		vdev->ops->free(vdev);

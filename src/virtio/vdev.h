@@ -44,7 +44,7 @@ struct vdev_ops {
 
 struct vdev {
 	const struct vdev_ops *ops;
-	const char *name;	   /* for messages */
+	const char *name; /* for messages */
 	uint32_t queue_count_max;
 	uint32_t queue_size_max;
 	/* Set by the front; called on main when the config space changed (resize). May be NULL. */
@@ -62,13 +62,14 @@ struct vblk_params {
 	uint16_t num_queues;
 	uint32_t queue_size_max;
 	bool read_only;
-	bool packed;	 /* offered by front as feature; kept here for config completeness */
-	uint32_t seg_max;  /* 0: default 126 */
-	uint32_t size_max; /* 0: not offered */
+	bool packed;	    /* offered by front as feature; kept here for config completeness */
+	uint32_t seg_max;   /* 0: default 126 */
+	uint32_t size_max;  /* 0: not offered */
 	bool guest_buffers; /* register guest memory with the back-end */
 };
 
-/* A virtio-blk model on an open node (a reference is taken). Errors: -EINVAL named. Thread: main. */
+/* A virtio-blk model on an open node (a reference is taken). Errors: -EINVAL named. Thread: main.
+ */
 int vblk_new(struct blk_dev *dev, const struct vblk_params *params, struct vdev **ret_vdev,
 	     struct err *reterr);
 

@@ -279,17 +279,23 @@ struct vq_chain *chain_take_split(struct virtq *vq, struct vq_chain *chain, uint
 static inline __attribute__((always_inline)) int
 walk_packed_table(struct virtq *vq, struct chain_walk *w, struct desc d)
 {
-	const struct vq_desc_raw *table;
-	uint32_t i, count = d.len / VQ_DESC_BYTES;
-	int rc = table_open(vq, d.addr, d.len, d.high & PACKED_FLAG(VQ_DESC_NEXT), &table);
+	const struct vq_desc_raw *table, *end;
+	int rc;
 
-	for (i = 0; likely(!rc) && i < count; i++) {
-		d = desc_copy(table, i);
-		if (unlikely(d.high & PACKED_FLAG(VQ_DESC_INDIRECT)))
+	rc = table_open(vq, d.addr, d.len, d.high & PACKED_FLAG(VQ_DESC_NEXT), &table);
+	if (unlikely(rc))
+		return rc;
+	end = table + d.len / VQ_DESC_BYTES;
+	do {
+		struct desc e = desc_copy(table, 0);
+
+		if (unlikely(e.high & PACKED_FLAG(VQ_DESC_INDIRECT)))
 			return VIRTQ_INDIRECT_NESTED;
-		rc = walk_add(vq, w, d.addr, d.len, d.high & PACKED_FLAG(VQ_DESC_WRITE));
-	}
-	return rc;
+		rc = walk_add(vq, w, e.addr, e.len, e.high & PACKED_FLAG(VQ_DESC_WRITE));
+		if (unlikely(rc))
+			return rc;
+	} while (++table < end);
+	return 0;
 }
 
 /* The id that counts is not that of the first descriptor, or its slot is taken: vq->walk moves. */
@@ -360,12 +366,12 @@ struct vq_chain *chain_take_packed(struct virtq *vq, const struct vq_desc_raw *r
 			at = ring;
 		d = desc_copy(at, 0);
 	}
-	ndesc = size - left;
-	/* Entries the driver did not get back yet cannot be available again. */
-	if (likely(!rc) && unlikely(ndesc > vq->free_desc))
-		rc = VIRTQ_AVAIL_JUMP;
 	if (unlikely(rc))
 		return walk_fail(vq, w.iov, own, rc);
+	/* Entries the driver did not get back yet cannot be available again. */
+	ndesc = size - left;
+	if (unlikely(ndesc > vq->free_desc))
+		return walk_fail(vq, w.iov, own, VIRTQ_AVAIL_JUMP);
 	id = (uint16_t)d.high;
 	if (unlikely(!chain) || unlikely(id != guess)) {
 		vq->walk = w;

@@ -43,8 +43,10 @@ static void a_read_request_is_two_cursors(void **state)
 
 static void neighbours_merge_and_empty_descriptors_vanish(void **state)
 {
-	struct td d[] = { { TR_DATA, 16, 0 },	       { TR_DATA + 16, 100, 0 },
-			  { 0xdead00000000, 0, 0 },    { TR_DATA + 116, 10, W },
+	struct td d[] = { { TR_DATA, 16, 0 },
+			  { TR_DATA + 16, 100, 0 },
+			  { 0xdead00000000, 0, 0 },
+			  { TR_DATA + 116, 10, W },
 			  { TR_DATA + 126, 20, W } };
 
 	for (uint32_t f = 0; f < 2; f++) {
@@ -271,6 +273,42 @@ static void a_packed_chain_without_an_end_breaks(void **state)
 	tr_fini(&t);
 }
 
+/* The ids of a list's other descriptors may be anything: free, in flight, beyond the ring. */
+static void only_the_id_of_the_last_packed_descriptor_counts(void **state)
+{
+	const uint16_t other[] = { 5, 0, 0xffff };
+	struct vq_chain *held, *c;
+	struct tr t;
+
+	tr_init(&t, TR_PACKED, 16);
+	tr_start(&t);
+	tr_add_read(&t, 0);
+	held = virtq_pop(t.vq);
+	assert_non_null(held);
+	for (uint32_t i = 0; i < 3; i++) {
+		uint32_t first = t.avail;
+
+		tr_add_read(&t, (uint16_t)(i + 1));
+		for (uint32_t n = 0; n < 2; n++)
+			((uint16_t *)tr_at(&t, TR_DESC + (first + n) * 16))[6] = other[i];
+		c = virtq_pop(t.vq);
+		assert_non_null(c);
+		assert_int_equal(c->head, i + 1);
+		assert_ptr_equal(c->out.iov, c->own);
+		assert_int_equal(c->out.count, 1);
+		assert_ptr_equal(c->in.iov, c->own + 1);
+		assert_int_equal(c->in.count, 2);
+		assert_int_equal(iov_bytes(c->in.iov, 2), 4097);
+		assert_ptr_equal(c->out.iov->iov_base, tr_at(&t, TR_DATA + (i + 1) * 0x4000));
+	}
+	assert_ptr_equal(held->out.iov->iov_base, tr_at(&t, TR_DATA));
+	assert_int_equal(iov_bytes(held->in.iov, 2), 4097);
+	tr_add_read(&t, 4);
+	((uint16_t *)tr_at(&t, TR_DESC + (t.avail - 1u) * 16))[6] = 0; /* in flight */
+	tr_expect_broken(&t, VIRTQ_HEAD_BUSY);
+	tr_fini(&t);
+}
+
 static void over_4_gib_breaks(void **state)
 {
 	const uint32_t count = (1ull << 32) / TR_BORDER + 1;
@@ -318,6 +356,7 @@ int main(void)
 		cmocka_unit_test(a_table_in_a_table_breaks),
 		cmocka_unit_test(a_split_loop_and_a_wild_next_break),
 		cmocka_unit_test(a_packed_chain_without_an_end_breaks),
+		cmocka_unit_test(only_the_id_of_the_last_packed_descriptor_counts),
 		cmocka_unit_test(over_4_gib_breaks),
 	};
 

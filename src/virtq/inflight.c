@@ -192,8 +192,10 @@ static bool split_recover(struct virtq *vq)
 static void packed_store(struct virtq *vq, uint16_t old_idx, uint8_t old_wrap)
 {
 	struct packed_record *r = vq->record;
-	union packed_used u = { .used_idx = vq->used_idx, .old_used_idx = old_idx,
-				.used_wrap = vq->used_wrap, .old_used_wrap = old_wrap };
+	union packed_used u = { .used_idx = vq->used_idx,
+				.old_used_idx = old_idx,
+				.used_wrap = vq->used_wrap,
+				.old_used_wrap = old_wrap };
 
 	__atomic_store_n(&r->used.word, u.word, __ATOMIC_RELAXED);
 	step();
@@ -202,8 +204,10 @@ static void packed_store(struct virtq *vq, uint16_t old_idx, uint8_t old_wrap)
 static void packed_store_free(struct virtq *vq)
 {
 	struct packed_record *r = vq->record;
-	union packed_free f = { .version = RECORD_VERSION, .desc_num = (uint16_t)vq->size,
-				.free_head = vq->record_free, .old_free_head = vq->record_free };
+	union packed_free f = { .version = RECORD_VERSION,
+				.desc_num = (uint16_t)vq->size,
+				.free_head = vq->record_free,
+				.old_free_head = vq->record_free };
 
 	__atomic_store_n(&r->free.word, f.word, __ATOMIC_RELAXED);
 	step();
@@ -345,8 +349,8 @@ uint32_t inflight_packed_load(struct virtq *vq, uint16_t entry)
 		if (i >= vq->size)
 			return 0;
 		vq->desc_copy[n].addr = htole64(e->addr);
-		vq->desc_copy[n].rest = htole64((uint64_t)e->flags << 48 |
-						(uint64_t)e->id << 32 | e->len);
+		vq->desc_copy[n].rest =
+			htole64((uint64_t)e->flags << 48 | (uint64_t)e->id << 32 | e->len);
 		i = vq->record_next[i];
 	}
 	return num;

@@ -79,10 +79,16 @@ static inline void tr_init(struct tr *t, uint64_t features, uint32_t size)
 	t->packed = features & VIRTIO_F_RING_PACKED;
 	t->wrap = 1;
 	t->setup = (struct virtq_setup){
-		.features = features, .size = size, .map = t->map,
-		.desc = tr_at(t, TR_DESC), .avail = tr_at(t, TR_AVAIL), .used = tr_at(t, TR_USED),
-		.base = t->packed ? 0x80008000u : 0, .slot_bytes = sizeof(struct vq_chain),
-		.publish_fifo = &t->fifo, .publish_node = &t->node,
+		.features = features,
+		.size = size,
+		.map = t->map,
+		.desc = tr_at(t, TR_DESC),
+		.avail = tr_at(t, TR_AVAIL),
+		.used = tr_at(t, TR_USED),
+		.base = t->packed ? 0x80008000u : 0,
+		.slot_bytes = sizeof(struct vq_chain),
+		.publish_fifo = &t->fifo,
+		.publish_node = &t->node,
 	};
 }
 
@@ -118,7 +124,8 @@ static inline void tr_desc_split(struct tr *t, uint64_t table, uint32_t i, struc
 	memcpy(tr_at(t, table + i * 16ull), &raw, 16);
 }
 
-static inline void tr_desc_packed(struct tr *t, uint64_t table, uint32_t i, struct td d, uint16_t id)
+static inline void tr_desc_packed(struct tr *t, uint64_t table, uint32_t i, struct td d,
+				  uint16_t id)
 {
 	struct vq_desc_raw raw = { d.addr, (uint64_t)d.flags << 48 | (uint64_t)id << 32 | d.len };
 

@@ -42,19 +42,19 @@
 #include "guest/gmem.h"
 
 /* virtio 1.3, 6: reserved feature bits, as masks */
-#define VIRTIO_F_NOTIFY_ON_EMPTY    (1ull << 24)
-#define VHOST_F_LOG_ALL		    (1ull << 26)
-#define VIRTIO_F_ANY_LAYOUT	    (1ull << 27)
-#define VIRTIO_F_INDIRECT_DESC	    (1ull << 28)
-#define VIRTIO_F_EVENT_IDX	    (1ull << 29)
-#define VHOST_USER_F_PROTOCOL	    (1ull << 30)
-#define VIRTIO_F_VERSION_1	    (1ull << 32)
-#define VIRTIO_F_ACCESS_PLATFORM    (1ull << 33)
-#define VIRTIO_F_RING_PACKED	    (1ull << 34)
-#define VIRTIO_F_IN_ORDER	    (1ull << 35)
-#define VIRTIO_F_ORDER_PLATFORM	    (1ull << 36)
-#define VIRTIO_F_NOTIFICATION_DATA  (1ull << 38)
-#define VIRTIO_F_RING_RESET	    (1ull << 40)
+#define VIRTIO_F_NOTIFY_ON_EMPTY   (1ull << 24)
+#define VHOST_F_LOG_ALL		   (1ull << 26)
+#define VIRTIO_F_ANY_LAYOUT	   (1ull << 27)
+#define VIRTIO_F_INDIRECT_DESC	   (1ull << 28)
+#define VIRTIO_F_EVENT_IDX	   (1ull << 29)
+#define VHOST_USER_F_PROTOCOL	   (1ull << 30)
+#define VIRTIO_F_VERSION_1	   (1ull << 32)
+#define VIRTIO_F_ACCESS_PLATFORM   (1ull << 33)
+#define VIRTIO_F_RING_PACKED	   (1ull << 34)
+#define VIRTIO_F_IN_ORDER	   (1ull << 35)
+#define VIRTIO_F_ORDER_PLATFORM	   (1ull << 36)
+#define VIRTIO_F_NOTIFICATION_DATA (1ull << 38)
+#define VIRTIO_F_RING_RESET	   (1ull << 40)
 
 #define VIRTQ_SIZE_MAX 32768
 #define VIRTQ_IOV_SLOT 4    /* pieces in the slot itself */
@@ -92,33 +92,33 @@ struct vq_chain {
 	struct iov_cur in;  /* device to driver */
 	uint16_t head;	    /* slot index: head (split) or buffer id (packed) */
 	/* private: */
-	uint16_t ndesc;	 /* ring entries it took (packed) */
-	uint8_t busy;	 /* from pop until its used entry is written */
-	uint8_t done;	 /* IN_ORDER: pushed, waiting for its turn */
+	uint16_t ndesc; /* ring entries it took (packed) */
+	uint8_t busy;	/* from pop until its used entry is written */
+	uint8_t done;	/* IN_ORDER: pushed, waiting for its turn */
 	uint32_t written_bytes;
-	struct iovec *iov; /* slot's own, or from the pool */
+	struct iovec *iov;	       /* slot's own, or from the pool */
 	struct iovec *in_iov, *in_end; /* for the dirty log */
 	uint64_t in_bytes;
 	struct iovec own[VIRTQ_IOV_SLOT];
 };
 
 struct virtq_setup {
-	uint64_t features;	/* negotiated */
-	uint32_t size;		/* entries; split: power of two <= 32768; packed: <= 32768 */
+	uint64_t features;	   /* negotiated */
+	uint32_t size;		   /* entries; split: power of two <= 32768; packed: <= 32768 */
 	void *desc, *avail, *used; /* host addresses, checked for their whole length;
 				      packed: descriptor ring, driver area, device area */
-	struct gpa used_gpa;	/* for the dirty log */
-	uint64_t log_used_gpa;	/* address for logging of the used ring, when log_used (split; a
-				   packed ring's own pages are found through the map) */
+	struct gpa used_gpa;	   /* for the dirty log */
+	uint64_t log_used_gpa;	   /* address for logging of the used ring, when log_used (split; a
+				      packed ring's own pages are found through the map) */
 	bool log_used;
 	/* position, as SET_VRING_BASE gives it (split: avail index; packed: see vhost-user) */
 	uint32_t base;
-	bool base_from_used;	/* split: the used index is re-read from memory at start (always) */
-	struct gmem *map;	/* a reference is taken */
-	struct gdirty *dirty;	/* may be NULL; a reference is taken */
-	void *inflight;		/* this queue's part of the in-flight region, NULL: none */
+	bool base_from_used;  /* split: the used index is re-read from memory at start (always) */
+	struct gmem *map;     /* a reference is taken */
+	struct gdirty *dirty; /* may be NULL; a reference is taken */
+	void *inflight;	      /* this queue's part of the in-flight region, NULL: none */
 	uint32_t inflight_bytes;
-	size_t slot_bytes;	/* of the model's request struct */
+	size_t slot_bytes; /* of the model's request struct */
 	/* where a ring with something to publish puts itself (see struct loop_work) */
 	struct fifo *publish_fifo;
 	struct fifo_node *publish_node;

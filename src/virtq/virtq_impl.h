@@ -38,10 +38,10 @@
 #define VQ_FAST __attribute__((flatten))
 #define VQ_RARE __attribute__((noinline, cold))
 
-/* A descriptor as it lies in memory: two words, each read once. */
+/* A descriptor as it lies in memory. */
 struct vq_desc_raw {
 	uint64_t addr; /* le64 */
-	uint64_t rest; /* split: le32 len, le16 flags, le16 next; packed: le32 len, le16 id, flags */
+	uint64_t rest; /* le32 len, then le16 flags, next (split) or id, flags (packed) */
 };
 
 struct split_avail {
@@ -135,12 +135,12 @@ struct virtq {
 	struct fifo_node *publish_node;
 
 	/* pieces beyond a slot's own */
-	struct iovec *pool;	/* mapping of pool_count * VIRTQ_IOV_MAX */
+	struct iovec *pool; /* mapping of pool_count * VIRTQ_IOV_MAX */
 	uint16_t pool_free[VQ_POOL_MAX];
 	uint32_t pool_count, pool_free_count;
 	struct iovec tmp_iov[VIRTQ_IOV_SLOT]; /* packed: pieces until the id is known */
 	struct chain_walk walk;
-	struct vq_desc_raw *table_copy;	      /* indirect table that spans regions */
+	struct vq_desc_raw *table_copy; /* indirect table that spans regions */
 
 	/* extras */
 	uint16_t *order; /* IN_ORDER: slots in the order of popping */
@@ -195,7 +195,7 @@ static inline uint16_t *packed_flags(struct vq_desc_raw *d)
 	return (uint16_t *)((char *)d + 14);
 }
 
-/* Would a driver at `event` want to know that the index went from old to new? virtio 1.3, 2.7.10. */
+/* Would a driver at `event` want to know that the index went from old to new? 2.7.10 */
 static inline bool vq_event_passed(uint16_t event, uint16_t new_idx, uint16_t old_idx)
 {
 	return (uint16_t)(new_idx - event - 1) < (uint16_t)(new_idx - old_idx);

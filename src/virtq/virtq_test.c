@@ -330,8 +330,8 @@ static void arming_asks_and_looks_again(void **state)
 			assert_true(virtq_arm(t.vq));
 			if (t.packed)
 				assert_int_equal(*(uint32_t *)t.setup.used >> 16,
-						 event_idx ? PACKED_EVENT_DESC :
-							     PACKED_EVENT_ENABLE);
+						 event_idx ? PACKED_EVENT_DESC
+							   : PACKED_EVENT_ENABLE);
 			else
 				assert_int_equal(tr_used(&t)->flags, 0);
 			tr_add_read(&t, 0);

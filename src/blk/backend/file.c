@@ -80,8 +80,8 @@ static void rw_entry_fix(struct file_chan *fc, struct file_entry *entry)
 
 	if (!buf)
 		return;
-	entry->opcode = entry->opcode == IORING_OP_WRITE ? IORING_OP_WRITE_FIXED
-							 : IORING_OP_READ_FIXED;
+	entry->opcode =
+		entry->opcode == IORING_OP_WRITE ? IORING_OP_WRITE_FIXED : IORING_OP_READ_FIXED;
 	entry->buf_slot = (uint16_t)buf->slot;
 }
 

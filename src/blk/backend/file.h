@@ -55,9 +55,9 @@ struct file_buf { /* one registered buffer */
 
 struct file_chan {
 	struct blk_chan chan;
-	int slot; /* registered file, -1: none */
+	int slot;		      /* registered file, -1: none */
 	uint32_t buf_count, buf_hint; /* hint: where the last request's memory was */
-	struct file_buf *bufs; /* by base; they do not overlap */
+	struct file_buf *bufs;	      /* by base; they do not overlap */
 };
 
 /* In req->impl. */
@@ -103,7 +103,7 @@ struct file_entry {
 	const void *addr;
 	uint32_t len;
 	uint64_t off;
-	uint32_t flags; /* rw_flags, fsync_flags */
+	uint32_t flags;	   /* rw_flags, fsync_flags */
 	uint16_t buf_slot; /* of the FIXED opcodes, else 0 */
 };
 void file_entry_submit(struct blk_req *req, const struct file_entry *entry,

@@ -452,8 +452,7 @@ static void check_guest_io(struct disk *d, struct guest *g, const char *data)
 {
 	assert_int_equal(disk_do(d, BLK_WRITE, BLK_FUA, 8192, 65536, g->mem), BLK_ST_OK);
 	check_content(8192, data, 65536);
-	assert_int_equal(disk_do(d, BLK_READ, 0, 8192, 65536, g->mem + GUEST_BYTES / 2),
-			 BLK_ST_OK);
+	assert_int_equal(disk_do(d, BLK_READ, 0, 8192, 65536, g->mem + GUEST_BYTES / 2), BLK_ST_OK);
 	assert_int_equal(disk_do(d, BLK_FLUSH, 0, 0, 0, NULL), BLK_ST_OK);
 }
 
