@@ -57,7 +57,7 @@ struct file_chan {
 	struct blk_chan chan;
 	int slot;		      /* registered file, -1: none */
 	uint32_t buf_count, buf_hint; /* hint: where the last request's memory was */
-	struct file_buf *bufs;	      /* by base; they do not overlap */
+	struct file_buf *bufs;	      /* by base; a look-up may miss one that overlaps another */
 };
 
 /* In req->impl. */
