@@ -197,8 +197,8 @@ struct loop_source {
 	struct loop_op kick_op;
 	struct loop_work stop_work;
 	struct loop_timer retry; /* looks again now and then when the kick is broken */
-	uint64_t idle_since_ns, quiet_since_ns;
-	uint32_t spin_ns; /* adaptive: grows when kicks come soon after arming */
+	uint64_t spin_until_ns, quiet_since_ns;
+	uint32_t spin_ns; /* adaptive: grows when kicks come soon after answers */
 	enum {
 		SOURCE_OFF,
 		SOURCE_ACTIVE,
@@ -219,6 +219,11 @@ void loop_source_start(struct loop *loop, struct loop_source *s);
 /* No poll() any more from here; stopped(s) comes once, later, when the kernel has let go of
  * kick_fd. */
 void loop_source_stop(struct loop_source *s, void (*stopped)(struct loop_source *s));
+/*
+ * An answer went out: the next request may follow soon, so it is polled for the spin from here on.
+ * While requests only wait for their storage there is nothing to spin for.
+ */
+void loop_source_answered(struct loop_source *s);
 /* Makes an armed source active now (it got work by another way than its kick). */
 void loop_source_wake(struct loop_source *s);
 

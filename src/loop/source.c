@@ -31,13 +31,14 @@
 
 #define BROKEN_KICK_RETRY_NS 10000000ull
 #define SPIN_STEP_NS	     1000u
+/* After a request more of the same burst may follow; then the storage has the word. */
+#define SPIN_AFTER_POLL_NS 5000u
 
 static void source_activate(struct loop_source *s)
 {
 	if (s->kick_broken)
 		loop_timer_stop(&s->retry);
 	s->state = SOURCE_ACTIVE;
-	s->idle_since_ns = 0;
 	/* In front: the round of sources_poll that may be running does not come by there again. */
 	list_append(s->loop->active.next, &s->node);
 }
@@ -50,10 +51,9 @@ static void source_deactivate(struct loop_source *s)
 }
 
 /*
- * Spinning pays if the next kick comes soon after the last work: a spin that had not given up would
- * have seen it. Counted from there and not from arming, or a disk that takes a little longer than
- * the spin would look like one that is worth it. Judged when the kick comes: had the spin been cut
- * by half at each arming, a kick just after it would only give that half back, for ever.
+ * Spinning pays if the next kick comes soon after the last answer or request: a spin that had not
+ * given up would have seen it. Judged when the kick comes: had the spin been cut by half at each
+ * arming, a kick just after it would only give that half back, for ever.
  */
 static void source_adapt_spin(struct loop_source *s)
 {
@@ -137,8 +137,6 @@ static void source_arm(struct loop_source *s)
 {
 	if (!s->kick_pending && !s->kick_broken && !kick_drain(s))
 		kick_failed(s);
-	s->quiet_since_ns = s->idle_since_ns;
-	s->idle_since_ns = 0;
 	if (!s->ops->arm(s) || s->state != SOURCE_ACTIVE)
 		return;
 	s->arms++;
@@ -147,14 +145,19 @@ static void source_arm(struct loop_source *s)
 	kick_wait(s);
 }
 
-/* It found nothing: has it looked for long enough? */
+/* Opens, or moves on, the time in which it is polled without work. */
+static inline void source_window(struct loop_source *s, uint32_t spin_ns)
+{
+	s->quiet_since_ns = loop_now_ns(s->loop);
+	s->spin_until_ns = s->quiet_since_ns + spin_ns;
+}
+
+/* It found nothing: has it looked for long enough, and is nothing about to be answered? */
 static void source_idle(struct loop_source *s)
 {
 	if (s->state != SOURCE_ACTIVE || s->kick_fd < 0)
 		return;
-	if (!s->idle_since_ns)
-		s->idle_since_ns = loop_now_ns(s->loop);
-	if (s->spin_ns && loop_now_ns(s->loop) - s->idle_since_ns < s->spin_ns)
+	if (loop_now_ns(s->loop) < s->spin_until_ns || !fifo_empty(&s->loop->fifos.publish))
 		return;
 	source_arm(s);
 }
@@ -169,7 +172,7 @@ void sources_poll(struct loop *loop)
 		/* poll may stop any source: source_deactivate moves poll_next on. */
 		loop->poll_next = n->next;
 		if (likely(s->ops->poll(s)))
-			s->idle_since_ns = 0;
+			source_window(s, MIN(s->spin_ns, SPIN_AFTER_POLL_NS));
 		else
 			source_idle(s);
 		n = loop->poll_next;
@@ -186,6 +189,7 @@ void loop_source_start(struct loop *loop, struct loop_source *s)
 	loop_timer_init(&s->retry, retry_fn);
 	list_init(&s->node);
 	s->spin_ns = s->spin_max_ns;
+	source_window(s, 0);
 	s->kick_pending = false;
 	s->kick_broken = false;
 	s->kicks = s->arms = s->kick_errors = 0;
@@ -204,6 +208,13 @@ void loop_source_stop(struct loop_source *s, void (*stopped)(struct loop_source 
 		loop_op_cancel(s->loop, &s->kick_op);
 	else
 		loop_defer(s->loop, &s->stop_work);
+}
+
+void loop_source_answered(struct loop_source *s)
+{
+	source_window(s, s->spin_ns);
+	if (s->spin_ns)
+		loop_source_wake(s);
 }
 
 void loop_source_wake(struct loop_source *s)

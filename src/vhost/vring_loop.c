@@ -101,6 +101,7 @@ static void vring_publish(struct loop_work *work)
 
 	if (virtq_publish(v->vq))
 		notify_send(&v->call_bell);
+	loop_source_answered(&v->source);
 	/* What waited for a piece array gets no kick of its own. */
 	if (unlikely(virtq_repoll(v->vq)))
 		loop_source_wake(&v->source);
