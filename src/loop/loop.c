@@ -137,6 +137,8 @@ static inline void loop_iterate(struct loop *loop, bool may_sleep)
 	if (!fifo_empty(&loop->fifos.done))
 		fifo_run(&loop->fifos.done);
 	sources_poll(loop);
+	if (!fifo_empty(&loop->fifos.done))
+		fifo_run(&loop->fifos.done);
 	if (!fifo_empty(&loop->fifos.publish))
 		fifo_run(&loop->fifos.publish);
 	/* An idle loop's entries go with the enter it sleeps in. */

@@ -8,6 +8,7 @@
  *   reap      completions of this loop's io_uring (struct loop_op)
  *   done      deferred work (loop_defer): the block layer's completions
  *   poll      the ACTIVE sources: pop rings, submit requests
+ *   done      once more: what completed at once (memory) is answered in the same iteration
  *   publish   what marked itself dirty since: store used indexes, decide on notifications
  *   flush     at most one io_uring_enter for everything queued since the last one
  *
@@ -114,7 +115,10 @@ static inline uint64_t loop_now_ns(const struct loop *loop)
 	return ((const struct loop_fifos *)loop)->now_ns;
 }
 
-/* Runs work->fn in the next "done" phase, never before this returns. Thread: owner loop. */
+/*
+ * Runs work->fn in the next "done" phase, never before this returns. Work that defers itself runs
+ * at most twice an iteration. Thread: owner loop.
+ */
 static inline void loop_defer(struct loop *loop, struct loop_work *work)
 {
 	fifo_push(&loop_fifos(loop)->done, &work->node);
@@ -134,6 +138,12 @@ struct loop_op {
  */
 struct io_uring_sqe *loop_sqe(struct loop *loop);
 void loop_sqe_set_op(struct io_uring_sqe *sqe, struct loop_op *op);
+/*
+ * For storage, after each entry: hands a few (4) to the kernel as soon as they are there. A device
+ * then works on the first while the rest of a burst is prepared, which is worth more than the
+ * calls saved by waiting for the phase "flush" (at a depth of 32: 10 % of the rate).
+ */
+void loop_sqe_early(struct loop *loop);
 /* Asks to cancel; op->done still comes, once. Thread: owner loop. */
 void loop_op_cancel(struct loop *loop, struct loop_op *op);
 /* Registered files and buffers (sparse tables); -ENOSPC when full, -ENOTSUP when the kernel has

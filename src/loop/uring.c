@@ -20,6 +20,7 @@
 #define SQ_COUNT_DEFAULT 1024
 #define CQ_PER_SQ	 8
 #define TABLE_SLOTS	 1024
+#define SQ_EARLY_COUNT	 4
 
 /* From what we want to what any kernel has; the next is tried when one gives EINVAL. */
 static const uint32_t setup_flags[] = {
@@ -166,6 +167,14 @@ struct io_uring_sqe *loop_sqe(struct loop *loop)
 		sqe = io_uring_get_sqe(&loop->ring);
 	}
 	return sqe;
+}
+
+void loop_sqe_early(struct loop *loop)
+{
+	if (io_uring_sq_ready(&loop->ring) < SQ_EARLY_COUNT || !loop->claimed)
+		return;
+	loop_count(&loop->enters, 1);
+	uring_check_entered(io_uring_submit(&loop->ring));
 }
 
 void loop_sqe_set_op(struct io_uring_sqe *sqe, struct loop_op *op)

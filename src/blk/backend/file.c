@@ -62,6 +62,7 @@ void file_entry_submit(struct blk_req *req, const struct file_entry *entry,
 	sqe->buf_index = entry->buf_slot;
 	file_io_of(req)->op.done = done;
 	loop_sqe_set_op(sqe, &file_io_of(req)->op);
+	loop_sqe_early(req->chan->loop);
 }
 
 bool file_should_retry(struct file_io *io, int res)

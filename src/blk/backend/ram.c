@@ -61,6 +61,8 @@ static int ram_open(struct blk_dev *dev, void *params, struct err *reterr)
 	ram->mapped_bytes = p->size_bytes;
 	/* It holds guests' data: not into core dumps. */
 	madvise(memory, p->size_bytes, MADV_DONTDUMP);
+	/* A translation miss costs as much as the copy of a block. */
+	madvise(memory, p->size_bytes, MADV_HUGEPAGE);
 	dev->caps = (struct blk_caps){
 		.size_bytes = p->size_bytes,
 		.block_bytes = (uint32_t)p->block_bytes,
