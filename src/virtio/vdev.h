@@ -73,4 +73,19 @@ struct vblk_params {
 int vblk_new(struct blk_dev *dev, const struct vblk_params *params, struct vdev **ret_vdev,
 	     struct err *reterr);
 
+struct scsi_host;
+
+struct vscsi_params {
+	const char *name;	    /* for messages */
+	const char *initiator_name; /* of this connection's initiator port: see scsi_nexus_open */
+	uint16_t num_queues; /* request queues, 1 to 253; control and event come in addition */
+	uint32_t queue_size_max;
+	uint32_t seg_max; /* 0: default 126 */
+};
+
+/* A virtio-scsi model: one I_T nexus with host (a reference is taken). -EINVAL named, -EEXIST: the
+ * initiator name is in use. Thread: main. */
+int vscsi_new(struct scsi_host *host, const struct vscsi_params *params, struct vdev **ret_vdev,
+	      struct err *reterr);
+
 #endif
