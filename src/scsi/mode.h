@@ -13,9 +13,9 @@ struct scsi_lu;
 #define MODE_STATE_BYTES_MAX 1024
 
 /*
- * The saved values of all pages, each line with its newline; what does not fit in size is left
- * out. Returns the length, without the terminating zero that is always there (size > 0).
- * lu->lock is held.
+ * The saved values of all pages that can change, each line with its newline; what does not fit in
+ * size is left out. Returns the length, without the terminating zero that is always there (size >
+ * 0). lu->lock is held.
  */
 size_t mode_state_write(const struct scsi_lu *lu, char *buf, size_t size);
 
