@@ -65,14 +65,20 @@ static void log_statistics(struct log *l)
 	struct blk_stats stats = { 0 };
 	uint8_t *b = log_param(l, 1, BINARY_LIST, 64);
 
-	if (!b)
-		return;
-	blk_dev_stats(lu->dev, &stats);
-	cdb_put64(b, stats.ops[BLK_READ]);
-	cdb_put64(b + 8, stats.ops[BLK_WRITE]);
-	cdb_put64(b + 16, stats.bytes[BLK_WRITE] >> lu->block_shift);
-	cdb_put64(b + 24, stats.bytes[BLK_READ] >> lu->block_shift);
-	/* the processing times are not counted in intervals */
+	if (b) {
+		blk_dev_stats(lu->dev, &stats);
+		cdb_put64(b, stats.ops[BLK_READ]);
+		cdb_put64(b + 8, stats.ops[BLK_WRITE]);
+		cdb_put64(b + 16, stats.bytes[BLK_WRITE] >> lu->block_shift);
+		cdb_put64(b + 24, stats.bytes[BLK_READ] >> lu->block_shift);
+	}
+	/* processing and idle times are not measured: no intervals, of a millisecond each */
+	log_param(l, 2, BINARY_LIST, 8);
+	b = log_param(l, 3, BINARY_LIST, 8);
+	if (b) {
+		cdb_put32(b, 3);
+		cdb_put32(b + 4, 1);
+	}
 }
 
 static const struct log_page {
@@ -83,7 +89,7 @@ static const struct log_page {
 } log_pages[] = {
 	{ 0x00, 0, false, NULL },
 	{ 0x0d, 1, false, log_temperature },
-	{ 0x19, 1, true, log_statistics },
+	{ 0x19, 3, true, log_statistics },
 	{ 0x2f, 0, false, log_exceptions },
 };
 

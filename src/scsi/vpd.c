@@ -270,15 +270,21 @@ static void copy_descriptor_types(struct page *p)
 	cdb_put16(b + 6, COPY_CSCD_ID_SELF);
 }
 
-/* Copy group identifier (SPC-5, 7.7.18.8): units of one host can copy to each other. */
+/*
+ * Copy group identifier (SPC-5, 7.7.18.8): units of one host can copy to each other. A locally
+ * assigned UUID, as in a UUID designator (SPC-5, 7.7.6.12), of version 8 (RFC 9562: custom).
+ */
 static void copy_group(struct page *p)
 {
-	uint8_t *b = copy_descriptor(p, 0x000d, 20);
 	const struct scsi_host *host = p->t->queue->nexus->host;
+	uint8_t *b = copy_descriptor(p, 0x000d, num_round_up(1 + 18, 4));
 
-	b[4] = 16;
-	cdb_put64(b + 5, target_naa(host, 0, 'g'));
-	cdb_put64(b + 13, target_naa(host, 0, 'G'));
+	b[4] = 18;
+	b[5] = 0x10;
+	cdb_put64(b + 7, target_naa(host, 0, 'g'));
+	cdb_put64(b + 15, target_naa(host, 0, 'G'));
+	b[7 + 6] = (uint8_t)(0x80 | (b[7 + 6] & 0x0f));
+	b[7 + 8] = (uint8_t)(0x80 | (b[7 + 8] & 0x3f));
 }
 
 static void copy_token_features(struct page *p)
@@ -304,11 +310,12 @@ static void copy_rod_types(struct page *p)
 {
 	static const struct {
 		uint32_t type;
-		uint8_t flags; /* TOKEN_IN 02h, TOKEN_OUT 01h */
+		uint8_t flags;
 		uint16_t preference;
 	} types[] = {
-		{ COPY_ROD_UPON_REFERENCE, 0x03, 1 },
-		{ COPY_ROD_ZERO, 0x02, 0 },
+#define X(t, f, p) { t, f, p },
+		COPY_ROD_TYPES(X)
+#undef X
 	};
 	uint8_t *b = copy_descriptor(p, 0x0108, 4 + 64 * ARRAY_SIZE(types));
 
