@@ -72,15 +72,17 @@ def outcomes(said, names):
 def results(request, suite, tmp_path_factory):
     """{"Family.Test": (outcome, output)} of all families on one thin LUN, two initiators."""
     folder = str(tmp_path_factory.mktemp("suite"))
-    disk, socket, log = (os.path.join(folder, name) for name in ("disk", "s", "log"))
+    disk, log, first, second = (os.path.join(folder, x) for x in ("disk", "log", "s0", "s1"))
     with open(disk, "wb") as image:
         image.truncate(request.param << 20)
-    daemon = Daemon(["--device", f"scsi,socket={socket},connections=2,target=0:file={disk}:"
-                                 f"block-size={request.param}"], log)
+    unit = f"target=0:file={disk}:block-size={request.param}"
+    daemon = Daemon(["--device", f"scsi,socket={first},{unit}",
+                     "--device", f"scsi,socket={second},{unit}"], log)
     found = {}
     try:
-        daemon.wait_listening(socket)
-        env = sgvu_env({900: (socket, 0, 0), 901: (socket, 0, 0)}, preload="SID_PRELOAD")
+        for socket in (first, second):
+            daemon.wait_listening(socket)
+        env = sgvu_env({900: (first, 0, 0), 901: (second, 0, 0)}, preload="SID_PRELOAD")
         for family, names in families(suite).items():
             for name, result in outcomes(run_family(suite, family, env), names).items():
                 found[f"{family}.{name}"] = result

@@ -17,9 +17,11 @@ ILLEGAL_REQUEST, UNIT_ATTENTION, NO_OPCODE = 5, 6, 9
 MISCOMPARE, LBA_OUT_OF_RANGE, CONFLICT = 14, 22, 24
 DATA_PROTECT = 7
 
-# Nodes. LARGE has blocks of 4096 bytes; RIVAL is FILE as a second initiator sees it.
+# Nodes: (device, target, LUN). LARGE has blocks of 4096 bytes. RIVAL is FILE once more, on a second
+# device: another initiator port.
 FILE, RAM, LARGE, READ_ONLY, RIVAL = range(900, 905)
-PLACES = {FILE: (0, 0), RAM: (0, 1), LARGE: (3, 0), READ_ONLY: (3, 300), RIVAL: (0, 0)}
+PLACES = {FILE: (0, 0, 0), RAM: (0, 0, 1), LARGE: (0, 3, 0), READ_ONLY: (0, 3, 300),
+          RIVAL: (1, 5, 0)}
 
 
 class Tools:
@@ -27,24 +29,28 @@ class Tools:
 
     def __init__(self, folder):
         self.folder = folder
-        self.socket = os.path.join(folder, "s")
-        self.state = os.path.join(folder, "state")
+        self.sockets = [os.path.join(folder, name) for name in ("s0", "s1")]
         for name in ("disk", "large", "const"):
             with open(os.path.join(folder, name), "wb") as image:
                 image.truncate(64 * MIB)
         self.daemon = None
 
     def start(self):
-        device = [f"scsi,socket={self.socket},connections=2",
-                  f"target=0:file={self.folder}/disk:serial=ROSEBUD-1941:state={self.state}",
+        device = [f"scsi,socket={self.sockets[0]}",
+                  f"target=0:file={self.folder}/disk:serial=ROSEBUD-1941:"
+                  f"state={self.folder}/state",
                   "target=0/1:ram=16M", f"target=3:file={self.folder}/large:block-size=4096",
                   f"target=3/300:file={self.folder}/const:read-only=on"]
-        self.daemon = Daemon(["--device", ",".join(device)], os.path.join(self.folder, "log"))
-        self.daemon.wait_listening(self.socket)
+        second = f"scsi,socket={self.sockets[1]},target=5:file={self.folder}/disk"
+        self.daemon = Daemon(["--device", ",".join(device), "--device", second],
+                             os.path.join(self.folder, "log"))
+        for path in self.sockets:
+            self.daemon.wait_listening(path)
 
     def __call__(self, tool, *arguments, node=FILE, status=0, stdin=None, **options):
         """The output of one run, whose exit status has to be that. node: None leaves it out."""
-        env = sgvu_env({n: (self.socket, *place) for n, place in PLACES.items()}, **options)
+        env = sgvu_env({node: (self.sockets[device], target, lun)
+                        for node, (device, target, lun) in PLACES.items()}, **options)
         argv = [tool, *map(str, arguments)] + ([f"/dev/sg{node}"] if node else [])
         run = subprocess.run(argv, env=env, input=stdin, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, timeout=20, check=False)
