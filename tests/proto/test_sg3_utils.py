@@ -49,8 +49,8 @@ class Tools:
 
     def __call__(self, tool, *arguments, node=FILE, status=0, stdin=None, **options):
         """The output of one run, whose exit status has to be that. node: None leaves it out."""
-        env = sgvu_env({node: (self.sockets[device], target, lun)
-                        for node, (device, target, lun) in PLACES.items()}, **options)
+        env = sgvu_env({n: (self.sockets[device], target, lun)
+                        for n, (device, target, lun) in PLACES.items()}, **options)
         argv = [tool, *map(str, arguments)] + ([f"/dev/sg{node}"] if node else [])
         run = subprocess.run(argv, env=env, input=stdin, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, timeout=20, check=False)
