@@ -49,7 +49,7 @@ int scsidrv_init(struct scsidrv *s, struct drv *q, uint32_t data_max_bytes)
 	s->q = q;
 	s->cdb_size = SPEC_SCSI_CDB_SIZE;
 	s->sense_size = SPEC_SCSI_SENSE_SIZE;
-	s->next_id = 1;
+	s->next_id = (uint64_t)q->vr->idx << 32 | 1; /* unique among all queues */
 	s->area_bytes = data_max_bytes ? data_max_bytes : 64 << 10;
 	return s->area_bytes > SCSIDRV_DATA_MAX ? -E2BIG : 0;
 }
