@@ -212,11 +212,13 @@ int bench_connect(struct bench *b)
 	return 0;
 }
 
-static int hold_one(struct fe *fe, const char *path, unsigned queues)
+static int hold_one(struct fe *fe, const char *path, unsigned queues, bool scsi)
 {
-	struct fe_up_opts o = {
-		.queues = queues, .queue_size = 128, .region_bytes = 256 << 10, .event_idx = true
-	};
+	struct fe_up_opts o = { .features = scsi ? SPEC_F_VERSION_1 | SPEC_F_PROTOCOL : 0,
+				.queues = queues,
+				.queue_size = 128,
+				.region_bytes = 256 << 10,
+				.event_idx = true };
 	int rc;
 
 	fe_init(fe);
@@ -244,7 +246,7 @@ int bench_hold(struct bench *b)
 
 		snprintf(path, sizeof(path), "%.*s%u%s", (int)(at - b->o.hold), b->o.hold, i,
 			 at + 2);
-		rc = hold_one(&fe[i], path, b->o.hold_queues);
+		rc = hold_one(&fe[i], path, b->o.hold_queues, b->o.scsi);
 		if (rc)
 			fprintf(stderr, "vhostd-bench: %s: %s\n", path, strerror(-rc));
 	}
