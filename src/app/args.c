@@ -19,6 +19,8 @@ const char args_help[] =
 	"  --device blk,KEY=VALUE,...  a disk (repeatable). Needs socket=PATH and one\n"
 	"        of file=PATH, null=SIZE, ram=SIZE. More keys: num-queues, serial,\n"
 	"        read-only, block-size, packed ...: --help-devices\n"
+	"  --device scsi,KEY=VALUE,...  a SCSI host with disks (repeatable). Needs\n"
+	"        socket=PATH, and for each disk target=N[/LUN]:file=PATH:KEY=VALUE:...\n"
 	"  -c, --config FILE      devices, cores, pin, log-level as JSON; may be repeated\n"
 	"  --cores N|LIST         data loops: a number or a list like 0-3,6 (default: the\n"
 	"                         CPUs that this process may use)\n"
@@ -87,7 +89,6 @@ int app_config_device_add(struct app_config *cfg, const char *where, struct devi
 			  struct err *reterr)
 {
 	struct device_def *more;
-	int rc;
 
 	if (cfg->device_count == APP_DEVICES_MAX)
 		return err_set(reterr, -E2BIG, "%s: expected at most %d devices", where,
@@ -96,9 +97,9 @@ int app_config_device_add(struct app_config *cfg, const char *where, struct devi
 	if (!more)
 		return err_set(reterr, -ENOMEM, "%s: out of memory", where);
 	cfg->devices = more;
-	rc = device_def_init(&more[cfg->device_count], where, reterr);
 	*ret_def = &more[cfg->device_count++];
-	return rc;
+	device_def_init(*ret_def, where);
+	return 0;
 }
 
 void app_config_fini(struct app_config *cfg)
@@ -228,12 +229,15 @@ static int args_disk_add(struct args_state *s, struct err *reterr)
 		return err_set(reterr, -EINVAL, "--socket-path: not together with --fd");
 	rc = app_config_device_add(s->cfg, "--blk-file", &def, reterr);
 	if (rc == 0)
-		rc = opts_set(&device_blk_table, def, "file", d->file, reterr);
+		rc = device_def_type_set(def, "blk", reterr);
+	if (rc == 0)
+		rc = opts_set(def->type->table, def, "file", d->file, reterr);
 	if (rc == 0 && d->socket)
-		rc = opts_set(&device_blk_table, def, "socket", d->socket, reterr);
+		rc = opts_set(def->type->table, def, "socket", d->socket, reterr);
 	if (rc == 0 && d->fd)
 		rc = args_disk_fd(def, d->fd, reterr);
-	def->read_only = d->read_only;
+	if (rc == 0)
+		def->back.read_only = d->read_only;
 	return rc;
 }
 
@@ -273,7 +277,7 @@ static int app_config_name(struct device_def *def, uint32_t idx, struct err *ret
 
 	if (def->name)
 		return 0;
-	snprintf(name, sizeof(name), "blk%u", idx);
+	snprintf(name, sizeof(name), "%s%u", def->type->name, idx);
 	def->name = strdup(name);
 	return def->name ? 0 : err_set(reterr, -ENOMEM, "%s: out of memory", def->where);
 }
@@ -303,7 +307,7 @@ int app_config_check(struct app_config *cfg, struct err *reterr)
 					       def->where, def->socket, other->where);
 		}
 	}
-	return 0;
+	return units_resolve(cfg->devices, cfg->device_count, reterr);
 }
 
 /* The device that an inherited descriptor is for, by name, or the first without any socket. */
