@@ -165,7 +165,7 @@ int unit_copy(struct unit_def *dst, const struct unit_def *src, struct err *rete
 		const struct opts_row *row = &unit_rows[i];
 		int rc;
 
-		if (!(src->given & 1u << i))
+		if (!(src->given & ~dst->given & 1u << i))
 			continue;
 		rc = unit_set(dst, row->name, opts_text(row, src, buf, sizeof(buf)), reterr);
 		if (rc < 0)

@@ -45,7 +45,7 @@ int unit_parse(struct unit_def *unit, const char *text, struct err *reterr);
 const char *unit_where(uint32_t target, uint32_t lun, char buf[UNIT_WHERE_MAX]);
 /* What can be told of the unit alone. -EINVAL, not prefixed. */
 int unit_check(struct unit_def *unit, struct err *reterr);
-/* What src was given, but its place, to dst, which was initialised. -ENOMEM. */
+/* What src was given and dst was not, but its place. dst was initialised. -ENOMEM. */
 int unit_copy(struct unit_def *dst, const struct unit_def *src, struct err *reterr);
 /*
  * The first row in which the two differ, target and lun aside; NULL: none. only_given: rows that
