@@ -52,6 +52,7 @@ struct args_state {
 	struct app_config *cfg;
 	struct args_disk disk;
 	uint32_t device_options; /* how many --device so far */
+	bool again;		 /* descriptors are in use already */
 };
 
 enum args_option {
@@ -197,8 +198,9 @@ static int args_fd_check(int fd, struct err *reterr)
 	return 0;
 }
 
-static int args_disk_fd(struct device_def *def, const char *text, struct err *reterr)
+static int args_disk_fd(struct args_state *s, struct device_def *def, struct err *reterr)
 {
+	const char *text = s->disk.fd;
 	char *end;
 	long fd = strtol(text, &end, 10);
 	int rc;
@@ -206,6 +208,9 @@ static int args_disk_fd(struct device_def *def, const char *text, struct err *re
 	if (*end || !*text || fd < 0 || fd > INT32_MAX)
 		return err_set(reterr, -EINVAL, "--fd: expected a descriptor number, got '%.64s'",
 			       text);
+	def->inherited = true;
+	if (s->again)
+		return 0;
 	rc = args_fd_check((int)fd, reterr);
 	if (rc < 0)
 		return err_prefix(reterr, rc, "--fd");
@@ -235,19 +240,19 @@ static int args_disk_add(struct args_state *s, struct err *reterr)
 	if (rc == 0 && d->socket)
 		rc = opts_set(def->type->table, def, "socket", d->socket, reterr);
 	if (rc == 0 && d->fd)
-		rc = args_disk_fd(def, d->fd, reterr);
+		rc = args_disk_fd(s, def, reterr);
 	if (rc == 0)
 		def->back.read_only = d->read_only;
 	return rc;
 }
 
-int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr)
+static int args_parse_all(int argc, char **argv, struct app_config *cfg, bool again,
+			  struct err *reterr)
 {
-	struct args_state s = { .cfg = cfg };
+	struct args_state s = { .cfg = cfg, .again = again };
 	int option, rc;
 
-	memset(cfg, 0, sizeof(*cfg));
-	cfg->log_level = LOG_NOTICE;
+	*cfg = (struct app_config){ .log_level = LOG_NOTICE, .argc = argc, .argv = argv };
 	optind = 0; /* glibc: start afresh */
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":c:h", args_options, NULL)) != -1) {
@@ -269,6 +274,11 @@ int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr
 	return 0;
 }
 
+int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr)
+{
+	return args_parse_all(argc, argv, cfg, false, reterr);
+}
+
 /* ---- after everything was read ---- */
 
 static int app_config_name(struct device_def *def, uint32_t idx, struct err *reterr)
@@ -277,6 +287,7 @@ static int app_config_name(struct device_def *def, uint32_t idx, struct err *ret
 
 	if (def->name)
 		return 0;
+	def->name_made = true;
 	snprintf(name, sizeof(name), "%s%u", def->type->name, idx);
 	def->name = strdup(name);
 	return def->name ? 0 : err_set(reterr, -ENOMEM, "%s: out of memory", def->where);
@@ -308,6 +319,21 @@ int app_config_check(struct app_config *cfg, struct err *reterr)
 		}
 	}
 	return units_resolve(cfg->devices, cfg->device_count, reterr);
+}
+
+int args_parse_again(const struct app_config *old, struct app_config *cfg, struct err *reterr)
+{
+	int rc = args_parse_all(old->argc, old->argv, cfg, true, reterr);
+
+	for (uint32_t i = 0; i < cfg->device_count && rc == 0; i++) {
+		struct device_def *def = &cfg->devices[i];
+
+		rc = app_config_name(def, i, reterr);
+		for (uint32_t k = 0; k < old->device_count && rc == 0; k++)
+			if (old->devices[k].inherited && !strcmp(def->name, old->devices[k].name))
+				def->inherited = true;
+	}
+	return rc < 0 ? rc : app_config_check(cfg, reterr);
 }
 
 /* The device that an inherited descriptor is for, by name, or the first without any socket. */
@@ -349,6 +375,7 @@ static int args_listen_pass(struct app_config *cfg, uint32_t count, char **names
 		if (rc < 0)
 			return err_prefix(reterr, rc, "LISTEN_FDS");
 		def->fd = fd;
+		def->inherited = true;
 		names[i] = taken;
 	}
 	return 0;

@@ -107,13 +107,13 @@ static int device_def_check_fields(struct device_def *def, struct err *reterr)
 
 	if (rc < 0)
 		return rc;
-	if (!def->socket && def->fd < 0)
+	if (!def->socket && !def->inherited)
 		return err_set(reterr, -EINVAL,
 			       "socket: expected a path, or a descriptor from "
 			       "LISTEN_FDS");
 	if (def->socket && !*def->socket)
 		return err_set(reterr, -EINVAL, "socket: expected a path, got ''");
-	if (def->client && def->fd >= 0)
+	if (def->client && def->inherited)
 		return err_set(reterr, -EINVAL, "client: not with an inherited socket");
 	return device_mode_parse(def, reterr);
 }
@@ -132,7 +132,7 @@ int device_open(struct device *dev, struct device_def *def, struct err *reterr)
 	int rc;
 
 	dev->def = def;
-	dev->inherited = def->fd >= 0;
+	def->running = dev;
 	list_init(&dev->units);
 	rc = def->type->open(dev, reterr);
 	if (rc == 0)

@@ -43,9 +43,12 @@ struct device_def {
 	struct unit_def *units;
 	uint32_t unit_count;
 	/* from elsewhere */
-	int fd;		 /* inherited socket, -1: none; owned until device_start takes it */
-	mode_t mode;	 /* socket_mode, parsed by device_def_check */
-	char where[192]; /* "--device 1": the prefix of messages */
+	int fd;			/* inherited socket, -1: none; owned until device_start takes it */
+	bool inherited;		/* the socket is: there is no file of ours */
+	bool name_made;		/* the name is a default */
+	struct device *running; /* what was made from it */
+	mode_t mode;		/* socket_mode, parsed by device_def_check */
+	char where[192];	/* "--device 1": the prefix of messages */
 };
 
 struct device_type {
@@ -109,7 +112,6 @@ void device_def_fini(struct device_def *def);
 
 struct device {
 	struct device_def *def;
-	bool inherited; /* the socket was; there is no file of ours */
 	struct vhost_endpoint *ep;
 	/* of the types */
 	struct blk_dev *blk;
@@ -144,11 +146,17 @@ struct device_unit {
 	uint32_t target, lun;
 	struct unit_open *open;
 	bool leaving;
+	bool doomed; /* is to be detached */
 };
 
-/* Opens and shows a unit. Errors: unit_open's, scsi_host_attach's; not prefixed. */
-int device_unit_attach(struct device *dev, const struct unit_def *def, struct err *reterr);
-/* Takes it away; it is freed when its commands have ended. */
+/* Opens a unit; nobody sees it yet. Errors: unit_open's, not prefixed. */
+int device_unit_new(struct device *dev, const struct unit_def *def, struct device_unit **ret_unit,
+		    struct err *reterr);
+/* Frees a unit that is not shown. */
+void device_unit_free(struct device_unit *unit);
+/* Shows it; it is one of dev->units then. Errors: scsi_host_attach's. */
+int device_unit_attach(struct device_unit *unit, struct err *reterr);
+/* Takes it away; it is freed when its commands have ended, which may be at once. */
 int device_unit_detach(struct device_unit *unit, struct err *reterr);
 
 #endif

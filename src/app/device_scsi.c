@@ -62,38 +62,54 @@ static int device_scsi_check(struct device_def *def, struct err *reterr)
 		int rc = unit_check(&def->units[i], reterr);
 
 		if (rc < 0)
-			return err_prefix(reterr, rc, "%s", unit_where(&def->units[i], where));
+			return err_prefix(
+				reterr, rc, "%s",
+				unit_where(def->units[i].target, def->units[i].lun, where));
 	}
 	return 0;
 }
 
 /* ---- units ---- */
 
-static void device_unit_free(struct device_unit *unit)
-{
-	list_remove(&unit->node);
-	unit_close(unit->open);
-	free(unit);
-}
-
-int device_unit_attach(struct device *dev, const struct unit_def *def, struct err *reterr)
+int device_unit_new(struct device *dev, const struct unit_def *def, struct device_unit **ret_unit,
+		    struct err *reterr)
 {
 	struct device_unit *unit = calloc(1, sizeof(*unit));
 	int rc;
 
 	if (!unit)
 		return err_set(reterr, -ENOMEM, "out of memory");
-	*unit = (struct device_unit){ .dev = dev, .target = def->target, .lun = def->lun };
+	unit->dev = dev;
+	unit->target = def->target;
+	unit->lun = def->lun;
+	list_init(&unit->node);
 	rc = unit_open(def, dev->def, &unit->open, reterr);
 	if (rc < 0) {
 		free(unit);
 		return rc;
 	}
-	list_append(&dev->units, &unit->node);
-	rc = scsi_host_attach(dev->host, def->target, def->lun, unit_open_lu(unit->open), reterr);
+	*ret_unit = unit;
+	return 0;
+}
+
+void device_unit_free(struct device_unit *unit)
+{
+	list_remove(&unit->node);
+	unit_close(unit->open);
+	free(unit);
+}
+
+int device_unit_attach(struct device_unit *unit, struct err *reterr)
+{
+	struct device *dev = unit->dev;
+	int rc = scsi_host_attach(dev->host, unit->target, unit->lun, unit_open_lu(unit->open),
+				  reterr);
+
 	if (rc < 0)
-		device_unit_free(unit);
-	return rc;
+		return rc;
+	list_remove(&unit->node);
+	list_append(&dev->units, &unit->node);
+	return 0;
 }
 
 static void device_unit_on_detached(void *arg)
@@ -130,9 +146,17 @@ static int device_scsi_open(struct device *dev, struct err *reterr)
 	int rc = scsi_host_new(def->name, &dev->host, reterr);
 
 	for (uint32_t i = 0; i < def->unit_count && rc == 0; i++) {
-		rc = device_unit_attach(dev, &def->units[i], reterr);
+		struct device_unit *unit;
+
+		rc = device_unit_new(dev, &def->units[i], &unit, reterr);
+		if (rc == 0) {
+			rc = device_unit_attach(unit, reterr);
+			if (rc < 0)
+				device_unit_free(unit);
+		}
 		if (rc < 0)
-			err_prefix(reterr, rc, "%s", unit_where(&def->units[i], where));
+			err_prefix(reterr, rc, "%s",
+				   unit_where(def->units[i].target, def->units[i].lun, where));
 	}
 	return rc;
 }
@@ -156,13 +180,13 @@ static int device_scsi_rescan(struct device *dev, struct err *reterr)
 
 	list_for_each(unit, &dev->units, node) {
 		struct err err = { 0 };
-		const struct unit_def at = { .target = unit->target, .lun = unit->lun };
 		char where[UNIT_WHERE_MAX];
 
 		/* all are looked at; the first failure is told */
 		if (unit_open_rescan(unit->open, &err) == 0 || rc < 0)
 			continue;
-		rc = err_set(reterr, err.code, "%s: %s", unit_where(&at, where), err.msg);
+		rc = err_set(reterr, err.code, "%s: %s", unit_where(unit->target, unit->lun, where),
+			     err.msg);
 	}
 	return rc;
 }

@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -88,15 +87,16 @@ int unit_parse(struct unit_def *unit, const char *text, struct err *reterr)
 	if (rc < 0 || !text[len])
 		return rc;
 	rc = opts_words(text + len + 1, ':', unit_set_word, unit, reterr);
-	return rc < 0 ? err_prefix(reterr, rc, "%s", unit_where(unit, where)) : 0;
+	return rc < 0 ? err_prefix(reterr, rc, "%s", unit_where(unit->target, unit->lun, where))
+		      : 0;
 }
 
-const char *unit_where(const struct unit_def *unit, char buf[UNIT_WHERE_MAX])
+const char *unit_where(uint32_t target, uint32_t lun, char buf[UNIT_WHERE_MAX])
 {
-	if (unit->lun)
-		snprintf(buf, UNIT_WHERE_MAX, "target %u/%u", unit->target, unit->lun);
+	if (lun)
+		snprintf(buf, UNIT_WHERE_MAX, "target %u/%u", target, lun);
 	else
-		snprintf(buf, UNIT_WHERE_MAX, "target %u", unit->target);
+		snprintf(buf, UNIT_WHERE_MAX, "target %u", target);
 	return buf;
 }
 
@@ -157,33 +157,6 @@ int unit_check(struct unit_def *unit, struct err *reterr)
 	return 0;
 }
 
-const char *unit_text(const struct unit_def *unit, const struct opts_row *row, char *buf,
-		      size_t size)
-{
-	const void *field = (const char *)unit + row->offset;
-
-	buf[0] = '\0';
-	switch (row->type) {
-	case OPTS_STR:
-		return *(char *const *)field ? *(char *const *)field : "";
-	case OPTS_BOOL:
-		return *(const bool *)field ? "on" : "off";
-	case OPTS_ENUM:
-		return row->names[*(const int *)field];
-	case OPTS_U64:
-	case OPTS_SIZE:
-		snprintf(buf, size, "%" PRIu64, *(const uint64_t *)field);
-		return buf;
-	case OPTS_U32:
-		snprintf(buf, size, "%" PRIu32, *(const uint32_t *)field);
-		return buf;
-	case OPTS_U16:
-		snprintf(buf, size, "%u", *(const uint16_t *)field);
-		return buf;
-	}
-	UNREACHABLE();
-}
-
 int unit_copy(struct unit_def *dst, const struct unit_def *src, struct err *reterr)
 {
 	char buf[32];
@@ -192,9 +165,9 @@ int unit_copy(struct unit_def *dst, const struct unit_def *src, struct err *rete
 		const struct opts_row *row = &unit_rows[i];
 		int rc;
 
-		if (!(src->given & 1u << i))
+		if (!(src->given & ~dst->given & 1u << i))
 			continue;
-		rc = unit_set(dst, row->name, unit_text(src, row, buf, sizeof(buf)), reterr);
+		rc = unit_set(dst, row->name, opts_text(row, src, buf, sizeof(buf)), reterr);
 		if (rc < 0)
 			return rc;
 	}
@@ -212,8 +185,8 @@ const struct opts_row *unit_differs(const struct unit_def *a, const struct unit_
 
 		if (only_given && !(a->given & b->given & 1u << i))
 			continue;
-		if (strcmp(unit_text(a, row, buf_a, sizeof(buf_a)),
-			   unit_text(b, row, buf_b, sizeof(buf_b))) != 0)
+		if (strcmp(opts_text(row, a, buf_a, sizeof(buf_a)),
+			   opts_text(row, b, buf_b, sizeof(buf_b))) != 0)
 			return row;
 	}
 	return NULL;

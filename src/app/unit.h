@@ -42,10 +42,10 @@ int unit_set(struct unit_def *unit, const char *key, const char *value, struct e
 /* "N[/LUN]:KEY=VALUE:...". Errors: unit_set's. */
 int unit_parse(struct unit_def *unit, const char *text, struct err *reterr);
 /* "target 3" or "target 3/1", for messages. */
-const char *unit_where(const struct unit_def *unit, char buf[UNIT_WHERE_MAX]);
+const char *unit_where(uint32_t target, uint32_t lun, char buf[UNIT_WHERE_MAX]);
 /* What can be told of the unit alone. -EINVAL, not prefixed. */
 int unit_check(struct unit_def *unit, struct err *reterr);
-/* What src was given, but its place, to dst, which was initialised. -ENOMEM. */
+/* What src was given and dst was not, but its place. dst was initialised. -ENOMEM. */
 int unit_copy(struct unit_def *dst, const struct unit_def *src, struct err *reterr);
 /*
  * The first row in which the two differ, target and lun aside; NULL: none. only_given: rows that
@@ -53,9 +53,6 @@ int unit_copy(struct unit_def *dst, const struct unit_def *src, struct err *rete
  */
 const struct opts_row *unit_differs(const struct unit_def *a, const struct unit_def *b,
 				    bool only_given);
-/* The value of a row as text. */
-const char *unit_text(const struct unit_def *unit, const struct opts_row *row, char *buf,
-		      size_t size);
 const struct unit_def *unit_leader(const struct unit_def *unit);
 /*
  * Finds the units of all devices that are one, adds up what is said of them, checks them, and that

@@ -64,7 +64,7 @@ static void unit_serial_make(const struct unit_def *leader, const struct device_
 		free(real);
 	} else {
 		hash = unit_hash(hash, owner->socket ? owner->socket : owner->name);
-		hash = unit_hash(hash, unit_where(leader, where));
+		hash = unit_hash(hash, unit_where(leader->target, leader->lun, where));
 	}
 	snprintf(ret_serial, 17, "%016llx", (unsigned long long)hash);
 }
@@ -170,8 +170,8 @@ int unit_open(const struct unit_def *unit, const struct device_def *owner,
 	row = unit_differs(&open->def, leader, false);
 	if (row)
 		return err_set(reterr, -EEXIST, "%s: '%.64s', but the unit is open with '%.64s'",
-			       row->name, unit_text(leader, row, new, sizeof(new)),
-			       unit_text(&open->def, row, old, sizeof(old)));
+			       row->name, opts_text(row, leader, new, sizeof(new)),
+			       opts_text(row, &open->def, old, sizeof(old)));
 	open->refs++;
 	*ret_open = open;
 	return 0;

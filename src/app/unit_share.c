@@ -115,7 +115,7 @@ static int share_fail(const struct share_ref *ref, struct err *reterr)
 	char where[UNIT_WHERE_MAX];
 
 	return err_prefix(reterr, -EINVAL, "%s: %s", ref->owner->where,
-			  unit_where(ref->unit, where));
+			  unit_where(ref->unit->target, ref->unit->lun, where));
 }
 
 static struct unit_def *share_leader(struct unit_def *unit)
@@ -142,9 +142,10 @@ static int share_join(const struct share_set *set, const struct share_key *first
 		err_set(reterr, -EINVAL,
 			"%s: '%.64s' is not the '%.64s' of %s: %s, which has the "
 			"same %s: one unit",
-			row->name, unit_text(other, row, buf_b, sizeof(buf_b)),
-			unit_text(leader, row, buf_a, sizeof(buf_a)), a->owner->where,
-			unit_where(a->unit, where), share_kind_keys[first->kind]);
+			row->name, opts_text(row, other, buf_b, sizeof(buf_b)),
+			opts_text(row, leader, buf_a, sizeof(buf_a)), a->owner->where,
+			unit_where(a->unit->target, a->unit->lun, where),
+			share_kind_keys[first->kind]);
 		return share_fail(b, reterr);
 	}
 	rc = unit_copy(leader, other, reterr);
@@ -159,7 +160,8 @@ static int share_refuse(const struct share_set *set, const struct share_key *fir
 	char where[UNIT_WHERE_MAX];
 
 	if (first->kind == SHARE_PLACE) {
-		err_set(reterr, -EINVAL, "%s: given twice", unit_where(b->unit, where));
+		err_set(reterr, -EINVAL, "%s: given twice",
+			unit_where(b->unit->target, b->unit->lun, where));
 		return err_prefix(reterr, -EINVAL, "%s", b->owner->where);
 	}
 	if (share_leader(a->unit) == share_leader(b->unit))
@@ -167,7 +169,7 @@ static int share_refuse(const struct share_set *set, const struct share_key *fir
 	err_set(reterr, -EINVAL, "%s: '%.64s' is also that of %s: %s, another unit",
 		share_kind_keys[first->kind],
 		first->kind == SHARE_WWN ? b->unit->wwn : b->unit->serial, a->owner->where,
-		unit_where(a->unit, where));
+		unit_where(a->unit->target, a->unit->lun, where));
 	return share_fail(b, reterr);
 }
 

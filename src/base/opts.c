@@ -1,5 +1,6 @@
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -235,6 +236,32 @@ int opts_parse(const struct opts_table *t, void *obj, const char *text, struct e
 	struct opts_target target = { .table = t, .obj = obj };
 
 	return opts_words(text, ',', opts_parse_word, &target, reterr);
+}
+
+const char *opts_text(const struct opts_row *r, const void *obj, char *buf, size_t size)
+{
+	const void *field = (const char *)obj + r->offset;
+
+	buf[0] = '\0';
+	switch (r->type) {
+	case OPTS_STR:
+		return *(char *const *)field ? *(char *const *)field : "";
+	case OPTS_BOOL:
+		return *(const bool *)field ? "on" : "off";
+	case OPTS_ENUM:
+		return r->names[*(const int *)field];
+	case OPTS_U64:
+	case OPTS_SIZE:
+		snprintf(buf, size, "%" PRIu64, *(const uint64_t *)field);
+		return buf;
+	case OPTS_U32:
+		snprintf(buf, size, "%" PRIu32, *(const uint32_t *)field);
+		return buf;
+	case OPTS_U16:
+		snprintf(buf, size, "%u", *(const uint16_t *)field);
+		return buf;
+	}
+	UNREACHABLE();
 }
 
 void opts_free(const struct opts_table *t, void *obj)

@@ -53,6 +53,9 @@ typedef int opts_word_fn(void *arg, const char *name, const char *value, struct 
 int opts_words(const char *text, char sep, opts_word_fn *fn, void *arg, struct err *reterr);
 /* As opts_set for each "key=value" (or bare key) between commas; "\," is a comma in a value. */
 int opts_parse(const struct opts_table *t, void *obj, const char *text, struct err *reterr);
+/* A parameter's value as text that opts_set would take; NULL of a string is "". buf: 32 bytes do.
+ */
+const char *opts_text(const struct opts_row *r, const void *obj, char *buf, size_t size);
 /* Frees the strings in obj. */
 void opts_free(const struct opts_table *t, void *obj);
 /* "1048576", "64M", "1G" to bytes. */
