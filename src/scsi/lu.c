@@ -272,6 +272,7 @@ static int lu_open(struct scsi_lu *lu, const struct scsi_lu_params *p, struct er
 	lu->block_shift = (uint32_t)__builtin_ctz(lu->block_bytes);
 	lu->read_only = p->read_only || lu->caps->read_only;
 	lu->rotation_rpm = p->rotation_rpm;
+	lu->pi_type = lu->caps->pi_type;
 	lu->listener.resized = lu_on_resized;
 	blk_dev_listen(lu->dev, &lu->listener);
 	scsi_mode_init(lu);

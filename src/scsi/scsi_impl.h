@@ -335,6 +335,12 @@ void scsi_task_durable(struct scsi_task *t, bool fua);
 /* Does this unit have the command? (CDB_MAP, CDB_SANITIZE) */
 bool scsi_row_offered(const struct scsi_lu *lu, const struct cdb_row *row);
 
+/* rw.c and rw_pi.c: byte 1 of all forms but the 6-byte ones. */
+#define SCSI_RW_FUA	0x08
+#define SCSI_RW_PROTECT 0xe0
+/* A READ or WRITE of t->blocks at t->lba (checked, not 0) on a unit with protection information. */
+void scsi_rw_pi(struct scsi_task *t, enum blk_op op);
+
 /* host.c: the nexus' unit with this NAA designator, NULL. Thread: owner loop. */
 struct scsi_itl *scsi_nexus_find_wwn(struct scsi_queue *queue, uint64_t wwn);
 /*
