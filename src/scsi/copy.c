@@ -1,4 +1,5 @@
 /* EXTENDED COPY and RECEIVE COPY RESULTS (SPC-5, 5.17). */
+#include "scsi/copy.h"
 #include "scsi/scsi_impl.h"
 #include "scsi/handlers.h"
 
@@ -15,4 +16,8 @@ void scsi_copy_abort(struct scsi_task *t)
 void scsi_receive_copy(struct scsi_task *t)
 {
 	scsi_task_check(t, SCSI_CAUSE_INVALID_OPCODE);
+}
+
+void scsi_copy_nexus_gone(const struct scsi_nexus *nexus)
+{
 }
