@@ -1,6 +1,6 @@
 /*
- * COMPARE AND WRITE, ORWRITE and WRITE ATOMIC (SBC-4, 5.2, 5.6, 5.48): one at a time on a unit, from
- * whichever queue they come. A READ or WRITE does not wait for them: its order against them is
+ * COMPARE AND WRITE, ORWRITE and WRITE ATOMIC (SBC-4, 5.2, 5.6, 5.48): one at a time on a unit,
+ * from whichever queue they come. A READ or WRITE does not wait for them: its order against them is
  * undefined as long as both are under way (SAM-6, 8.9 with the simple task attribute).
  */
 #include <string.h>

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "scsi/background.h"
 #include "scsi/scsi_impl.h"
 
 /* ---- the numbers of units ---- */
@@ -323,13 +324,10 @@ static void lu_closed(struct sweep *sweep)
 }
 
 /* Its channels go first, each on its loop. */
-void scsi_lu_unref(struct scsi_lu *lu)
+static void lu_close(struct scsi_lu *lu)
 {
 	struct lu_closing *c;
 
-	if (!lu || atomic_fetch_sub(&lu->refs, 1) != 1)
-		return;
-	ASSERT(list_empty(&lu->itls));
 	if (!scsi_loops_any()) {
 		lu_free(lu);
 		return;
@@ -341,4 +339,13 @@ void scsi_lu_unref(struct scsi_lu *lu)
 	c->sweep.lu = lu;
 	c->sweep.done = lu_closed;
 	ASSERT(sweep_start(&c->sweep));
+}
+
+void scsi_lu_unref(struct scsi_lu *lu)
+{
+	if (!lu || atomic_fetch_sub(&lu->refs, 1) != 1)
+		return;
+	ASSERT(list_empty(&lu->itls));
+	if (!scsi_background_defers(lu, lu_close))
+		lu_close(lu);
 }

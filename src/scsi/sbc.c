@@ -70,7 +70,7 @@ static struct erase *erase_of(struct scsi_task *t)
 
 uint64_t sbc_erase_step_bytes(const struct scsi_lu *lu, enum blk_op op)
 {
-	uint64_t max = op == BLK_DISCARD ? lu->caps->max_discard_bytes
+	uint64_t max = op == BLK_DISCARD	? lu->caps->max_discard_bytes
 		       : op == BLK_WRITE_ZEROES ? lu->caps->max_zeroes_bytes
 						: 0;
 
@@ -108,7 +108,8 @@ static void erase_step(struct scsi_task *t)
 		     0, erase_done);
 }
 
-void sbc_erase(struct scsi_task *t, enum blk_op op, uint8_t flags, void (*done)(struct scsi_task *t))
+void sbc_erase(struct scsi_task *t, enum blk_op op, uint8_t flags,
+	       void (*done)(struct scsi_task *t))
 {
 	*erase_of(t) = (struct erase){ .op = (uint8_t)op, .flags = flags, .done = done };
 	erase_step(t);

@@ -5,7 +5,7 @@
  *   task.c          one command from start to end        host.c    targets, nexuses, hot plug
  *   lu.c            units, gates, unit attentions, turns tmf.c     task management
  *   rw.c            READ and WRITE                       sbc.c     the other block commands
- *   atomic.c        COMPARE AND WRITE, ORWRITE, WRITE ATOMIC
+ *   sbc.h           the files of the block commands, and what they share
  *   sanitize.c      SANITIZE                             spc.c     INQUIRY and what every unit has
  *   vpd.c           vital product data pages             mode.c    mode pages
  *   logpage.c       LOG SENSE                            opcodes.c REPORT SUPPORTED OPERATION CODES
@@ -94,6 +94,11 @@ struct scsi_lu {
 	/* sanitize.c */
 	bool sanitize_running, sanitize_failed, sanitize_ause;
 	_Atomic uint32_t sanitize_progress; /* of 65536 */
+	/* background.c: what outlives its command, and the close that waits for it */
+	uint32_t background_count;
+	struct loop *close_loop;
+	struct loop_msg close_msg;
+	void (*close)(struct scsi_lu *lu);
 };
 
 /* One I_T_L nexus. */

@@ -11,7 +11,10 @@
 #define UNMAP_HEADER_BYTES     8
 #define UNMAP_DESCRIPTOR_BYTES 16
 
-enum { VAR_IDX, VAR_COUNT }; /* in t->vars: the descriptor that is next, and their number */
+enum {
+	VAR_IDX,
+	VAR_COUNT
+}; /* in t->vars: the descriptor that is next, and their number */
 
 static const uint8_t *unmap_descriptor(const struct scsi_task *t, uint64_t idx)
 {
@@ -85,7 +88,8 @@ void scsi_unmap(struct scsi_task *t)
 		return;
 	}
 	t->vars[VAR_IDX] = 0;
-	t->vars[VAR_COUNT] = descriptor_bytes / UNMAP_DESCRIPTOR_BYTES; /* a part of one is ignored */
+	t->vars[VAR_COUNT] =
+		descriptor_bytes / UNMAP_DESCRIPTOR_BYTES; /* a part of one is ignored */
 	if (t->vars[VAR_COUNT] > SCSI_UNMAP_DESCRIPTORS_MAX) {
 		scsi_task_bad_list(t, 2, -1);
 		return;

@@ -11,7 +11,10 @@
 
 #define HALF_BYTES (SBC_STEP_BYTES / 2)
 
-enum { VAR_BYTCHK, VAR_STEP_BYTES }; /* in t->vars */
+enum {
+	VAR_BYTCHK,
+	VAR_STEP_BYTES
+}; /* in t->vars */
 
 enum bytchk {
 	BYTCHK_NONE,
@@ -42,8 +45,9 @@ static bool verify_scratch(struct scsi_task *t, size_t second_bytes)
 
 	t->done_blocks = 0;
 	t->vars[VAR_STEP_BYTES] = sbc_step_blocks(lu, t->blocks, HALF_BYTES) << lu->block_shift;
-	return scsi_task_scratch(t, t->vars[VAR_STEP_BYTES] +
-					    (second_bytes ? second_bytes : t->vars[VAR_STEP_BYTES]));
+	return scsi_task_scratch(t,
+				 t->vars[VAR_STEP_BYTES] +
+					 (second_bytes ? second_bytes : t->vars[VAR_STEP_BYTES]));
 }
 
 /* INFORMATION: where in data-out the first difference is (SPC-5, 4.4.2.2). */
