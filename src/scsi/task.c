@@ -25,11 +25,12 @@
 
 void scsi_task_finish_slow(struct scsi_task *t)
 {
+	list_remove(&t->node);
 	if (t->has_buf)
 		free(t->buf);
 	if (t->exclusive)
 		scsi_turn_give(t);
-	if (!list_empty(&t->queue->sl->waiters))
+	if (t->swept)
 		sweep_task_ended(t);
 	t->done(t);
 }
@@ -362,8 +363,9 @@ static __attribute__((noinline)) void task_no_lun(struct scsi_task *t, enum cdb_
 }
 
 /* Everything that is checked, in the order of the standards. */
-static __attribute__((noinline)) void task_dispatch(struct scsi_task *t, enum cdb_found found)
+static __attribute__((noinline)) void task_dispatch(struct scsi_task *t)
 {
+	enum cdb_found found = cdb_find(t->cdb, &t->row);
 	uint32_t gate;
 
 	if (!t->itl) {
@@ -392,32 +394,34 @@ static __attribute__((noinline)) void task_dispatch(struct scsi_task *t, enum cd
 }
 
 /* Nothing for task_dispatch to find: what the flags of an ordinary command tell in one look. */
-static inline bool task_is_ordinary(const struct scsi_task *t)
+static inline bool task_is_ordinary(const struct scsi_task *t, const struct cdb_row *row,
+				    const struct scsi_itl *itl)
 {
-	uint32_t flags = t->row->flags;
-	uint32_t gate = atomic_load_explicit(&t->itl->gate, memory_order_acquire);
+	uint32_t flags = row->flags;
+	uint32_t gate = atomic_load_explicit(&itl->gate, memory_order_acquire);
 
 	return !((gate & (flags | GATE_ALUA | GATE_UA)) | (flags & (CDB_MAP | CDB_SANITIZE)) |
-		 (t->cdb[t->row->len_bytes - 1] & CONTROL_NACA));
+		 (t->cdb[row->len_bytes - 1u] & CONTROL_NACA));
 }
 
 void scsi_task_start(struct scsi_queue *queue, struct scsi_task *t)
 {
-	enum cdb_found found = cdb_find(t->cdb, &t->row);
+	const struct cdb_row *row = cdb_plain[t->cdb[0]];
+	struct scsi_itl *itl = scsi_itl_find(queue, t->target, t->lun);
 	struct scsi_loop *sl = queue->sl;
 
 	t->queue = queue;
+	t->row = row;
+	t->itl = itl;
 	t->unusual = 0;
 	t->starting = true;
-	t->seq = sl->task_seq++;
+	t->epoch = sl->epoch;
 	t->in_bytes = 0;
 	t->out_bytes = 0;
-	t->itl = scsi_itl_find(queue, t->target, t->lun);
 	list_append(&sl->tasks, &t->node);
-	queue->task_count++;
-	if (likely(t->itl && found == CDB_FOUND && task_is_ordinary(t)))
-		t->row->run(t);
+	if (likely(itl && row && task_is_ordinary(t, row, itl)))
+		row->run(t);
 	else
-		task_dispatch(t, found);
+		task_dispatch(t);
 	t->starting = false;
 }
