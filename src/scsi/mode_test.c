@@ -169,6 +169,25 @@ static void saved_values_need_a_state_file(void **state)
 	rig_close(&r);
 }
 
+static void values_that_cannot_be_written_are_not_saved(void **state)
+{
+	const struct scsi_lu_params lu = { .state_path = "/nonexistent/state" };
+	struct rig r;
+
+	reply_open_lu(&r, "size=1M", &lu);
+	rig_ua_clear_all(&r);
+	RUN_OUT(&r, HEADER_6 "8a 0a 06 10 00 00 0000 ffff 0000", 0x15, 0x11, 0, 0, 16, 0);
+	assert_int_equal(r.task.status, SCSI_CHECK_CONDITION);
+	assert_memory_equal(r.task.sense, "\x72\x04\x44\x00", 4); /* D_SENSE is in force */
+	SENSE(&r, 0x0a, 0);
+	assert_dump(&r, "0012 00 10 00 00 0000"
+			"8a 0a 06 10 00 00 0000 ffff 0000");
+	SENSE(&r, SAVED | 0x0a, 0);
+	assert_dump(&r, "0012 00 10 00 00 0000"
+			"8a 0a 02 10 00 00 0000 ffff 0000");
+	rig_close(&r);
+}
+
 /* ---- MODE SELECT ---- */
 
 static void d_sense_changes_the_format_of_sense_data(void **state)
@@ -507,6 +526,7 @@ int main(void)
 		cmocka_unit_test(the_owner_of_application_tags_is_told_with_protection),
 		cmocka_unit_test(mode_sense_refuses_unknown_pages_and_subpages),
 		cmocka_unit_test(saved_values_need_a_state_file),
+		cmocka_unit_test(values_that_cannot_be_written_are_not_saved),
 		cmocka_unit_test(d_sense_changes_the_format_of_sense_data),
 		cmocka_unit_test(swp_protects_and_tas_is_published),
 		cmocka_unit_test(wce_off_flushes_what_is_in_the_cache),
