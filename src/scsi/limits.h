@@ -7,6 +7,11 @@
 
 #include "scsi/scsi_impl.h"
 
+/*
+ * MAXIMUM TRANSFER LENGTH: what the CDB can say. Not 0 ("not reported"), because no atomic write
+ * may be longer than it.
+ */
+#define SCSI_TRANSFER_BLOCKS_MAX UINT32_MAX
 /* COMPARE AND WRITE: one byte in the CDB. */
 #define SCSI_CAW_BLOCKS_MAX 255
 /* UNMAP: descriptors of one list, and blocks of one command. */

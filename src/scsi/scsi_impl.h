@@ -359,6 +359,8 @@ uint8_t scsi_write_flags(const struct scsi_lu *lu, bool fua);
 void scsi_task_durable(struct scsi_task *t, bool fua);
 /* Does this unit have the command? (CDB_MAP, CDB_SANITIZE) */
 bool scsi_row_offered(const struct scsi_lu *lu, const struct cdb_row *row);
+/* alua.c: why the access state stops it; SCSI_CAUSE_NONE: it does not. Lock held. */
+enum scsi_cause scsi_alua_cause(const struct scsi_lu *lu, const struct cdb_row *row);
 
 /* rw.c and rw_pi.c: byte 1 of all forms but the 6-byte ones. */
 #define SCSI_RW_FUA	0x08

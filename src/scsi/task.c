@@ -305,12 +305,6 @@ static void task_check_ua(struct scsi_task *t, enum scsi_ua ua)
 	task_end(t);
 }
 
-/* SPC-5, 5.18.2: what the access state of the port lets through. */
-static enum scsi_cause alua_cause(uint8_t state)
-{
-	return state == 2 ? SCSI_CAUSE_STANDBY : SCSI_CAUSE_UNAVAILABLE;
-}
-
 /*
  * Something in the gate may stop it. RESERVATION CONFLICT comes before a unit attention (SAM-6,
  * 5.3.3), that before what the unit's state forbids. true: it was stopped, and ended.
@@ -331,9 +325,9 @@ static __attribute__((noinline)) bool task_gate(struct scsi_task *t, uint32_t ga
 	if (gate & GATE_UA && !(flags & CDB_NO_UA))
 		ua = scsi_ua_take(t->itl);
 	if (ua == SCSI_UA_COUNT) {
-		if (gate & GATE_ALUA && !(flags & CDB_ALUA_ANY) && lu->alua_state >= 2)
-			cause = alua_cause(lu->alua_state);
-		else if (flags & gate & GATE_MEDIUM)
+		if (gate & GATE_ALUA)
+			cause = scsi_alua_cause(lu, t->row);
+		if (cause == SCSI_CAUSE_NONE && flags & gate & GATE_MEDIUM)
 			cause = scsi_lu_not_ready(lu, &extra);
 	}
 	pthread_mutex_unlock(&lu->lock);
