@@ -99,6 +99,22 @@ uint32_t iov_cur_split_tail(struct iov_cur *c, uint64_t tail_bytes, struct iovec
 	return n;
 }
 
+uint32_t iov_cur_first_slow(struct iov_cur *c, uint64_t len, struct iovec **ret_iov)
+{
+	uint32_t count = iov_cur_rest(c, ret_iov);
+
+	for (uint32_t i = 0; i < count; i++) {
+		struct iovec *v = *ret_iov + i;
+
+		if (!len)
+			return i;
+		v->iov_len = MIN(v->iov_len, len);
+		len -= v->iov_len;
+	}
+	ASSERT(!len);
+	return count;
+}
+
 uint64_t iov_bytes(const struct iovec *iov, uint32_t count)
 {
 	uint64_t sum = 0;

@@ -84,6 +84,19 @@ static inline uint32_t iov_cur_rest(struct iov_cur *c, struct iovec **ret_iov)
 }
 
 /*
+ * Its first len bytes, at most what is left (ASSERT), as a plain array in the cursor's own memory;
+ * the cursor is empty afterwards, the rest is dropped.
+ */
+uint32_t iov_cur_first_slow(struct iov_cur *c, uint64_t len, struct iovec **ret_iov);
+
+static inline uint32_t iov_cur_first(struct iov_cur *c, uint64_t len, struct iovec **ret_iov)
+{
+	if (likely(c->left_bytes == len))
+		return iov_cur_rest(c, ret_iov);
+	return iov_cur_first_slow(c, len, ret_iov);
+}
+
+/*
  * Splits the last tail_bytes off the cursor's end: they are copied to, or later written from, a
  * separate small array of at most max elements (the virtio-blk status byte is the last byte of a
  * chain, wherever the descriptors end). Returns the number of elements in ret_tail, 0 when

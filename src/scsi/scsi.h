@@ -151,8 +151,6 @@ struct scsi_wire_lun {
 	uint8_t bytes[8];
 };
 
-struct scsi_tmf;
-
 struct scsi_task {
 	/* filled by the transport */
 	uint32_t target;
@@ -179,7 +177,7 @@ struct scsi_task {
 	struct scsi_queue *queue;
 	struct scsi_itl *itl;
 	struct list node;      /* in flight on its loop */
-	struct scsi_tmf *tmf;  /* waits for its end */
+	uint64_t seq;	       /* in the order of starting on its loop */
 	struct loop_work work; /* what completes at once */
 	struct loop_msg msg;   /* its turn came, from another loop */
 	struct list wait_node; /* waits for its turn */
@@ -244,12 +242,8 @@ struct scsi_tmf {
 	/* private: */
 	struct scsi_queue *queue;
 	struct scsi_itl *itl;
-	struct loop_msg msg;
 	struct loop_work work;
-	uint8_t abort_end;
-	bool abort_others; /* TAS or unit attention for the other nexuses */
-	bool found;
-	uint32_t pending; /* atomic: loops and tasks that it waits for */
+	void *sweep;
 };
 
 /* Aborted tasks have ended, and were reported, when done comes. Once, on queue's loop, later. */

@@ -121,12 +121,18 @@ struct scsi_host {
 
 /* What a nexus sees: immutable, replaced as a whole. */
 struct scsi_map {
+	uint64_t generation; /* unique */
 	uint32_t count;
 	struct scsi_map_entry {
-		uint32_t key; /* target << 16 | lun */
+		uint32_t key; /* scsi_map_key */
 		struct scsi_itl *itl;
-	} entries[]; /* by key */
+	} entries[]; /* by key: REPORT LUNS of a target is a run of them */
 };
+
+static inline uint32_t scsi_map_key(uint32_t target, uint32_t lun)
+{
+	return target << 20 | lun;
+}
 
 struct scsi_nexus {
 	struct list node; /* host->nexuses */
@@ -135,17 +141,19 @@ struct scsi_nexus {
 	void (*on_event)(void *arg, const struct scsi_event *event);
 	void *arg;
 	struct scsi_map *_Atomic map;
-	uint32_t queue_count; /* atomic */
+	atomic_uint queue_count;
 };
 
-/* What this room keeps on one data loop: see host.c. Thread: owner loop. */
+/* What this room keeps on one data loop. Thread: owner loop, but for refs and node. */
 struct scsi_loop {
-	struct loop *loop;
-	struct list tasks;	 /* in flight, of all hosts */
 	struct blk_chan **chans; /* by lu->idx, opened by the first command */
 	uint32_t chan_count;
-	uint32_t refs; /* queues; under the registry's lock */
-	struct list node;
+	struct list tasks;   /* in flight, of all hosts */
+	struct list waiters; /* struct sweep_part: what waits for tasks to end */
+	uint64_t task_seq;
+	struct loop *loop;
+	uint32_t refs;	  /* queues and sweep parts; under the registry's lock */
+	struct list node; /* in the registry */
 };
 
 struct scsi_queue {
@@ -153,8 +161,8 @@ struct scsi_queue {
 	struct scsi_loop *sl;
 	uint32_t task_count;
 	/* the last look-up */
-	const struct scsi_map *map;
 	uint32_t last_key;
+	uint64_t last_generation;
 	struct scsi_itl *last_itl;
 };
 
@@ -190,10 +198,86 @@ enum scsi_cause scsi_lu_not_ready(struct scsi_lu *lu, struct sense_extra *ret_ex
 void scsi_turn_take(struct scsi_task *task, void (*turn)(struct scsi_task *task));
 /* task.c, when a task ends. */
 void scsi_turn_give(struct scsi_task *task);
-/* For unit tests and the copy manager: the unit's channel on a loop; NULL: no memory. */
-struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu);
 /* LUs reset (TMF): reservations of RESERVE(6), prevent, unit attentions, mode to saved. Held. */
 void scsi_lu_reset(struct scsi_lu *lu, const struct scsi_itl *by);
+
+/* ---- registry.c: loops, and sweeps over them ---- */
+
+/* References to this thread's scsi_loop. NULL: no memory. Thread: owner loop. */
+struct scsi_loop *scsi_loop_get(struct loop *loop);
+void scsi_loop_put(struct scsi_loop *sl);
+struct blk_chan *scsi_loop_chan_open(struct scsi_loop *sl, struct scsi_lu *lu);
+
+/* The unit's channel on this loop; NULL: no memory. */
+static inline struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu)
+{
+	if (likely(lu->idx < sl->chan_count && sl->chans[lu->idx]))
+		return sl->chans[lu->idx];
+	return scsi_loop_chan_open(sl, lu);
+}
+
+/*
+ * A sweep goes once over the tasks that are in flight on all loops, those that match are aborted or
+ * found, and done(sweep) comes on the loop that started it when all of them have ended (not with
+ * SWEEP_FIND). A criterion that is NULL (tag: not has_tag) matches everything. A sweep that matches
+ * nothing is a grace period: every loop has been through its mailbox.
+ */
+enum sweep_action {
+	SWEEP_FIND,
+	SWEEP_WAIT,
+	SWEEP_ABORT,
+	SWEEP_CLOSE_CHAN
+};
+
+struct sweep {
+	enum sweep_action action;
+	const struct scsi_lu *lu;
+	const struct scsi_itl *itl;
+	const struct scsi_nexus *nexus;
+	const struct scsi_task *but;
+	uint32_t target; /* with nexus; UINT32_MAX: any */
+	bool has_tag;
+	uint64_t tag;
+	enum scsi_end abort_end; /* SWEEP_ABORT */
+	/* the nexus whose tasks end so; those of others end with TASK ABORTED status where TAS says
+	 * so; NULL: all end so */
+	const struct scsi_nexus *own;
+	void (*done)(struct sweep *sweep);
+	/* result */
+	_Atomic bool found;
+	/* private: */
+	atomic_uint pending;
+	struct loop *home;
+	struct loop_msg msg;
+	struct sweep_part *parts;
+};
+
+/* false: no memory, done does not come. Thread: a loop. */
+bool sweep_start(struct sweep *sweep);
+/* Does anything run on data loops? If not, a sweep is not needed. Thread: main. */
+bool scsi_loops_any(void);
+void sweep_task_ended(struct scsi_task *t); /* task.c, when sl->waiters is not empty */
+
+/* ---- host.c ---- */
+
+/* The unit behind (target, lun), NULL: there is none. Thread: owner loop. */
+struct scsi_itl *scsi_itl_find_slow(struct scsi_queue *queue, uint32_t target, uint32_t lun);
+
+static inline struct scsi_itl *scsi_itl_find(struct scsi_queue *queue, uint32_t target,
+					     uint32_t lun)
+{
+	const struct scsi_map *map = atomic_load_explicit(&queue->nexus->map, memory_order_acquire);
+
+	if (likely(queue->last_key == scsi_map_key(target, lun) &&
+		   queue->last_generation == map->generation && lun < SCSI_LUNS_MAX))
+		return queue->last_itl;
+	return scsi_itl_find_slow(queue, target, lun);
+}
+
+bool scsi_target_exists(struct scsi_queue *queue, uint32_t target);
+/* The entries of one target, in order of their LUNs; the count. */
+uint32_t scsi_map_target(const struct scsi_map *map, uint32_t target,
+			 const struct scsi_map_entry **ret_first);
 
 /* ---- task.c: how handlers end a task ---- */
 
@@ -248,7 +332,8 @@ uint8_t scsi_write_flags(const struct scsi_lu *lu, bool fua);
  * back-end has no FUA, then GOOD.
  */
 void scsi_task_durable(struct scsi_task *t, bool fua);
-/* Runs job->fn on a job thread and job->done on this loop. The job must be in t->vars (ASSERT). */
+/* Does this unit have the command? (CDB_MAP, CDB_SANITIZE) */
+bool scsi_row_offered(const struct scsi_lu *lu, const struct cdb_row *row);
 
 /* host.c: the nexus' unit with this NAA designator, NULL. Thread: owner loop. */
 struct scsi_itl *scsi_nexus_find_wwn(struct scsi_queue *queue, uint64_t wwn);

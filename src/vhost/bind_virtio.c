@@ -31,9 +31,17 @@ static void session_on_config_change(struct vdev *dev, void *front)
 		back_channel_config_change(&s->back);
 }
 
+static void session_wake_queue(struct vdev *dev, void *front, uint32_t idx)
+{
+	struct session *s = front;
+
+	vring_loop_wake(&s->rings[idx]);
+}
+
 void session_bind_vdev(struct session *s)
 {
 	s->vdev->front = s;
+	s->vdev->wake_queue = session_wake_queue;
 	s->vdev->on_config_change = session_on_config_change;
 }
 

@@ -101,6 +101,7 @@ struct vring {
 	struct virtq *vq;
 	void *queue;
 	bool draining, source_stopped, finish_queued, broken_told;
+	bool lazy_waits; /* a lazy queue's model waits for chains */
 };
 
 const char *vring_state_name(enum vring_state state);
@@ -134,5 +135,7 @@ void vring_map_set(struct vring *v, struct gmem *map);
 /* vring_loop.c: runs v->cmd on its data loop and posts done_msg. Thread: owner loop. */
 void vring_loop_init(struct vring *v);
 void vring_loop_run(struct loop_msg *msg);
+/* Looks at a running ring soon, kicked or not. Thread: owner loop. */
+void vring_loop_wake(struct vring *v);
 
 #endif

@@ -73,6 +73,45 @@ static const struct loop_source_ops vring_source_ops = {
 	.disarm = vring_disarm,
 };
 
+/* ---- a lazy queue: the model pops ---- */
+
+static uint32_t vring_lazy_poll(struct loop_source *source)
+{
+	struct vring *v = container_of(source, struct vring, source);
+
+	v->lazy_waits = v->owner->vdev->ops->on_lazy(v->queue);
+	if (unlikely(virtq_broken(v->vq) != VIRTQ_NONE))
+		vring_tell_broken(v);
+	return 0;
+}
+
+/* Chains that nobody waits for are no reason to stay awake. */
+static bool vring_lazy_arm(struct loop_source *source)
+{
+	struct vring *v = container_of(source, struct vring, source);
+
+	return !v->lazy_waits || vring_arm(source);
+}
+
+static const struct loop_source_ops vring_lazy_ops = {
+	.poll = vring_lazy_poll,
+	.arm = vring_lazy_arm,
+	.disarm = vring_disarm,
+};
+
+static const struct loop_source_ops *vring_ops(const struct vring *v)
+{
+	const struct vdev *dev = v->owner->vdev;
+
+	return dev->ops->queue_is_lazy && dev->ops->queue_is_lazy(dev, v->idx) ? &vring_lazy_ops
+									       : &vring_source_ops;
+}
+
+void vring_loop_wake(struct vring *v)
+{
+	loop_source_wake(&v->source);
+}
+
 /* ---- drain ---- */
 
 static void vring_bell_idle(struct notify *n)
@@ -188,7 +227,7 @@ static void vring_cmd_start(struct vring *v)
 		return;
 	}
 	v->draining = v->source_stopped = v->finish_queued = v->broken_told = false;
-	v->source = (struct loop_source){ .ops = &vring_source_ops,
+	v->source = (struct loop_source){ .ops = vring_ops(v),
 					  .kick_fd = v->kick_fd,
 					  .spin_max_ns = v->owner->spin_ns };
 	loop_source_start(v->loop, &v->source);

@@ -40,6 +40,13 @@ struct vdev_ops {
 	void (*on_chain)(void *queue, struct vq_chain *chain);
 	/* Every chain has been pushed. */
 	void (*queue_stop)(void *queue);
+	/*
+	 * For a lazy queue, whose chains stay in the ring until the model has something to say (an
+	 * event queue): on_chain is not called; on_lazy pops what it can use. Returns whether it
+	 * waits for more chains. NULL: the model has none.
+	 */
+	bool (*queue_is_lazy)(const struct vdev *dev, uint32_t idx);
+	bool (*on_lazy)(void *queue);
 };
 
 struct vdev {
@@ -49,6 +56,8 @@ struct vdev {
 	uint32_t queue_size_max;
 	/* Set by the front; called on main when the config space changed (resize). May be NULL. */
 	void (*on_config_change)(struct vdev *dev, void *front);
+	/* Set by the front: on_lazy is called soon. Thread: the queue's loop, while it runs. */
+	void (*wake_queue)(struct vdev *dev, void *front, uint32_t idx);
 	void *front;
 };
 

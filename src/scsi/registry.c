@@ -1,0 +1,288 @@
+/*
+ * What this room keeps on each data loop, and sweeps over all of them: see scsi_impl.h.
+ *
+ * A scsi_loop lives from the first queue on its loop to the last, or to the last part of a sweep
+ * that was posted to it. Its channels are opened by the first command for a unit.
+ *
+ * A part counts the matching tasks that were there when it ran; they are told from later ones by
+ * their sequence number, so a stream of new commands does not keep a sweep waiting.
+ */
+#include <stdlib.h>
+
+#include "scsi/scsi_impl.h"
+
+struct sweep_part {
+	struct loop_msg msg;
+	struct list node; /* sl->waiters */
+	struct sweep *sweep;
+	struct scsi_loop *sl;
+	uint64_t seq;
+	uint32_t count;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct list loops = { &loops, &loops };
+
+/* ---- loops ---- */
+
+static struct scsi_loop *loop_find(struct loop *loop)
+{
+	struct scsi_loop *sl;
+
+	list_for_each(sl, &loops, node)
+		if (sl->loop == loop)
+			return sl;
+	return NULL;
+}
+
+static struct scsi_loop *loop_new_locked(struct loop *loop)
+{
+	struct scsi_loop *sl = calloc(1, sizeof(*sl));
+
+	if (!sl)
+		return NULL;
+	sl->loop = loop;
+	list_init(&sl->tasks);
+	list_init(&sl->waiters);
+	list_append(&loops, &sl->node);
+	return sl;
+}
+
+struct scsi_loop *scsi_loop_get(struct loop *loop)
+{
+	struct scsi_loop *sl;
+
+	pthread_mutex_lock(&lock);
+	sl = loop_find(loop);
+	if (!sl)
+		sl = loop_new_locked(loop);
+	if (sl)
+		sl->refs++;
+	pthread_mutex_unlock(&lock);
+	return sl;
+}
+
+void scsi_loop_put(struct scsi_loop *sl)
+{
+	bool last;
+
+	pthread_mutex_lock(&lock);
+	last = !--sl->refs;
+	if (last)
+		list_remove(&sl->node);
+	pthread_mutex_unlock(&lock);
+	if (!last)
+		return;
+	ASSERT(list_empty(&sl->tasks) && list_empty(&sl->waiters));
+	for (uint32_t i = 0; i < sl->chan_count; i++)
+		blk_chan_close(sl->chans[i]);
+	free(sl->chans);
+	free(sl);
+}
+
+bool scsi_loops_any(void)
+{
+	bool any;
+
+	pthread_mutex_lock(&lock);
+	any = !list_empty(&loops);
+	pthread_mutex_unlock(&lock);
+	return any;
+}
+
+static bool chans_grow(struct scsi_loop *sl, uint32_t idx)
+{
+	uint32_t count = MAX(2 * sl->chan_count, num_round_up(idx + 1, 16));
+	struct blk_chan **more = realloc(sl->chans, count * sizeof(struct blk_chan *));
+
+	if (!more)
+		return false;
+	for (uint32_t i = sl->chan_count; i < count; i++)
+		more[i] = NULL;
+	sl->chans = more;
+	sl->chan_count = count;
+	return true;
+}
+
+struct blk_chan *scsi_loop_chan_open(struct scsi_loop *sl, struct scsi_lu *lu)
+{
+	struct err err;
+
+	if (lu->idx >= sl->chan_count && !chans_grow(sl, lu->idx))
+		return NULL;
+	if (blk_chan_open(lu->dev, sl->loop, &sl->chans[lu->idx], &err) < 0)
+		sl->chans[lu->idx] = NULL;
+	return sl->chans[lu->idx];
+}
+
+/* ---- sweeps ---- */
+
+static bool sweep_matches(const struct sweep *s, const struct scsi_task *t)
+{
+	if (t == s->but || !t->itl)
+		return false;
+	if ((s->lu && t->itl->lu != s->lu) || (s->itl && t->itl != s->itl))
+		return false;
+	if (s->nexus &&
+	    (t->queue->nexus != s->nexus || (s->target != UINT32_MAX && t->target != s->target)))
+		return false;
+	return !s->has_tag || t->tag == s->tag;
+}
+
+static void sweep_abort(const struct sweep *s, struct scsi_task *t)
+{
+	bool other = s->own && t->queue->nexus != s->own;
+
+	if (t->abort_end)
+		return;
+	t->abort_end = (uint8_t)s->abort_end;
+	t->abort_status =
+		other && atomic_load_explicit(&t->itl->lu->mode.tas, memory_order_relaxed);
+}
+
+static void sweep_finish(struct loop_msg *msg)
+{
+	struct sweep *s = container_of(msg, struct sweep, msg);
+
+	free(s->parts);
+	s->parts = NULL;
+	s->done(s);
+}
+
+static void part_done(struct sweep_part *p)
+{
+	struct sweep *s = p->sweep;
+
+	scsi_loop_put(p->sl);
+	if (atomic_fetch_sub(&s->pending, 1) != 1)
+		return;
+	s->msg.fn = sweep_finish;
+	loop_post(s->home, &s->msg);
+}
+
+static void chan_drop(struct scsi_loop *sl, const struct scsi_lu *lu)
+{
+	if (lu->idx >= sl->chan_count)
+		return;
+	blk_chan_close(sl->chans[lu->idx]);
+	sl->chans[lu->idx] = NULL;
+}
+
+static void part_run(struct loop_msg *msg)
+{
+	struct sweep_part *p = container_of(msg, struct sweep_part, msg);
+	struct sweep *s = p->sweep;
+	struct scsi_task *t;
+
+	p->seq = p->sl->task_seq;
+	list_for_each(t, &p->sl->tasks, node) {
+		if (!sweep_matches(s, t))
+			continue;
+		atomic_store_explicit(&s->found, true, memory_order_relaxed);
+		if (s->action == SWEEP_ABORT)
+			sweep_abort(s, t);
+		if (s->action != SWEEP_FIND)
+			p->count++;
+	}
+	if (s->action == SWEEP_CLOSE_CHAN) {
+		ASSERT(!p->count); /* no nexus has the unit any more */
+		chan_drop(p->sl, s->lu);
+	}
+	if (p->count)
+		list_append(&p->sl->waiters, &p->node);
+	else
+		part_done(p);
+}
+
+void sweep_task_ended(struct scsi_task *t)
+{
+	struct scsi_loop *sl = t->queue->sl;
+	struct sweep_part *p, *next;
+
+	list_for_each_safe(p, next, &sl->waiters, node) {
+		if (t->seq >= p->seq || !sweep_matches(p->sweep, t) || --p->count)
+			continue;
+		list_remove(&p->node);
+		part_done(p);
+	}
+}
+
+bool sweep_start(struct sweep *s)
+{
+	struct scsi_loop *sl;
+	uint32_t n = 0;
+
+	atomic_store(&s->found, false);
+	pthread_mutex_lock(&lock);
+	s->home = loop_current();
+	if (!s->home) { /* who runs its loops by hand (unit tests) has one thread for all */
+		ASSERT(!list_empty(&loops));
+		s->home = list_entry(loops.next, struct scsi_loop, node)->loop;
+	}
+	list_for_each(sl, &loops, node)
+		n++;
+	s->parts = calloc(n + 1, sizeof(*s->parts));
+	if (!s->parts) {
+		pthread_mutex_unlock(&lock);
+		return false;
+	}
+	/* One for ourselves, so that it ends after the last post whatever the parts do. */
+	atomic_store(&s->pending, n + 1);
+	n = 0;
+	list_for_each(sl, &loops, node) {
+		struct sweep_part *p = &s->parts[n++];
+
+		p->sweep = s;
+		p->sl = sl;
+		p->msg.fn = part_run;
+		sl->refs++;
+		loop_post(sl->loop, &p->msg);
+	}
+	pthread_mutex_unlock(&lock);
+	if (atomic_fetch_sub(&s->pending, 1) == 1) {
+		s->msg.fn = sweep_finish;
+		loop_post(s->home, &s->msg);
+	}
+	return true;
+}
+
+/* ---- for handlers ---- */
+
+struct abort_all {
+	struct sweep sweep;
+	struct scsi_task *by;
+	void (*done)(struct scsi_task *by);
+};
+
+static void abort_all_done(struct sweep *sweep)
+{
+	struct abort_all *a = container_of(sweep, struct abort_all, sweep);
+	void (*done)(struct scsi_task * by) = a->done;
+	struct scsi_task *by = a->by;
+
+	free(a);
+	done(by);
+}
+
+bool scsi_abort_tasks(struct scsi_task *by, struct scsi_nexus *nexus_or_null,
+		      void (*done)(struct scsi_task *by))
+{
+	struct abort_all *a = calloc(1, sizeof(*a));
+
+	if (!a)
+		return false;
+	a->by = by;
+	a->done = done;
+	a->sweep.action = SWEEP_ABORT;
+	a->sweep.lu = task_lu(by);
+	a->sweep.nexus = nexus_or_null;
+	a->sweep.target = UINT32_MAX;
+	a->sweep.but = by;
+	a->sweep.abort_end = SCSI_END_ABORTED;
+	a->sweep.own = by->queue->nexus;
+	a->sweep.done = abort_all_done;
+	if (sweep_start(&a->sweep))
+		return true;
+	free(a);
+	return false;
+}

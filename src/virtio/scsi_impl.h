@@ -1,0 +1,127 @@
+/*
+ * What scsi.c (requests), scsi_ctrl.c (control queue), scsi_event.c (event queue) and scsi_dev.c
+ * (features, configuration space, life) share.
+ */
+#ifndef VIRTIO_SCSI_IMPL_H
+#define VIRTIO_SCSI_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "scsi/scsi.h"
+#include "virtio/scsi_wire.h"
+#include "virtio/vdev.h"
+
+#define VSCSI_QUEUE_CTRL	  0
+#define VSCSI_QUEUE_EVENT	  1
+#define VSCSI_QUEUE_FIRST	  2 /* request queue */
+#define VSCSI_REQUEST_QUEUES_MAX  253
+#define VSCSI_QUEUE_SIZE_MIN	  4
+#define VSCSI_SEG_MAX_DEFAULT	  126 /* with request and response, a queue of 128 */
+#define VSCSI_CDB_DEFAULT_BYTES	  32u
+#define VSCSI_CDB_MAX_BYTES	  255u /* what is beyond 32 is read over */
+#define VSCSI_SENSE_DEFAULT_BYTES 96u
+#define VSCSI_SENSE_MAX_BYTES	  252u /* SPC-5, 4.4.1 */
+#define VSCSI_EVENTS_MAX	  64   /* waiting for buffers; more are missed */
+
+struct vscsi_queue;
+
+/*
+ * Events on their way to the event queue, posted from any thread. It outlives the device while a
+ * message is under way.
+ */
+struct vscsi_events {
+	atomic_uint refs;
+	pthread_mutex_t lock;
+	/* under lock: */
+	struct scsi_event waiting[VSCSI_EVENTS_MAX];
+	uint32_t first, count;
+	bool missed;		   /* EVENTS_MISSED goes with the next one */
+	bool posted;		   /* msg is under way */
+	struct vscsi_queue *queue; /* started event queue, NULL: none */
+	uint64_t negotiated;
+	struct loop_msg msg;
+};
+
+struct vscsi {
+	struct vdev vdev;
+	struct scsi_host *host;
+	struct scsi_nexus *nexus;
+	struct vscsi_events *events;
+	char *name;
+	uint16_t num_queues;
+	uint32_t seg_max;
+	/* Written on main, read relaxed by data loops. */
+	_Atomic uint32_t cdb_bytes, sense_bytes;
+};
+
+struct vscsi_queue {
+	struct vscsi *dev;
+	struct virtq *vq;
+	struct loop *loop;
+	struct scsi_queue *scsi;
+	void (*on_chain)(struct vscsi_queue *q, struct vq_chain *chain);
+};
+
+/* One chain of any of the queues. */
+struct vscsi_req {
+	struct vq_chain chain; /* first */
+	struct vscsi_queue *queue;
+	/* the response: in one piece, or NULL: through the cursor, shared restored before */
+	struct virtio_scsi_resp_head *resp;
+	uint32_t sense_room_bytes;
+	struct iov_cur resp_cur;
+	struct iovec *shared; /* the piece that holds the end of the response and data */
+	struct iovec shared_orig;
+	uint64_t expected_bytes; /* data both ways */
+	struct loop_work work;
+	union {
+		struct scsi_task task;
+		struct scsi_tmf tmf;
+	};
+};
+
+static inline struct vscsi *vscsi_of(struct vdev *vdev)
+{
+	return container_of(vdev, struct vscsi, vdev);
+}
+
+static inline const struct vscsi *vscsi_of_const(const struct vdev *vdev)
+{
+	return container_of(vdev, const struct vscsi, vdev);
+}
+
+/* lun[0] must be 1; then target, then a single level LUN structure. false: no such address. */
+static inline bool vscsi_lun_decode(const uint8_t lun[8], uint32_t *ret_target, uint32_t *ret_lun)
+{
+	uint8_t single[8] = { lun[2], lun[3], lun[4], lun[5], lun[6], lun[7] };
+
+	*ret_target = lun[1];
+	if (likely(lun[0] == 1)) {
+		*ret_lun = scsi_lun_decode(single);
+		return true;
+	}
+	return false;
+}
+
+/* scsi.c */
+void vscsi_on_request(struct vscsi_queue *q, struct vq_chain *chain);
+/* Ends a chain that has no room for an answer, later. */
+void vscsi_drop_later(struct vscsi_req *r);
+
+/* scsi_ctrl.c */
+void vscsi_on_ctrl(struct vscsi_queue *q, struct vq_chain *chain);
+
+/* scsi_event.c */
+struct vscsi_events *vscsi_events_new(void);
+void vscsi_events_unref(struct vscsi_events *e);
+void vscsi_on_event(void *events, const struct scsi_event *event); /* Thread: any */
+void vscsi_events_queue_set(struct vscsi_events *e, struct vscsi_queue *q);
+void vscsi_events_queue_clear(struct vscsi_events *e, const struct vscsi_queue *q); /* if it is */
+/* vdev_ops.on_lazy */
+bool vscsi_events_deliver(struct vscsi_queue *q);
+
+/* scsi_dev.c's tables; see vdev_ops */
+uint64_t vscsi_features(const struct vdev *vdev);
+
+#endif
