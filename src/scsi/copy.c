@@ -60,10 +60,9 @@ static void copy_fail(struct scsi_task *t, const struct copy_fault *f)
 
 static bool bad(struct copy_fault *f, enum scsi_cause cause, uint32_t byte)
 {
-	*f = (struct copy_fault){ .cause = cause,
-				  .has_field = true,
-				  .field_bit = -1,
-				  .field_byte = (uint16_t)byte };
+	*f = (struct copy_fault){
+		.cause = cause, .has_field = true, .field_bit = -1, .field_byte = (uint16_t)byte
+	};
 	return false;
 }
 

@@ -63,7 +63,7 @@ struct copy_plan {
 	struct copy_segment segments[COPY_SEGMENTS_MAX];
 };
 
-#define COPY_LIST_ID_NONE 3 /* LIST ID USAGE 11b */
+#define COPY_LIST_ID_NONE 3					   /* LIST ID USAGE 11b */
 #define COPY_LIST_MAX	  (48 + COPY_DESCRIPTORS_MAX_BYTES + 4096) /* more is never looked at */
 
 /* lid4: the list of EXTENDED COPY (LID4). false: *ret_fault. Thread: any. */
@@ -73,8 +73,8 @@ bool copy_list_parse(const uint8_t *list, size_t len, bool lid4, struct copy_pla
 /* ---- copy_move.c ---- */
 
 struct copy_side {
-	bool self;	 /* the task's own unit */
-	uint64_t wwn;	 /* otherwise: the designator */
+	bool self;    /* the task's own unit */
+	uint64_t wwn; /* otherwise: the designator */
 	uint64_t at_bytes;
 };
 

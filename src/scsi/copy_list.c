@@ -18,10 +18,20 @@ struct list_form {
 };
 
 static const struct list_form forms[2] = {
-	{ .header_bytes = 16, .id_byte = 0, .id_bytes = 1, .cscds_byte = 2, .segments_byte = 8,
-	  .inline_byte = 12, .length_bytes = 4 },
-	{ .header_bytes = 48, .id_byte = 20, .id_bytes = 4, .cscds_byte = 42, .segments_byte = 44,
-	  .inline_byte = 46, .length_bytes = 2 },
+	{ .header_bytes = 16,
+	  .id_byte = 0,
+	  .id_bytes = 1,
+	  .cscds_byte = 2,
+	  .segments_byte = 8,
+	  .inline_byte = 12,
+	  .length_bytes = 4 },
+	{ .header_bytes = 48,
+	  .id_byte = 20,
+	  .id_bytes = 4,
+	  .cscds_byte = 42,
+	  .segments_byte = 44,
+	  .inline_byte = 46,
+	  .length_bytes = 2 },
 };
 
 /* Segment descriptor types. */
@@ -34,7 +44,10 @@ struct segment_form {
 
 static const struct segment_form segment_forms[] = {
 	{ .type = COPY_SEGMENT_BLOCKS, .bytes = 28, .count_byte = 10, .count_bytes = 2 },
-	{ .type = COPY_SEGMENT_BYTES, .bytes = 32, .count_byte = 8, .count_bytes = 4,
+	{ .type = COPY_SEGMENT_BYTES,
+	  .bytes = 32,
+	  .count_byte = 8,
+	  .count_bytes = 4,
 	  .offsets_byte = 28 },
 };
 
@@ -46,11 +59,10 @@ struct fixed_field {
 
 /* G_SENSE is refused: nobody here returns sense data with GOOD. */
 static const struct fixed_field lid4_fixed[] = {
-	{ 0, 0xff, 0x01, -1 }, /* PARAMETER LIST FORMAT */
-	{ 2, 0xff, 0x00, -1 }, /* HEADER CSCD DESCRIPTOR LIST LENGTH */
-	{ 3, 0xff, 0x20, -1 },
-	{ 15, 0x02, 0x00, 1 },	/* G_SENSE */
-	{ 16, 0xff, 0xff, -1 }, /* HEADER CSCD DESCRIPTOR TYPE CODE */
+	{ 0, 0xff, 0x01, -1 },			       /* PARAMETER LIST FORMAT */
+	{ 2, 0xff, 0x00, -1 },			       /* HEADER CSCD DESCRIPTOR LIST LENGTH */
+	{ 3, 0xff, 0x20, -1 },	{ 15, 0x02, 0x00, 1 }, /* G_SENSE */
+	{ 16, 0xff, 0xff, -1 },			       /* HEADER CSCD DESCRIPTOR TYPE CODE */
 };
 
 /* The same for an E4h descriptor. SPC-5 ignores LU ID TYPE, SPC-3 and the suites do not. */
@@ -185,8 +197,8 @@ static bool segments_parse(const uint8_t *list, size_t at, size_t len, struct co
 }
 
 /* LIST IDENTIFIER and LIST ID USAGE (SPC-5, 6.4.3.2). */
-static bool list_id_parse(const uint8_t *list, const struct list_form *form,
-			  struct copy_plan *plan, struct copy_fault *f)
+static bool list_id_parse(const uint8_t *list, const struct list_form *form, struct copy_plan *plan,
+			  struct copy_fault *f)
 {
 	plan->list_id = (uint32_t)be(list + form->id_byte, form->id_bytes);
 	plan->list_id_usage = list[1] >> 3 & 3;

@@ -17,7 +17,7 @@
 #include "scsi/copy_impl.h"
 
 #define PIECE_BYTES  (448u << 10)
-#define BLOCK_MAX    (32u << 10)		     /* larger ones are not copied */
+#define BLOCK_MAX    (64u << 10)		     /* larger ones are not copied */
 #define AREA_BYTES   (PIECE_BYTES + 2ul * BLOCK_MAX) /* a piece, rounded outwards */
 #define AREA_ALIGN   4096ul			     /* what back-ends want without a bounce */
 #define ZEROES_BYTES (64ull << 20)		     /* a WRITE ZEROES request */
@@ -42,8 +42,8 @@ static bool side_allowed(const struct scsi_itl *itl, bool writes)
 		return false;
 	if (lu->block_bytes > BLOCK_MAX)
 		return false;
-	return !writes || !(lu->read_only ||
-			    atomic_load_explicit(&lu->mode.swp, memory_order_relaxed));
+	return !writes ||
+	       !(lu->read_only || atomic_load_explicit(&lu->mode.swp, memory_order_relaxed));
 }
 
 struct scsi_itl *copy_side_open(struct scsi_task *t, const struct copy_side *side, bool writes,
@@ -64,13 +64,16 @@ struct scsi_itl *copy_side_open(struct scsi_task *t, const struct copy_side *sid
 
 bool copy_move_alloc(struct scsi_task *t, size_t head_bytes)
 {
+	uint8_t *buf = calloc(1, head_bytes + AREA_ALIGN + 2 * AREA_BYTES);
 	size_t first;
 
-	free(t->buf);
-	t->buf = NULL;
-	if (!scsi_task_scratch(t, head_bytes + AREA_ALIGN + 2 * AREA_BYTES))
+	if (!buf) {
+		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 		return false;
-	first = num_round_up((uintptr_t)t->buf + head_bytes, AREA_ALIGN) - (uintptr_t)t->buf;
+	}
+	free(t->buf);
+	t->buf = buf;
+	first = num_round_up((uintptr_t)buf + head_bytes, AREA_ALIGN) - (uintptr_t)buf;
 	copy_mover(t)->src_buf = first;
 	copy_mover(t)->dst_buf = first + AREA_BYTES;
 	return true;
@@ -186,8 +189,8 @@ static void move_source(struct scsi_task *t)
 	struct copy_move *m = copy_mover(t);
 	uint32_t block_bytes = m->src_itl->lu->block_bytes;
 	uint64_t start = num_round_down(m->src.at_bytes + m->piece_at_bytes, block_bytes);
-	uint64_t end = num_round_up(m->src.at_bytes + m->piece_at_bytes + m->piece_bytes,
-				    block_bytes);
+	uint64_t end =
+		num_round_up(m->src.at_bytes + m->piece_at_bytes + m->piece_bytes, block_bytes);
 
 	scsi_task_io_buf(t, m->src_itl->lu, BLK_READ, 0, start, m->src_buf, (size_t)(end - start),
 			 move_source_read);
@@ -246,8 +249,8 @@ static void move_zeroes(struct scsi_task *t)
 	struct copy_move *m = copy_mover(t);
 	struct scsi_lu *lu = m->dst_itl->lu;
 	const struct blk_caps *caps = lu->caps;
-	uint64_t most = caps->max_zeroes_bytes ? MIN(caps->max_zeroes_bytes, ZEROES_BYTES) :
-						 ZEROES_BYTES;
+	uint64_t most =
+		caps->max_zeroes_bytes ? MIN(caps->max_zeroes_bytes, ZEROES_BYTES) : ZEROES_BYTES;
 	uint8_t flags = scsi_write_flags(lu, false) | (caps->zeroes_unmap ? BLK_UNMAP : 0);
 
 	most = MAX(num_round_down(most, lu->block_bytes), (uint64_t)lu->block_bytes);

@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "scsi/copy.h"
 #include "scsi/scsi_impl.h"
 
 /* ---- the end ---- */
@@ -26,6 +27,8 @@ static inline void task_finish(struct scsi_task *t)
 	list_remove(&t->node);
 	t->queue->task_count--;
 	if (unlikely(t->buf)) {
+		if (t->row->flags & CDB_COPIES)
+			scsi_copy_ended(t);
 		free(t->buf);
 		t->buf = NULL;
 	}
@@ -341,6 +344,8 @@ static __attribute__((noinline)) bool task_gate(struct scsi_task *t, uint32_t ga
 		task_check_ua(t, ua);
 	else if (cause != SCSI_CAUSE_NONE)
 		scsi_task_check_extra(t, cause, &extra);
+	else if (flags & gate & GATE_TOKENS)
+		scsi_token_on_write(t);
 	return ua != SCSI_UA_COUNT || cause != SCSI_CAUSE_NONE;
 }
 
