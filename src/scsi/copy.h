@@ -79,7 +79,7 @@ void scsi_copy_lu_reset(const struct scsi_lu *lu);
 
 /* A task of a row with CDB_COPIES is about to be freed. */
 void scsi_copy_ended(struct scsi_task *task);
-/* GATE_TOKENS stopped a command that writes: cancels the tokens of the blocks that it names. */
+/* GATE_WRITES stopped a command that writes: cancels the tokens of the blocks that it names. */
 void scsi_token_on_write(const struct scsi_task *task);
 
 #endif

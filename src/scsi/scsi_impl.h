@@ -38,8 +38,8 @@
 
 #define GATE_RESV_READ	((uint32_t)CDB_RESV_READ) /* reservation conflict for these */
 #define GATE_RESV_WRITE ((uint32_t)CDB_RESV_WRITE)
+#define GATE_WRITES	((uint32_t)CDB_WRITES) /* write-protected, or tokens to cancel (copy.h) */
 #define GATE_MEDIUM	((uint32_t)CDB_MEDIUM) /* not ready: stopped, sanitize */
-#define GATE_TOKENS	((uint32_t)CDB_WRITES) /* tokens to be cancelled by writes: token.c */
 #define GATE_ALUA	(1u << 30)	       /* not active: stops all but CDB_ALUA_ANY */
 #define GATE_UA		(1u << 31)
 
@@ -171,6 +171,7 @@ struct scsi_queue {
 	uint32_t last_key;
 	uint64_t last_generation;
 	struct scsi_itl *last_itl;
+	struct blk_chan *last_chan; /* of last_itl's unit; NULL: not asked for yet */
 };
 
 /* ---- lu.c ---- */
@@ -193,7 +194,7 @@ enum scsi_ua scsi_ua_take(struct scsi_itl *itl);
 void scsi_gate_set(struct scsi_itl *itl, uint32_t mask, bool on);
 /* Tells the other nexuses' transports (CHANGE): lock held. */
 void scsi_event_others(struct scsi_lu *lu, const struct scsi_itl *but, enum scsi_ua ua);
-/* GATE_MEDIUM, GATE_ALUA and GATE_TOKENS of all nexuses, from the fields above. Held. */
+/* GATE_MEDIUM, GATE_ALUA and GATE_WRITES of all nexuses, from the fields above. Held. */
 void scsi_lu_gates_update(struct scsi_lu *lu);
 /* The cause behind GATE_MEDIUM and its sense extra. Lock held. */
 enum scsi_cause scsi_lu_not_ready(struct scsi_lu *lu, struct sense_extra *ret_extra);
@@ -291,6 +292,22 @@ uint32_t scsi_map_target(const struct scsi_map *map, uint32_t target,
 static inline struct scsi_lu *task_lu(const struct scsi_task *t)
 {
 	return t->itl->lu;
+}
+
+void scsi_task_finish_slow(struct scsi_task *t);
+
+/* The end of every task, for task.c and rw.c. Not while starting. */
+static inline void scsi_task_finish(struct scsi_task *t)
+{
+	struct scsi_queue *q = t->queue;
+
+	t->node.prev->next = t->node.next;
+	t->node.next->prev = t->node.prev;
+	q->task_count--;
+	if (likely(!t->unusual && list_empty(&q->sl->waiters)))
+		t->done(t);
+	else
+		scsi_task_finish_slow(t);
 }
 
 void scsi_task_good(struct scsi_task *t);

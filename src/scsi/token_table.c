@@ -10,7 +10,7 @@
  * of them random: whoever has them may use it, on any nexus that sees the unit.
  *
  * Locks: table_lock, then lu->lock. lu->token_count is the number of LIVE tokens of the unit; while
- * it is not 0, writes are stopped at the gate (GATE_TOKENS) to ask here.
+ * it is not 0, writes are stopped at the gate (GATE_WRITES) to ask here.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -559,13 +559,13 @@ static void reads_cancel_nothing_and_the_gate_is_opened_again(void **state)
 	struct scsi_itl *itl = list_entry(rig->lu[0]->itls.next, struct scsi_itl, node);
 	uint8_t data[512] = { 1 };
 
-	assert_false(atomic_load(&itl->gate) & GATE_TOKENS);
+	assert_false(atomic_load(&itl->gate) & GATE_WRITES);
 	token_of(rig, 10, 20);
-	assert_true(atomic_load(&itl->gate) & GATE_TOKENS);
+	assert_true(atomic_load(&itl->gate) & GATE_WRITES);
 	assert_int_equal(rig_cdb(rig, NULL, 0, 512, 0x28, 0, 0, 0, 0, 10, 0, 0, 1, 0), SCSI_GOOD);
 	expect_cancelled(rig, false);
 	rig_cdb(rig, data, 512, 0, 0x2a, 0, 0, 0, 0, 10, 0, 0, 1, 0);
-	assert_false(atomic_load(&itl->gate) & GATE_TOKENS);
+	assert_false(atomic_load(&itl->gate) & GATE_WRITES);
 }
 
 static void copies_cancel_tokens_of_what_they_write(void **state)
