@@ -95,7 +95,7 @@ struct copy_move {
 	uint64_t piece_at_bytes;
 	uint32_t piece_bytes;
 	struct scsi_itl *src_itl, *dst_itl;
-	size_t src_buf, dst_buf; /* in t->buf */
+	size_t src_buf, dst_buf, pi_buf; /* in t->buf */
 };
 
 /* Replaces t->buf: head_bytes of zeroes and the memory for pieces. false: the task ended. */

@@ -10,17 +10,22 @@
  *     writes what a later one reads: source and destination may overlap.
  *  2. Pieces end at block boundaries of the destination, but for the ends of the whole.
  *  3. Nothing is submitted on a unit that left the nexus or shut its gate.
+ *
+ * Protection information is checked where the source has it and made where the destination has it;
+ * it is not itself copied: its reference tags are those of the destination.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "scsi/copy_impl.h"
+#include "scsi/pi.h"
 
 #define PIECE_BYTES  (448u << 10)
 #define BLOCK_MAX    (64u << 10)		     /* larger ones are not copied */
 #define AREA_BYTES   (PIECE_BYTES + 2ul * BLOCK_MAX) /* a piece, rounded outwards */
-#define AREA_ALIGN   4096ul			     /* what back-ends want without a bounce */
-#define ZEROES_BYTES (64ull << 20)		     /* a WRITE ZEROES request */
+#define PI_BYTES     (AREA_BYTES / 512 * BLK_PI_BYTES)
+#define AREA_ALIGN   4096ul	   /* what back-ends want without a bounce */
+#define ZEROES_BYTES (64ull << 20) /* a WRITE ZEROES request */
 
 static void move_step(struct scsi_task *t);
 
@@ -64,7 +69,7 @@ struct scsi_itl *copy_side_open(struct scsi_task *t, const struct copy_side *sid
 
 bool copy_move_alloc(struct scsi_task *t, size_t head_bytes)
 {
-	uint8_t *buf = calloc(1, head_bytes + AREA_ALIGN + 2 * AREA_BYTES);
+	uint8_t *buf = calloc(1, head_bytes + AREA_ALIGN + 2 * AREA_BYTES + PI_BYTES);
 	size_t first;
 
 	if (!buf) {
@@ -76,6 +81,7 @@ bool copy_move_alloc(struct scsi_task *t, size_t head_bytes)
 	first = num_round_up((uintptr_t)buf + head_bytes, AREA_ALIGN) - (uintptr_t)buf;
 	copy_mover(t)->src_buf = first;
 	copy_mover(t)->dst_buf = first + AREA_BYTES;
+	copy_mover(t)->pi_buf = first + 2 * AREA_BYTES;
 	return true;
 }
 
@@ -139,6 +145,51 @@ static bool piece_is_whole(const struct copy_move *m)
 	return !((piece_dst(m) | m->piece_bytes) & (dst_block(m) - 1));
 }
 
+/* ---- protection information ---- */
+
+static struct pi_job piece_pi(struct scsi_task *t, const struct scsi_lu *lu)
+{
+	return (struct pi_job){ .type = lu->pi_type,
+				.block_bytes = lu->block_bytes,
+				.lba = t->blk.offset_bytes >> lu->block_shift,
+				.blocks = t->blk.len_bytes >> lu->block_shift,
+				.iov = &t->iov,
+				.iov_count = 1 };
+}
+
+/* A request with room for it where the unit stores it. */
+static void move_io(struct scsi_task *t, struct scsi_lu *lu, enum blk_op op, uint64_t at_bytes,
+		    size_t buf, size_t len,
+		    void (*next)(struct scsi_task *t, enum blk_status status))
+{
+	struct copy_move *m = copy_mover(t);
+	uint8_t flags = op == BLK_WRITE ? scsi_write_flags(lu, false) : 0;
+
+	t->blk.pi = t->buf + m->pi_buf;
+	if (lu->pi_type && !m->zeroes)
+		flags |= BLK_PI;
+	if (lu->pi_type && !m->zeroes && op == BLK_WRITE) {
+		struct pi_job job;
+
+		t->iov = (struct iovec){ t->buf + buf, len };
+		t->blk.offset_bytes = at_bytes;
+		t->blk.len_bytes = len;
+		job = piece_pi(t, lu);
+		pi_generate(&job, t->blk.pi);
+	}
+	scsi_task_io_buf(t, lu, op, flags, at_bytes, buf, len, next);
+}
+
+/* What was just read is what was written once? */
+static bool move_pi_good(struct scsi_task *t, const struct scsi_lu *lu)
+{
+	struct pi_job job = piece_pi(t, lu);
+	uint64_t lba;
+
+	return !lu->pi_type ||
+	       pi_verify(&job, t->blk.pi, PI_CHECK_GUARD | PI_CHECK_REF, &lba) == SCSI_CAUSE_NONE;
+}
+
 static void move_written(struct scsi_task *t, enum blk_status status)
 {
 	struct copy_move *m = copy_mover(t);
@@ -158,8 +209,7 @@ static void move_write(struct scsi_task *t, size_t from)
 	uint64_t end = num_round_up(piece_dst_end(m), dst_block(m));
 
 	token_on_write(lu, start, end - start);
-	scsi_task_io_buf(t, lu, BLK_WRITE, scsi_write_flags(lu, false), start, from,
-			 (size_t)(end - start), move_written);
+	move_io(t, lu, BLK_WRITE, start, from, (size_t)(end - start), move_written);
 }
 
 static void move_source_read(struct scsi_task *t, enum blk_status status)
@@ -169,6 +219,8 @@ static void move_source_read(struct scsi_task *t, enum blk_status status)
 	size_t from = m->src_buf + (size_t)(src & (m->src_itl->lu->block_bytes - 1));
 	struct copy_fault f;
 
+	if (status == BLK_ST_OK && !move_pi_good(t, m->src_itl->lu))
+		status = BLK_ST_IOERR;
 	if (move_failed(t, status, false))
 		return;
 	if (m->still_good && !m->still_good(t, &f)) {
@@ -192,8 +244,8 @@ static void move_source(struct scsi_task *t)
 	uint64_t end =
 		num_round_up(m->src.at_bytes + m->piece_at_bytes + m->piece_bytes, block_bytes);
 
-	scsi_task_io_buf(t, m->src_itl->lu, BLK_READ, 0, start, m->src_buf, (size_t)(end - start),
-			 move_source_read);
+	move_io(t, m->src_itl->lu, BLK_READ, start, m->src_buf, (size_t)(end - start),
+		move_source_read);
 }
 
 static void move_tail_read(struct scsi_task *t, enum blk_status status)

@@ -65,6 +65,18 @@ static int setup_cached(void **state)
 	return setup_units(state, "size=4M", "size=4M,volatile-cache=on");
 }
 
+static int setup_protected(void **state)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+
+	rig_init(rig);
+	rig_lu_add(rig, "ram", "size=1M,pi-type=1");
+	rig_lu_add(rig, "ram", "size=1M,pi-type=1");
+	rig_nexus_add(rig, "iqn.2026-01.test:a");
+	*state = rig;
+	return 0;
+}
+
 static int teardown(void **state)
 {
 	rig_close(*state);
@@ -460,6 +472,24 @@ static void a_destination_without_cache_is_flushed(void **state)
 	assert_true(blk_dev_caps(rig->dev[1])->fua || stats.ops[BLK_FLUSH] == 1);
 }
 
+/* Made anew for the blocks of the destination: a READ checks it. */
+static void protection_information_fits_the_destination(void **state)
+{
+	struct rig *rig = *state;
+	uint8_t data[4096];
+
+	memset(data, 0x77, sizeof(data));
+	assert_int_equal(rig_cdb(rig, data, 4096, 0, 0x2a, 0, 0, 0, 0, 8, 0, 0, 8, 0), SCSI_GOOD);
+	two_units(rig, false);
+	copy_list_range(&list, 0, 1, 3000, 8 * 512 + 5, 100 * 512 + 7);
+	assert_int_equal(copy_list_run(rig, &list), SCSI_GOOD);
+	rig->target = 1;
+	assert_int_equal(rig_cdb(rig, NULL, 0, 4096, 0x28, 0, 0, 0, 0, 100, 0, 0, 8, 0), SCSI_GOOD);
+	assert_memory_equal(rig->in + 7, data, 3000);
+	assert_int_equal(rig->in[6], 0);
+	assert_int_equal(rig->in[3007], 0);
+}
+
 /* ---- list identifiers ---- */
 
 static void results_are_told_and_gone(void **state)
@@ -725,6 +755,7 @@ int main(void)
 		TEST_ON(a_read_error_tells_the_rest, failing_reads),
 		TEST_ON(a_write_error_points_to_the_destination, failing_writes),
 		TEST_ON(a_destination_without_cache_is_flushed, cached),
+		TEST_ON(protection_information_fits_the_destination, protected),
 		TEST(results_are_told_and_gone),
 		TEST(usage_11b_leaves_nothing),
 		TEST(a_copy_that_touched_nothing_leaves_nothing),

@@ -385,6 +385,7 @@ void scsi_write_using_token(struct scsi_task *t)
 	m = copy_mover(t);
 	run.move.src_buf = m->src_buf;
 	run.move.dst_buf = m->dst_buf;
+	run.move.pi_buf = m->pi_buf;
 	*user(t) = run;
 	copy_lid_keep(t);
 	copy_lid_wrote(t, 0, COPY_UNITS_BLOCKS);
