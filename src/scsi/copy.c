@@ -290,7 +290,7 @@ void scsi_extended_copy(struct scsi_task *t)
 		scsi_task_check_extra(t, f.cause, &extra);
 		return;
 	}
-	if (!copy_lid_start(t, plan.list_id, plan.list_id_usage == COPY_LIST_ID_NONE) ||
+	if (!copy_lid_start(t, plan.list_id, plan.list_id_usage) ||
 	    !copy_move_alloc(t, sizeof(struct copy_run)))
 		return;
 	runner(t)->plan = plan;

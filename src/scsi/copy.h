@@ -27,7 +27,7 @@ struct scsi_task;
 #define COPY_SEGMENTS_MAX	   64
 #define COPY_DESCRIPTORS_MAX_BYTES (COPY_CSCDS_MAX * 32u + COPY_SEGMENTS_MAX * 32u)
 #define COPY_INLINE_MAX_BYTES	   0
-#define COPY_SEGMENT_MAX_BYTES	   (256u << 20)
+#define COPY_SEGMENT_MAX_BYTES	   (32u << 20)
 #define COPY_CONCURRENT_MAX	   16 /* of one nexus: TOTAL CONCURRENT COPIES */
 #define COPY_IDENTIFIED_MAX	   16 /* MAXIMUM (IDENTIFIED) CONCURRENT COPIES */
 #define COPY_GRANULARITY_LOG2	   0  /* of segments, inline and held data: bytes */

@@ -63,8 +63,12 @@ struct copy_plan {
 	struct copy_segment segments[COPY_SEGMENTS_MAX];
 };
 
-#define COPY_LIST_ID_NONE 3					   /* LIST ID USAGE 11b */
-#define COPY_LIST_MAX	  (48 + COPY_DESCRIPTORS_MAX_BYTES + 4096) /* more is never looked at */
+/* LIST ID USAGE (SPC-5, 6.4.3.2) */
+#define COPY_LIST_ID_HOLD    0
+#define COPY_LIST_ID_DISCARD 2 /* a good result is not kept */
+#define COPY_LIST_ID_NONE    3 /* nobody can ask for it */
+
+#define COPY_LIST_MAX (48 + COPY_DESCRIPTORS_MAX_BYTES + 4096) /* more is never looked at */
 
 /* lid4: the list of EXTENDED COPY (LID4). false: *ret_fault. Thread: any. */
 bool copy_list_parse(const uint8_t *list, size_t len, bool lid4, struct copy_plan *ret_plan,
@@ -117,10 +121,10 @@ struct scsi_itl *copy_side_open(struct scsi_task *t, const struct copy_side *sid
 struct copy_lid;
 
 /*
- * The copy begins. hidden: nobody can ask for it. Results of the identifier's last use are gone.
+ * The copy begins. usage: COPY_LIST_ID_. Results of the identifier's last use are gone.
  * false: the task ended (OPERATION IN PROGRESS, BUSY, INSUFFICIENT RESOURCES).
  */
-bool copy_lid_start(struct scsi_task *t, uint32_t list_id, bool hidden);
+bool copy_lid_start(struct scsi_task *t, uint32_t list_id, uint8_t usage);
 /* How it goes; all Thread: the copy's loop. */
 void copy_lid_segment(struct scsi_task *t); /* the next segment is taken up */
 /* Written so far; units as in TRANSFER COUNT UNITS, COPY_UNITS_BLOCKS for blocks. */

@@ -33,7 +33,8 @@ struct copy_lid {
 	const struct scsi_lu *lu;
 	uint32_t key; /* of the unit in the nexus' map */
 	uint32_t list_id;
-	bool hidden, running, keep, abort;
+	uint8_t usage;
+	bool running, keep, abort;
 	bool status_told, details_told; /* LID1: told once, then gone */
 	uint8_t sa;
 	uint8_t op_status;
@@ -62,7 +63,7 @@ static struct copy_lid *lid_find(const struct scsi_task *t, uint32_t list_id)
 	struct copy_lid *l;
 
 	list_for_each(l, &lids, node)
-		if (!l->hidden && l->list_id == list_id && l->key == key &&
+		if (l->usage != COPY_LIST_ID_NONE && l->list_id == list_id && l->key == key &&
 		    l->nexus == t->queue->nexus)
 			return l;
 	return NULL;
@@ -94,7 +95,7 @@ static struct copy_lid *lid_of(const struct scsi_task *t)
 
 /* ---- start ---- */
 
-static struct copy_lid *lid_add(struct scsi_task *t, uint32_t list_id, bool hidden)
+static struct copy_lid *lid_add(struct scsi_task *t, uint32_t list_id, uint8_t usage)
 {
 	struct copy_lid *l = calloc(1, sizeof(*l));
 
@@ -104,7 +105,7 @@ static struct copy_lid *lid_add(struct scsi_task *t, uint32_t list_id, bool hidd
 	l->lu = task_lu(t);
 	l->key = t->target << 16 | t->lun;
 	l->list_id = list_id;
-	l->hidden = hidden;
+	l->usage = usage;
 	l->running = true;
 	l->sa = t->cdb[1] & 0x1f;
 	l->op_status = OP_RUNNING;
@@ -113,13 +114,13 @@ static struct copy_lid *lid_add(struct scsi_task *t, uint32_t list_id, bool hidd
 	return l;
 }
 
-bool copy_lid_start(struct scsi_task *t, uint32_t list_id, bool hidden)
+bool copy_lid_start(struct scsi_task *t, uint32_t list_id, uint8_t usage)
 {
 	struct copy_lid *old, *l = NULL;
 	bool twice = false, busy = false;
 
 	pthread_mutex_lock(&lock);
-	old = hidden ? NULL : lid_find(t, list_id);
+	old = usage == COPY_LIST_ID_NONE ? NULL : lid_find(t, list_id);
 	if (old && old->running) {
 		twice = true;
 	} else {
@@ -127,7 +128,7 @@ bool copy_lid_start(struct scsi_task *t, uint32_t list_id, bool hidden)
 			lid_free(old);
 		busy = lids_trim(t->queue->nexus) >= COPY_CONCURRENT_MAX;
 		if (!busy)
-			l = lid_add(t, list_id, hidden);
+			l = lid_add(t, list_id, usage);
 	}
 	pthread_mutex_unlock(&lock);
 	if (twice)
@@ -217,7 +218,8 @@ void scsi_copy_ended(struct scsi_task *t)
 		return;
 	pthread_mutex_lock(&lock);
 	lid_settle(l, t);
-	if (l->hidden || !l->keep)
+	if (!l->keep || l->usage == COPY_LIST_ID_NONE ||
+	    (l->usage == COPY_LIST_ID_DISCARD && l->op_status == OP_GOOD))
 		lid_free(l);
 	pthread_mutex_unlock(&lock);
 }

@@ -65,11 +65,6 @@ static const struct fixed_field lid4_fixed[] = {
 	{ 16, 0xff, 0xff, -1 },			       /* HEADER CSCD DESCRIPTOR TYPE CODE */
 };
 
-/* The same for an E4h descriptor. SPC-5 ignores LU ID TYPE, SPC-3 and the suites do not. */
-static const struct fixed_field cscd_fixed[] = {
-	{ 1, 0xc0, 0x00, 7 },
-};
-
 static uint64_t be(const uint8_t *p, uint32_t len)
 {
 	uint64_t v = 0;
@@ -94,12 +89,12 @@ static bool bad_field(struct copy_fault *f, enum scsi_cause cause, size_t byte, 
 	return false;
 }
 
-static bool fixed_ok(const uint8_t *p, size_t at, const struct fixed_field *fields, size_t count,
+static bool fixed_ok(const uint8_t *list, const struct fixed_field *fields, size_t count,
 		     struct copy_fault *f)
 {
 	for (size_t i = 0; i < count; i++)
-		if ((p[at + fields[i].byte] & fields[i].mask) != fields[i].value)
-			return bad_field(f, SCSI_CAUSE_INVALID_FIELD_LIST, at + fields[i].byte,
+		if ((list[fields[i].byte] & fields[i].mask) != fields[i].value)
+			return bad_field(f, SCSI_CAUSE_INVALID_FIELD_LIST, fields[i].byte,
 					 fields[i].bit);
 	return true;
 }
@@ -110,8 +105,7 @@ static bool cscd_parse(const uint8_t *list, size_t at, struct copy_cscd *c, stru
 
 	if (p[0] != CSCD_IDENTIFICATION)
 		return bad_field(f, SCSI_CAUSE_UNSUPPORTED_TARGET, at, -1);
-	if (!fixed_ok(list, at, cscd_fixed, ARRAY_SIZE(cscd_fixed), f))
-		return false;
+	/* LU ID TYPE is not for this type (SPC-5, 6.4.5.6) */
 	if (p[7] > 20)
 		return bad_field(f, SCSI_CAUSE_INVALID_FIELD_LIST, at + 7, -1);
 	c->field_byte = (uint16_t)at;
@@ -234,7 +228,7 @@ bool copy_list_parse(const uint8_t *list, size_t len, bool lid4, struct copy_pla
 	memset(plan, 0, sizeof(*plan));
 	if (len < form->header_bytes)
 		return fault(f, SCSI_CAUSE_PARAM_LIST_LENGTH);
-	if (lid4 && !fixed_ok(list, 0, lid4_fixed, ARRAY_SIZE(lid4_fixed), f))
+	if (lid4 && !fixed_ok(list, lid4_fixed, ARRAY_SIZE(lid4_fixed), f))
 		return false;
 	cscds = be(list + form->cscds_byte, 2);
 	segments = be(list + form->segments_byte, form->length_bytes);

@@ -540,6 +540,23 @@ static void usage_11b_leaves_nothing(void **state)
 	rig_assert_field(rig, true, 2);
 }
 
+static void usage_10b_leaves_what_went_wrong(void **state)
+{
+	struct rig *rig = *state;
+
+	copy_list_init(&list, false, 1, 2);
+	copy_list_cscd(&list, rig->lu[0]->wwn);
+	copy_list_blocks(&list, 0, 0, 8, 0, 8);
+	assert_int_equal(copy_list_run(rig, &list), SCSI_GOOD);
+	copy_receive(rig, 0x05, 1);
+	rig_assert_field(rig, true, 2);
+	copy_list_blocks(&list, 0, 9, 8, 0, 8);
+	copy_list_run(rig, &list);
+	assert_int_equal(copy_receive(rig, 0x05, 1), SCSI_GOOD);
+	assert_int_equal(rig->in[5], 0x02);
+	assert_int_equal(cdb_u16(rig->in + 24), 2);
+}
+
 static void a_copy_that_touched_nothing_leaves_nothing(void **state)
 {
 	struct rig *rig = *state;
@@ -758,6 +775,7 @@ int main(void)
 		TEST_ON(protection_information_fits_the_destination, protected),
 		TEST(results_are_told_and_gone),
 		TEST(usage_11b_leaves_nothing),
+		TEST(usage_10b_leaves_what_went_wrong),
 		TEST(a_copy_that_touched_nothing_leaves_nothing),
 		TEST(an_identifier_in_use_is_refused),
 		TEST(more_copies_than_reported_are_busy),

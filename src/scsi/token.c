@@ -143,7 +143,7 @@ void scsi_populate_token(struct scsi_task *t)
 
 	if (!len || !populate_parse(t, &params) ||
 	    !ranges_parse(t, len, POPULATE_RANGES, &ranges) ||
-	    !copy_lid_start(t, cdb_u32(t->cdb + 6), false))
+	    !copy_lid_start(t, cdb_u32(t->cdb + 6), COPY_LIST_ID_HOLD))
 		return;
 	params.ranges = ranges.at;
 	params.range_count = ranges.count;
@@ -374,7 +374,7 @@ void scsi_write_using_token(struct scsi_task *t)
 
 	if (!len || !use_lengths_ok(t) || !use_token_take(t, &run) ||
 	    !ranges_parse(t, len, USE_RANGES, &run.dst) || !use_targets_clear(t, &run) ||
-	    !copy_lid_start(t, cdb_u32(t->cdb + 6), false))
+	    !copy_lid_start(t, cdb_u32(t->cdb + 6), COPY_LIST_ID_HOLD))
 		return;
 	run.delete = t->buf[2] & 0x02;
 	run.want_bytes = run.dst.blocks << task_lu(t)->block_shift;
