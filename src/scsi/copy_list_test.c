@@ -202,6 +202,36 @@ static void a_cut_segment_is_a_length_error(void **state)
 	}
 }
 
+/* Bytes that were changed at random, in memory of just their length: the sanitizer looks on. */
+static void spoilt_lists_are_never_read_past_their_end(void **state)
+{
+	uint32_t x = 20260101, good = 0;
+
+	print_message("seed %u\n", x);
+	for (int round = 0; round < 20000; round++) {
+		uint8_t *exact;
+
+		good_list(round & 1);
+		copy_list_range(&list, 1, 0, 70000, 513, 1026);
+		for (int n = round % 5; n >= 0; n--) {
+			x = x * 1664525u + 1013904223u;
+			list.bytes[(x >> 16) % list.len] = (uint8_t)(x >> 8);
+		}
+		x = x * 1664525u + 1013904223u;
+		if (x >> 30 == 0)
+			list.len = (x >> 8) % (list.len + 1);
+		exact = malloc(list.len ? list.len : 1);
+		memcpy(exact, list.bytes, list.len);
+		if (copy_list_parse(exact, list.len, list.lid4, &plan, &fault)) {
+			assert_in_range(plan.cscd_count, 0, COPY_CSCDS_MAX);
+			assert_in_range(plan.segment_count, 0, COPY_SEGMENTS_MAX);
+			good++;
+		}
+		free(exact);
+	}
+	assert_in_range(good, 1000, 19000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -221,6 +251,7 @@ int main(void)
 		cmocka_unit_test(other_segment_types_are_unsupported_whatever_their_length),
 		cmocka_unit_test(a_segment_of_another_length_is_an_invalid_field),
 		cmocka_unit_test(a_cut_segment_is_a_length_error),
+		cmocka_unit_test(spoilt_lists_are_never_read_past_their_end),
 	};
 
 	return cmocka_run_group_tests_name("scsi copy list", tests, NULL, NULL);

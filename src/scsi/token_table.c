@@ -18,8 +18,8 @@
 
 #include "scsi/copy_impl.h"
 
-#define TOKENS_MAX	 4096
-#define TOKENS_NEXUS_MAX 256
+#define TOKENS_MAX	 1024
+#define TOKENS_NEXUS_MAX 64 /* a write looks at all of its unit */
 
 /* The generic ROD token (SPC-5, 5.17.6.5.1), block devices (SBC-4, 4.28) */
 #define TOKEN_LENGTH	 (COPY_TOKEN_BYTES - 8)
@@ -68,7 +68,7 @@ void token_clock_set(uint64_t (*now_ns)(void))
 static void live_count(struct scsi_lu *lu, int change)
 {
 	pthread_mutex_lock(&lu->lock);
-	lu->token_count += (uint32_t)change;
+	__atomic_fetch_add(&lu->token_count, (uint32_t)change, __ATOMIC_RELEASE);
 	scsi_lu_gates_update(lu);
 	pthread_mutex_unlock(&lu->lock);
 }
