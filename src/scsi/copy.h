@@ -27,7 +27,7 @@ struct scsi_task;
 #define COPY_SEGMENTS_MAX	   64
 #define COPY_DESCRIPTORS_MAX_BYTES (COPY_CSCDS_MAX * 32u + COPY_SEGMENTS_MAX * 32u)
 #define COPY_INLINE_MAX_BYTES	   0
-#define COPY_SEGMENT_MAX_BYTES	   (256u << 20)
+#define COPY_SEGMENT_MAX_BYTES	   (32u << 20)
 #define COPY_CONCURRENT_MAX	   16 /* of one nexus: TOTAL CONCURRENT COPIES */
 #define COPY_IDENTIFIED_MAX	   16 /* MAXIMUM (IDENTIFIED) CONCURRENT COPIES */
 #define COPY_GRANULARITY_LOG2	   0  /* of segments, inline and held data: bytes */
@@ -79,7 +79,7 @@ void scsi_copy_lu_reset(const struct scsi_lu *lu);
 
 /* A task of a row with CDB_COPIES is about to be freed. */
 void scsi_copy_ended(struct scsi_task *task);
-/* GATE_TOKENS stopped a command that writes: cancels the tokens of the blocks that it names. */
+/* GATE_WRITES stopped a command that writes: cancels the tokens of the blocks that it names. */
 void scsi_token_on_write(const struct scsi_task *task);
 
 #endif

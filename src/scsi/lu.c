@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "scsi/background.h"
+#include "scsi/copy.h"
 #include "scsi/scsi_impl.h"
 
 /* ---- the numbers of units ---- */
@@ -102,7 +103,7 @@ void scsi_lu_gates_update(struct scsi_lu *lu)
 	list_for_each(itl, &lu->itls, node) {
 		scsi_gate_set(itl, GATE_MEDIUM, not_ready);
 		scsi_gate_set(itl, GATE_ALUA, lu->alua_state >= 2);
-		scsi_gate_set(itl, GATE_WRITES, protected);
+		scsi_gate_set(itl, GATE_WRITES, protected || lu->token_count);
 	}
 }
 
@@ -124,6 +125,7 @@ void scsi_lu_reset(struct scsi_lu *lu, const struct scsi_itl *by)
 	struct scsi_itl *itl;
 
 	scsi_resv_legacy_release(lu, NULL);
+	scsi_copy_lu_reset(lu);
 	scsi_mode_reset(lu);
 	lu->stopped = false;
 	list_for_each(itl, &lu->itls, node) {
@@ -250,6 +252,7 @@ static int lu_identity(struct scsi_lu *lu, const struct scsi_lu_params *p, struc
 
 static void lu_free(struct scsi_lu *lu)
 {
+	scsi_copy_lu_gone(lu);
 	if (lu->dev) {
 		blk_dev_unlisten(&lu->listener);
 		blk_dev_unref(lu->dev);

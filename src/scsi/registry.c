@@ -118,10 +118,22 @@ struct blk_chan *scsi_loop_chan_open(struct scsi_loop *sl, struct scsi_lu *lu)
 
 /* ---- sweeps ---- */
 
+/*
+ * A copy may be using any unit of its nexus, so each is waited for before one of them goes. Of a
+ * task this is the same from its start to its end.
+ */
+static bool sweep_is_held_by_copy(const struct sweep *s, const struct scsi_task *t)
+{
+	return s->action == SWEEP_WAIT && s->itl && t->row && t->row->flags & CDB_COPIES &&
+	       t->queue->nexus == s->itl->nexus;
+}
+
 static bool sweep_matches(const struct sweep *s, const struct scsi_task *t)
 {
 	if (t == s->but || !t->itl)
 		return false;
+	if (sweep_is_held_by_copy(s, t))
+		return true;
 	if ((s->lu && t->itl->lu != s->lu) || (s->itl && t->itl != s->itl))
 		return false;
 	if (s->nexus &&

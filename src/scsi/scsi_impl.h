@@ -38,7 +38,7 @@
 
 #define GATE_RESV_READ	((uint32_t)CDB_RESV_READ) /* reservation conflict for these */
 #define GATE_RESV_WRITE ((uint32_t)CDB_RESV_WRITE)
-#define GATE_WRITES	((uint32_t)CDB_WRITES) /* write-protected */
+#define GATE_WRITES	((uint32_t)CDB_WRITES) /* write-protected, or tokens to cancel (copy.h) */
 #define GATE_MEDIUM	((uint32_t)CDB_MEDIUM) /* not ready: stopped, sanitize */
 #define GATE_ALUA	(1u << 30)	       /* not active: stops all but CDB_ALUA_ANY */
 #define GATE_UA		(1u << 31)
@@ -87,9 +87,10 @@ struct scsi_lu {
 	struct list itls;
 	struct scsi_mode mode;
 	struct scsi_resv resv;
-	bool stopped;	     /* START STOP UNIT */
-	uint8_t alua_state;  /* 0 active/optimized, 1 non-optimized, 2 standby, 3 unavailable */
-	uint8_t alua_status; /* 0 none, 1 by SET TARGET PORT GROUPS, 2 implicit */
+	bool stopped;	      /* START STOP UNIT */
+	uint32_t token_count; /* that can still be cancelled: token_table.c */
+	uint8_t alua_state;   /* 0 active/optimized, 1 non-optimized, 2 standby, 3 unavailable */
+	uint8_t alua_status;  /* 0 none, 1 by SET TARGET PORT GROUPS, 2 implicit */
 	struct list turn_waiters;
 	struct scsi_task *turn_holder;
 	/* sanitize.c */
@@ -193,7 +194,7 @@ enum scsi_ua scsi_ua_take(struct scsi_itl *itl);
 void scsi_gate_set(struct scsi_itl *itl, uint32_t mask, bool on);
 /* Tells the other nexuses' transports (CHANGE): lock held. */
 void scsi_event_others(struct scsi_lu *lu, const struct scsi_itl *but, enum scsi_ua ua);
-/* GATE_MEDIUM and GATE_ALUA of all nexuses, from stopped, sanitize_running, alua_state. Held. */
+/* GATE_MEDIUM, GATE_ALUA and GATE_WRITES of all nexuses, from the fields above. Held. */
 void scsi_lu_gates_update(struct scsi_lu *lu);
 /* The cause behind GATE_MEDIUM and its sense extra. Lock held. */
 enum scsi_cause scsi_lu_not_ready(struct scsi_lu *lu, struct sense_extra *ret_extra);

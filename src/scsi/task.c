@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "scsi/copy.h"
 #include "scsi/scsi_impl.h"
 
 #define CONTROL_NACA 0x04 /* SAM-6, 5.2 */
@@ -26,8 +27,11 @@
 void scsi_task_finish_slow(struct scsi_task *t)
 {
 	list_remove(&t->node);
-	if (t->has_buf)
+	if (t->has_buf) {
+		if (t->row->flags & CDB_COPIES)
+			scsi_copy_ended(t);
 		free(t->buf);
+	}
 	if (t->exclusive)
 		scsi_turn_give(t);
 	if (t->swept)
@@ -356,6 +360,13 @@ static __attribute__((noinline)) void task_no_lun(struct scsi_task *t, enum cdb_
 		scsi_task_check(t, SCSI_CAUSE_LU_NOT_SUPPORTED);
 }
 
+static void task_run_stopped(struct scsi_task *t, uint32_t gate)
+{
+	if (t->row->flags & gate & GATE_WRITES)
+		scsi_token_on_write(t);
+	t->row->run(t);
+}
+
 /* Everything that is checked, in the order of the standards. */
 static __attribute__((noinline)) void task_dispatch(struct scsi_task *t)
 {
@@ -384,7 +395,7 @@ static __attribute__((noinline)) void task_dispatch(struct scsi_task *t)
 	else if (t->row->flags & CDB_WRITES && task_write_protected(t))
 		scsi_task_check(t, SCSI_CAUSE_WRITE_PROTECTED);
 	else
-		t->row->run(t);
+		task_run_stopped(t, gate);
 }
 
 /* Nothing for task_dispatch to find: what the flags of an ordinary command tell in one look. */

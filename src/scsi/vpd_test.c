@@ -198,7 +198,7 @@ static void page_8f_tells_what_the_copy_manager_can(void **state)
 			"00800000 03 00 0002" ROD_TYPE_REST "00800001 03 00 0001" ROD_TYPE_REST
 			"0080ffff 01 00 0003" ROD_TYPE_REST "ffff0001 02 00 0000" ROD_TYPE_REST
 			/* general copy operations */
-			"8001 0020  00000010 00000010 10000000 00 00 0000" ZEROES_16);
+			"8001 0020  00000010 00000010 02000000 00 00 0000" ZEROES_16);
 	rig_close(&r);
 }
 
