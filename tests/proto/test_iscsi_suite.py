@@ -1,4 +1,4 @@
-"""libiscsi's conformance suite on a thin LUN, with no guest: its SCSI commands through sgvu.so.
+"""libiscsi's conformance suite on a thin LUN: its SCSI tests, with no guest, through iscsi-gate.
 
 The suite calls a test that it skipped passed. Here such a test is a skip, and must be in SKIPS.
 """
@@ -6,16 +6,24 @@ The suite calls a test that it skipped passed. Here such a test is a skip, and m
 import os
 import re
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from conftest import HERE, REPORTS, SID_TOOLS_TIMEOUT_S, Daemon, sgvu_env
+from conftest import (GATE, HERE, REPORTS, SGVU, SID_TOOLS_TIMEOUT_S, Daemon, sgvu_env)
 
 FAMILY_TIMEOUT_S = 60
 REAL_PASSES_MIN = 190
+BLOCK_SIZES = (512, 4096)
+INITIATORS = ("iqn.2026-01.test:one", "iqn.2026-01.test:two")
 
 # Test: why the suite cannot run it here.
 SKIPS = {
+}
+
+# Run without the flag that lets it do its work: why.
+NO_SANITIZE = {
+    "Sanitize.Reset": "wants a SANITIZE of many seconds, and then sleeps for a minute",
 }
 
 
@@ -41,10 +49,11 @@ def families(suite):
     return tests
 
 
-def run_family(suite, family, env):
-    """One run, so that a crash loses one family only: what it said."""
-    argv = [suite, "--dataloss", "--allow-sanitize", "--test=SCSI." + family,
-            "/dev/sg900", "/dev/sg901"]
+def run_some(suite, tests, env, devices):
+    """One run of tests of one family, so that a crash loses few: what it said."""
+    sanitize = [] if set(tests) & set(NO_SANITIZE) else ["--allow-sanitize"]
+    argv = [suite, "--dataloss", *sanitize, "-i", INITIATORS[0], "-I", INITIATORS[1],
+            "--test=" + ",".join("SCSI." + test for test in tests), *devices]
     try:
         run = subprocess.run(argv, env=env, text=True, errors="replace", stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, timeout=FAMILY_TIMEOUT_S, check=False)
@@ -68,30 +77,59 @@ def outcomes(said, names):
     return {name: found.get(name, ("failed", "not run\n" + said)) for name in names}
 
 
-@pytest.fixture(scope="module", params=[512, 4096])
-def results(request, suite, tmp_path_factory):
-    """{"Family.Test": (outcome, output)} of all families on one thin LUN, two initiators."""
-    folder = str(tmp_path_factory.mktemp("suite"))
-    disk, log, first, second = (os.path.join(folder, x) for x in ("disk", "log", "s0", "s1"))
+def run_all(suite, folder, block_size):
+    """{"Family.Test": (outcome, output)} on one thin LUN that two devices show."""
+    disk, log, *sockets = (os.path.join(folder, x) for x in ("disk", "log", "s0", "s1"))
     with open(disk, "wb") as image:
-        image.truncate(request.param << 20)
-    unit = f"target=0:file={disk}:block-size={request.param}"
-    daemon = Daemon(["--device", f"scsi,socket={first},{unit}",
-                     "--device", f"scsi,socket={second},{unit}"], log)
+        image.truncate(block_size << 20)
+    unit = f"target=0:file={disk}:block-size={block_size}"
+    devices = [x for socket in sockets for x in ("--device", f"scsi,socket={socket},{unit}")]
+    daemon = Daemon(devices, log)
+    gate = None
     found = {}
     try:
-        for socket in (first, second):
+        for socket in sockets:
             daemon.wait_listening(socket)
-        env = sgvu_env({900: (first, 0, 0), 901: (second, 0, 0)}, preload="SID_PRELOAD")
+        gate = subprocess.Popen([GATE, "0", "0", *map("=".join, zip(INITIATORS, sockets))],
+                                stdout=subprocess.PIPE, text=True)
+        url = f"iscsi://127.0.0.1:{gate.stdout.readline().strip()}/iqn.2026-01.test:t/0"
+        nodes = sgvu_env({900: (sockets[0], 0, 0), 901: (sockets[1], 0, 0)}, "SID_PRELOAD")
         for family, names in families(suite).items():
-            for name, result in outcomes(run_family(suite, family, env), names).items():
-                found[f"{family}.{name}"] = result
-        daemon.end()
+            apart = [x for x in names if f"{family}.{x}" in NO_SANITIZE]
+            for some in filter(None, ([x for x in names if x not in apart], apart)):
+                tests = [f"{family}.{name}" for name in some]
+                # Two paths at once: to the gate, both would be the first initiator's.
+                if family == "MultipathIO":
+                    said = run_some(suite, tests, nodes, ["/dev/sg900", "/dev/sg901"])
+                else:
+                    said = run_some(suite, tests, dict(os.environ), [url])
+                for name, result in outcomes(said, some).items():
+                    found[f"{family}.{name}"] = result
+        assert daemon.end() == 0, daemon.said()
     finally:
+        if gate:
+            gate.kill()
+            gate.wait()
+            gate.stdout.close()
         daemon.kill()
     assert not any(report in daemon.said() for report in REPORTS), daemon.said()
-    tell(request, found)
     return found
+
+
+@pytest.fixture(scope="module")
+def all_results(suite, tmp_path_factory):
+    """By block size; they run at the same time, because some tests sleep for seconds."""
+    assert os.path.exists(GATE) and os.path.exists(SGVU)
+    with ThreadPoolExecutor() as pool:
+        runs = {size: pool.submit(run_all, suite, str(tmp_path_factory.mktemp("suite")), size)
+                for size in BLOCK_SIZES}
+        return {size: run.result() for size, run in runs.items()}
+
+
+@pytest.fixture(scope="module", params=BLOCK_SIZES)
+def results(request, all_results):
+    tell(request, all_results[request.param])
+    return all_results[request.param]
 
 
 def which(found, outcome):
