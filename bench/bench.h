@@ -5,6 +5,10 @@
  * descriptors (or indirect table) are written once. To submit again the client stores a sector
  * number and a ring entry. bench/ring.c has both sides of the ring: the client's, and the bare
  * device loop of --floor, which pops, completes (null) or copies (ram) and nothing else.
+ *
+ * Two devices: virtio-blk, and with --scsi virtio-scsi, whose request queues follow a control and
+ * an event queue that stay empty. Queue i of the bench is ring i of the former, ring i + 2 of the
+ * latter.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
@@ -23,7 +27,8 @@ enum bench_floor {
 struct bench_opts {
 	const char *socket, *rw, *hold;
 	unsigned bs, qd, queues, queue_size, hold_count, hold_queues;
-	bool packed, indirect, event_idx, call, json, verify, pingpong, random;
+	bool packed, indirect, event_idx, call, json, verify, pingpong, random, scsi;
+	unsigned scsi_target;
 	unsigned write_percent;
 	double seconds, warmup_seconds;
 	uint64_t count, span;
@@ -55,9 +60,19 @@ static inline void hist_add(struct hist *h, uint64_t v)
 uint64_t hist_percentile(const struct hist *h, double p);
 
 struct slot {
-	struct spec_blk_hdr *hdr;
-	uint8_t *status; /* same cache line as the header */
+	union {
+		struct spec_blk_hdr *hdr;
+		struct spec_scsi_req *scsi;
+	};
+	/* Same cache line as the header: the status byte, or of a SCSI response status and
+	 * response. */
+	union {
+		uint8_t *status;
+		uint16_t *scsi_status;
+	};
 	uint64_t *bytes;
+	uint64_t hdr_gpa, bytes_gpa, table_gpa;
+	uint64_t sector512;
 	struct spec_pdesc pdesc[3]; /* packed template, flags without AVAIL and USED */
 	uint64_t start_tick;
 	uint16_t head; /* split */
@@ -98,7 +113,15 @@ struct bench {
 	uint64_t span_blocks, rng, next_block;
 	struct hist hist;
 	double tick_ns;
+	/* --scsi */
+	uint32_t block_bytes;
+	bool cdb16;			  /* beyond what READ(10) can name */
+	struct spec_scsi_resp scsi_error; /* the first bad response */
 };
+
+/* Where a SCSI response lies behind its request: what is written on success ends with the line. */
+#define BENCH_RESP_OFF	52
+#define BENCH_HDR_BYTES 192
 
 static inline uint64_t tick_now(void)
 {
@@ -128,6 +151,27 @@ int bench_rings_setup(struct bench *b);
 int bench_connect(struct bench *b);
 int bench_local(struct bench *b);
 int bench_hold(struct bench *b);
+int bench_slot_fill(struct bench *b, struct bench_queue *q, unsigned i, bool is_write);
+
+/* scsi.c: the requests, and what is asked before the run */
+void bench_scsi_slot(struct bench *b, struct slot *s);
+int bench_scsi_start(struct bench *b, uint64_t *ret_bytes);
+void bench_scsi_error(struct bench *b, const struct slot *s);
+
+static inline void bench_scsi_aim(const struct bench *b, struct slot *s)
+{
+	uint64_t lba = s->sector512 * 512 / b->block_bytes;
+
+	if (b->cdb16) {
+		lba = __builtin_bswap64(lba);
+		__builtin_memcpy(s->scsi->cdb + 2, &lba, 8);
+	} else {
+		uint32_t lba32 = __builtin_bswap32((uint32_t)lba);
+
+		__builtin_memcpy(s->scsi->cdb + 2, &lba32, 4);
+	}
+	*s->scsi_status = 0xffff;
+}
 
 /* client.c */
 void bench_run(struct bench *b, double seconds, uint64_t count, struct bench_result *ret);

@@ -40,12 +40,22 @@ static inline void submit(struct bench *b, struct bench_queue *q, unsigned i, ui
 {
 	struct slot *s = &q->slot[i];
 
-	s->hdr->sector = next_block(b) * (b->o.bs / 512);
-	*s->status = 0xff;
+	s->sector512 = next_block(b) * (b->o.bs / 512);
+	if (b->o.scsi) {
+		bench_scsi_aim(b, s);
+	} else {
+		s->hdr->sector = s->sector512;
+		*s->status = 0xff;
+	}
 	s->start_tick = now;
 	if (b->o.verify && s->is_write)
-		stamp(b, s, s->hdr->sector);
+		stamp(b, s, s->sector512);
 	ring_submit(q, i);
+}
+
+static inline bool failed(struct bench *b, const struct slot *s)
+{
+	return b->o.scsi ? *s->scsi_status != 0 : *s->status != SPEC_BLK_S_OK;
 }
 
 static unsigned reap(struct bench *b, struct bench_queue *q, uint16_t *slots,
@@ -61,10 +71,13 @@ static unsigned reap(struct bench *b, struct bench_queue *q, uint16_t *slots,
 		struct slot *s = &q->slot[slots[i] % q->qd];
 
 		hist_add(&b->hist, now - s->start_tick);
-		if (__builtin_expect(*s->status != SPEC_BLK_S_OK, 0))
+		if (__builtin_expect(failed(b, s), 0)) {
 			r->errors++;
-		else if (b->o.verify && !s->is_write && !stamped(b, s, s->hdr->sector))
+			if (b->o.scsi)
+				bench_scsi_error(b, s);
+		} else if (b->o.verify && !s->is_write && !stamped(b, s, s->sector512)) {
 			r->mismatches++;
+		}
 	}
 	return n;
 }

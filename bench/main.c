@@ -8,6 +8,7 @@
 
 static const char help[] =
 	"usage: vhostd-bench --socket PATH [options]   drive a vhost-user-blk server\n"
+	"       vhostd-bench --socket PATH --scsi[=TARGET] [options]   vhost-user-scsi, LUN 0\n"
 	"       vhostd-bench --floor null|ram|eventfd  measure the bare loop (also beside "
 	"--socket)\n"
 	"       vhostd-bench --ping-pong               one-way core-to-core latency\n"
@@ -45,6 +46,7 @@ enum {
 	O_HQUEUES,
 	O_HELP,
 	O_SEED,
+	O_SCSI,
 };
 
 static const struct option longs[] = {
@@ -75,6 +77,7 @@ static const struct option longs[] = {
 	{ "hold-queues", 1, 0, O_HQUEUES },
 	{ "help", 0, 0, O_HELP },
 	{ "seed", 1, 0, O_SEED },
+	{ "scsi", 2, 0, O_SCSI },
 	{ 0, 0, 0, 0 },
 };
 
@@ -136,6 +139,7 @@ static void set_flag(struct bench_opts *o, int c)
 	o->verify |= c == O_VERIFY;
 	o->json |= c == O_JSON;
 	o->pingpong |= c == O_PING;
+	o->scsi |= c == O_SCSI;
 }
 
 static void set_number(struct bench_opts *o, int c, const char *s)
@@ -154,6 +158,8 @@ static void set_number(struct bench_opts *o, int c, const char *s)
 	o->floor_cpu = c == O_FCPU ? (int)v : o->floor_cpu;
 	o->hold_count = c == O_HCOUNT ? (unsigned)v : o->hold_count;
 	o->hold_queues = c == O_HQUEUES ? (unsigned)v : o->hold_queues;
+	o->scsi_target = c == O_SCSI ? (unsigned)v : o->scsi_target;
+	o->scsi |= c == O_SCSI;
 	o->seconds = c == O_SECONDS ? strtod(s, NULL) : o->seconds;
 	o->warmup_seconds = c == O_WARMUP ? strtod(s, NULL) : o->warmup_seconds;
 }
@@ -193,8 +199,11 @@ static void check(struct bench_opts *o)
 	if (!o->qd || o->qd > BENCH_QD_MAX)
 		bad("qd", got, "1..1024");
 	snprintf(got, sizeof(got), "%u", o->queues);
-	if (!o->queues || o->queues > FE_QUEUE_MAX)
-		bad("queues", got, "1..256");
+	if (!o->queues || o->queues + (o->scsi ? 2 : 0) > FE_QUEUE_MAX)
+		bad("queues", got, o->scsi ? "1..254" : "1..256");
+	snprintf(got, sizeof(got), "%u", o->scsi_target);
+	if (o->scsi_target > 255)
+		bad("scsi", got, "a target, 0..255");
 	for (unsigned n = 64; !o->queue_size; n *= 2)
 		o->queue_size = n >= need ? n : 0;
 	snprintf(got, sizeof(got), "%u", o->queue_size);
@@ -253,6 +262,7 @@ static int run_floor(struct bench *b, const struct bench_opts *o, double tick_ns
 	prepare(b, o, tick_ns);
 	b->o.span = o->span ? o->span : 256ull << 20;
 	b->o.call = false; /* the floor polls and never notifies */
+	b->o.scsi = false; /* and knows block requests only */
 	b->span_blocks = b->o.span / o->bs;
 	if (bench_local(b) || !(f = floor_start(b))) {
 		fprintf(stderr, "vhostd-bench: no memory for the floor\n");
@@ -291,6 +301,12 @@ static int run_server(struct bench *b, const struct bench_opts *o, double tick_n
 		r.server_ns_per_io = r.server_cpu_seconds * 1e9 / (double)r.ios;
 	}
 	print(o, "server", &r);
+	if (o->scsi && r.errors)
+		fprintf(stderr,
+			"vhostd-bench: first error: response %u, status 0x%02x, sense "
+			"%02x/%02x/%02x\n",
+			b->scsi_error.response, b->scsi_error.status, b->scsi_error.sense[2] & 15,
+			b->scsi_error.sense[12], b->scsi_error.sense[13]);
 	rc = r.errors || r.mismatches ? 1 : 0;
 	if (fe_down(&b->fe))
 		rc = 1;

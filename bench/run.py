@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-from servers import Server, qsd_argv, raise_nofile, vhostd_argv
+from servers import Server, qsd_argv, raise_nofile, vhostd_argv, vhostd_scsi_argv
 
 ROWS = []
 
@@ -193,8 +193,9 @@ def scenario_sleep(env):
 class Held:
     """N idle connections of 4 queues, kept by one vhostd-bench --hold."""
 
-    def __init__(self, env, pattern, count):
-        self.proc = subprocess.Popen([env.bench, "--hold", pattern, "--hold-count", str(count)],
+    def __init__(self, env, pattern, count, scsi=False):
+        self.proc = subprocess.Popen([env.bench, "--hold", pattern, "--hold-count", str(count),
+                                      *["--scsi"] * scsi],
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                      preexec_fn=raise_nofile)
         line = self.proc.stdout.readline()
@@ -262,6 +263,33 @@ def scenario_start(env):
         samples=rss)
 
 
+def scenario_scsi(env):
+    disk, a, b, words = ("null", "1G"), env.sock("s.sock"), env.sock("v.sock"), ["--qd", "32"]
+    got = pairs(env,
+                lambda: env.on_server(vhostd_scsi_argv(env.vhostd, a, disk), a,
+                                      [*words, "--scsi"]),
+                lambda: env.on_server(vhostd_argv(env.vhostd, b, disk), b, words))
+    ping = median([g[0]["ping_pong_ns"] for g in got])
+    cpu = [[g[k]["server"]["cpu_ns_per_io"] for g in got] for k in range(2)]
+    iops = [median([g[k]["server"]["iops"] for g in got]) for k in range(2)]
+    ratio = median([s / v for s, v in zip(*cpu)])
+    row("scsi null qd32, CPU per I/O over blk's", ratio, "x", "<= 1.35", ratio <= 1.35, ping,
+        f"{median(cpu[0]):.0f} ns, blk {median(cpu[1]):.0f}; {iops[0]:,.0f} IOPS, "
+        f"blk {iops[1]:,.0f}", cpu[0])
+
+
+def scenario_scsi_memory(env):
+    for disk in (("null", "1G"), ("ram", "64M")):
+        sock = env.sock("m.sock")
+        with Server(vhostd_scsi_argv(env.vhostd, sock, disk, targets=256), sock) as server:
+            # A short run opens what is opened on first use, on the first and the last target.
+            for target in (0, 255):
+                env.client("--qd", "32", f"--scsi={target}", "--count", "1000", sock=sock)
+            with Held(env, link(env, sock), 1, scsi=True):
+                rss = server.rss_mib()
+            row(f"scsi, resident memory of 256 {disk[0]} targets", rss, "MiB", "< 16", rss < 16)
+
+
 def link(env, sock):
     """A name with a number in it, as --hold wants."""
     name = env.sock("held0")
@@ -273,7 +301,8 @@ def link(env, sock):
 
 SCENARIOS = {"null": scenario_null, "null-qd1": scenario_null_qd1, "ram": scenario_ram,
              "file": scenario_file, "sleep": scenario_sleep, "idle": scenario_idle,
-             "crowd": scenario_crowd, "start": scenario_start}
+             "crowd": scenario_crowd, "start": scenario_start, "scsi": scenario_scsi,
+             "scsi-memory": scenario_scsi_memory}
 
 
 def make_image(env, size):

@@ -29,6 +29,14 @@ def vhostd_argv(binary, sock, disk, queues=4, spin_us=None, cores=1):
     return [binary, "--cores", str(cores), "--device", device]
 
 
+def vhostd_scsi_argv(binary, sock, disk, queues=4, cores=1, targets=1):
+    """The same disk as LUN 0 of so many targets."""
+    device = f"scsi,socket={sock},num-queues={queues}"
+    for target in range(targets):
+        device += f",target={target}:{disk[0]}={disk[1]}"
+    return [binary, "--cores", str(cores), "--device", device]
+
+
 def qsd_argv(sock, disk, queues=4):
     """The peer; ram is a tmpfs file there only when the caller gives one."""
     kind, what = disk

@@ -17,7 +17,7 @@ static void fill_split(struct bench *b, struct bench_queue *q, unsigned i,
 	q->slot[i].head = head;
 	q->slot_of_head[head] = (uint16_t)i;
 	if (q->descs == 1) {
-		uint64_t gpa = fe_alloc(&b->fe, 0, 64, 64);
+		uint64_t gpa = q->slot[i].table_gpa;
 		struct spec_desc *t = fe_host(&b->fe, gpa, 64);
 
 		for (unsigned k = 0; k < 3; k++) {
@@ -40,7 +40,7 @@ static void fill_packed(struct bench *b, struct bench_queue *q, unsigned i,
 	uint64_t gpa = 0;
 
 	if (q->descs == 1) {
-		gpa = fe_alloc(&b->fe, 0, 64, 64);
+		gpa = q->slot[i].table_gpa;
 		to = fe_host(&b->fe, gpa, 64);
 		q->slot[i].pdesc[0] =
 			(struct spec_pdesc){ gpa, 48, (uint16_t)i, SPEC_DESC_INDIRECT };
@@ -53,26 +53,46 @@ static void fill_packed(struct bench *b, struct bench_queue *q, unsigned i,
 	}
 }
 
-static int fill_slot(struct bench *b, struct bench_queue *q, unsigned i)
+static int slot_alloc(struct bench *b, struct slot *s)
+{
+	s->hdr_gpa = fe_alloc(&b->fe, 0, b->o.scsi ? BENCH_HDR_BYTES : 64, 64);
+	s->bytes_gpa = fe_alloc(&b->fe, 0, b->o.bs, b->o.bs >= 4096 ? 4096 : 512);
+	s->table_gpa = fe_alloc(&b->fe, 0, 64, 64);
+	if (!s->hdr_gpa || !s->bytes_gpa || !s->table_gpa)
+		return -ENOMEM;
+	s->hdr = fe_host(&b->fe, s->hdr_gpa, 64);
+	s->bytes = fe_host(&b->fe, s->bytes_gpa, b->o.bs);
+	return 0;
+}
+
+/* Header, data, status; SCSI answers before the data-in (virtio 1.3, 5.6.6.1). */
+int bench_slot_fill(struct bench *b, struct bench_queue *q, unsigned i, bool is_write)
 {
 	struct slot *s = &q->slot[i];
-	uint64_t hdr = fe_alloc(&b->fe, 0, 64, 64);
-	uint64_t bytes = fe_alloc(&b->fe, 0, b->o.bs, b->o.bs >= 4096 ? 4096 : 512);
+	uint32_t hdr_bytes = b->o.scsi ? sizeof(struct spec_scsi_req) : 16;
+	uint32_t off = b->o.scsi ? BENCH_RESP_OFF : 16;
+	uint32_t status_bytes = b->o.scsi ? sizeof(struct spec_scsi_resp) : 1;
+	unsigned at_data = b->o.scsi && !is_write ? 2 : 1;
 	struct spec_desc chain[3];
+	int rc = s->hdr_gpa ? 0 : slot_alloc(b, s);
 
-	if (!hdr || !bytes)
-		return -ENOMEM;
-	s->hdr = fe_host(&b->fe, hdr, 64);
-	s->status = (uint8_t *)s->hdr + 16;
-	s->bytes = fe_host(&b->fe, bytes, b->o.bs);
-	s->is_write = (i * 100 / q->qd) < b->o.write_percent;
-	s->hdr->type = s->is_write ? SPEC_BLK_OUT : SPEC_BLK_IN;
+	if (rc)
+		return rc;
+	s->is_write = is_write;
+	if (b->o.scsi) {
+		bench_scsi_slot(b, s);
+	} else {
+		s->status = (uint8_t *)s->hdr + off;
+		s->hdr->type = is_write ? SPEC_BLK_OUT : SPEC_BLK_IN;
+	}
 	memset(s->bytes, (int)(i + 1), b->o.bs);
-	chain[0] = (struct spec_desc){ hdr, 16, SPEC_DESC_NEXT, 0 };
-	chain[1] = (struct spec_desc){
-		bytes, b->o.bs, (uint16_t)(SPEC_DESC_NEXT | (s->is_write ? 0 : SPEC_DESC_WRITE)), 0
-	};
-	chain[2] = (struct spec_desc){ hdr + 16, 1, SPEC_DESC_WRITE, 0 };
+	chain[0] = (struct spec_desc){ s->hdr_gpa, hdr_bytes, 0, 0 };
+	chain[at_data] =
+		(struct spec_desc){ s->bytes_gpa, b->o.bs, is_write ? 0 : SPEC_DESC_WRITE, 0 };
+	chain[3 - at_data] =
+		(struct spec_desc){ s->hdr_gpa + off, status_bytes, SPEC_DESC_WRITE, 0 };
+	chain[0].flags |= SPEC_DESC_NEXT;
+	chain[1].flags |= SPEC_DESC_NEXT;
 	if (q->packed)
 		fill_packed(b, q, i, chain);
 	else
@@ -83,8 +103,9 @@ static int fill_slot(struct bench *b, struct bench_queue *q, unsigned i)
 static int setup_queue(struct bench *b, unsigned idx)
 {
 	struct bench_queue *q = &b->q[idx];
-	struct fe_vring *vr = &b->fe.vring[idx];
-	int rc = fe_vring_place(&b->fe, idx, (uint16_t)b->o.queue_size, b->o.packed);
+	unsigned ring = idx + (b->o.scsi ? SPEC_SCSI_Q_REQUEST : 0);
+	struct fe_vring *vr = &b->fe.vring[ring];
+	int rc = fe_vring_place(&b->fe, ring, (uint16_t)b->o.queue_size, b->o.packed);
 
 	if (rc)
 		return rc;
@@ -108,15 +129,15 @@ static int setup_queue(struct bench *b, unsigned idx)
 	if (!q->slot || !q->slot_of_head)
 		return -ENOMEM;
 	for (unsigned i = 0; !rc && i < q->qd; i++)
-		rc = fill_slot(b, q, i);
+		rc = bench_slot_fill(b, q, i, i * 100 / q->qd < b->o.write_percent);
 	ring_call_arm(q, b->o.call);
 	return rc;
 }
 
 int bench_rings_setup(struct bench *b)
 {
-	uint64_t per = b->o.bs + 4096ull + 192;
-	uint64_t size = b->o.queues * (b->o.qd * per + b->o.queue_size * 32ull + 8192);
+	uint64_t per = b->o.bs + 4096ull + 64 + BENCH_HDR_BYTES + 64;
+	uint64_t size = 65536 + b->o.queues * (b->o.qd * per + b->o.queue_size * 32ull + 8192);
 	int rc;
 
 	size = (size + (2u << 20) - 1) & ~((2ull << 20) - 1);
@@ -126,6 +147,8 @@ int bench_rings_setup(struct bench *b)
 		return rc;
 	b->guest_host = b->fe.region[0].host;
 	rc = 0;
+	for (unsigned i = 0; !rc && b->o.scsi && i < SPEC_SCSI_Q_REQUEST; i++)
+		rc = fe_vring_place(&b->fe, i, 16, b->o.packed);
 	for (unsigned i = 0; !rc && i < b->o.queues; i++)
 		rc = setup_queue(b, i);
 	return rc;
@@ -137,18 +160,33 @@ int bench_local(struct bench *b)
 	return bench_rings_setup(b);
 }
 
+static int size_get(struct bench *b, uint64_t *ret_bytes)
+{
+	struct spec_blk_config config;
+	int rc;
+
+	if (b->o.scsi)
+		return bench_scsi_start(b, ret_bytes);
+	rc = fe_get_config(&b->fe, 0, &config, 60);
+	if (!rc)
+		*ret_bytes = config.capacity * 512;
+	return rc;
+}
+
 int bench_connect(struct bench *b)
 {
-	struct fe_up_opts o = { .packed = b->o.packed,
+	unsigned first = b->o.scsi ? SPEC_SCSI_Q_REQUEST : 0;
+	struct fe_up_opts o = { .features = b->o.scsi ? SPEC_F_VERSION_1 | SPEC_F_PROTOCOL : 0,
+				.packed = b->o.packed,
 				.event_idx = b->o.event_idx,
 				.indirect = b->o.indirect,
-				.queues = b->o.queues,
+				.queues = b->o.queues + first,
 				.queue_size = (uint16_t)b->o.queue_size,
 				.skip = FE_SKIP_START };
-	struct spec_blk_config config;
 	uint64_t want = (b->o.packed ? SPEC_F_RING_PACKED : 0) |
 			(b->o.indirect ? SPEC_F_INDIRECT : 0) |
 			(b->o.event_idx ? SPEC_F_EVENT_IDX : 0);
+	uint64_t bytes = 0;
 	int rc = fe_connect(&b->fe, b->o.socket);
 
 	if (!rc)
@@ -163,22 +201,24 @@ int bench_connect(struct bench *b)
 		return -EOPNOTSUPP;
 	}
 	o.skip = 0;
-	for (unsigned i = 0; !rc && i < b->o.queues; i++)
+	for (unsigned i = 0; !rc && i < b->o.queues + first; i++)
 		rc = fe_vring_start(&b->fe, i, &o);
 	if (!rc)
-		rc = fe_get_config(&b->fe, 0, &config, 60);
+		rc = size_get(b, &bytes);
 	if (rc)
 		return rc;
-	if (!b->o.span || b->o.span > config.capacity * 512)
-		b->o.span = config.capacity * 512;
+	if (!b->o.span || b->o.span > bytes)
+		b->o.span = bytes;
 	return 0;
 }
 
-static int hold_one(struct fe *fe, const char *path, unsigned queues)
+static int hold_one(struct fe *fe, const char *path, unsigned queues, bool scsi)
 {
-	struct fe_up_opts o = {
-		.queues = queues, .queue_size = 128, .region_bytes = 256 << 10, .event_idx = true
-	};
+	struct fe_up_opts o = { .features = scsi ? SPEC_F_VERSION_1 | SPEC_F_PROTOCOL : 0,
+				.queues = queues,
+				.queue_size = 128,
+				.region_bytes = 256 << 10,
+				.event_idx = true };
 	int rc;
 
 	fe_init(fe);
@@ -206,7 +246,7 @@ int bench_hold(struct bench *b)
 
 		snprintf(path, sizeof(path), "%.*s%u%s", (int)(at - b->o.hold), b->o.hold, i,
 			 at + 2);
-		rc = hold_one(&fe[i], path, b->o.hold_queues);
+		rc = hold_one(&fe[i], path, b->o.hold_queues, b->o.scsi);
 		if (rc)
 			fprintf(stderr, "vhostd-bench: %s: %s\n", path, strerror(-rc));
 	}

@@ -2,8 +2,9 @@
  * Numbers and layouts of the specifications, written down a second time on purpose.
  *
  * The tests must not learn the protocol from the code they test: everything here comes from the
- * vhost-user text and from virtio 1.3 (2.7 split, 2.8 packed, 5.2 block device). Ring structures
- * are little-endian on the wire; the tests run on little-endian hosts only, which is asserted.
+ * vhost-user text and from virtio 1.3 (2.7 split, 2.8 packed, 5.2 block, 5.6 SCSI host). Ring
+ * structures are little-endian on the wire; the tests run on little-endian hosts only, which is
+ * asserted.
  */
 #ifndef TESTS_LIB_SPEC_H
 #define TESTS_LIB_SPEC_H
@@ -165,5 +166,129 @@ struct spec_blk_config {
 
 _Static_assert(offsetof(struct spec_blk_config, num_queues) == 34, "virtio 1.3, 5.2.4");
 _Static_assert(sizeof(struct spec_blk_config) == 72, "virtio 1.3, 5.2.4 without zones");
+
+/* SCSI host: virtio 1.3, 5.6. */
+#define SPEC_SCSI_F_INOUT   (1ull << 0)
+#define SPEC_SCSI_F_HOTPLUG (1ull << 1)
+#define SPEC_SCSI_F_CHANGE  (1ull << 2)
+#define SPEC_SCSI_F_T10_PI  (1ull << 3)
+
+enum {
+	SPEC_SCSI_Q_CONTROL = 0,
+	SPEC_SCSI_Q_EVENT = 1,
+	SPEC_SCSI_Q_REQUEST = 2, /* the first one */
+};
+
+#define SPEC_SCSI_CDB_SIZE   32 /* defaults of the configuration fields */
+#define SPEC_SCSI_SENSE_SIZE 96
+
+/* 5.6.4 */
+struct spec_scsi_config {
+	uint32_t num_queues;
+	uint32_t seg_max;
+	uint32_t max_sectors;
+	uint32_t cmd_per_lun;
+	uint32_t event_info_size;
+	uint32_t sense_size;
+	uint32_t cdb_size;
+	uint16_t max_channel;
+	uint16_t max_target;
+	uint32_t max_lun;
+};
+
+/* 5.6.6.1, with the default CDB size and without T10_PI. */
+struct spec_scsi_req {
+	uint8_t lun[8];
+	uint64_t id;
+	uint8_t task_attr;
+	uint8_t prio;
+	uint8_t crn;
+	uint8_t cdb[SPEC_SCSI_CDB_SIZE];
+} __attribute__((packed));
+
+struct spec_scsi_resp {
+	uint32_t sense_len;
+	uint32_t residual;
+	uint16_t status_qualifier;
+	uint8_t status;
+	uint8_t response;
+	uint8_t sense[SPEC_SCSI_SENSE_SIZE];
+};
+
+_Static_assert(sizeof(struct spec_scsi_config) == 36, "virtio 1.3, 5.6.4");
+_Static_assert(sizeof(struct spec_scsi_req) == 51, "virtio 1.3, 5.6.6.1");
+_Static_assert(sizeof(struct spec_scsi_resp) == 108, "virtio 1.3, 5.6.6.1");
+
+enum {
+	SPEC_SCSI_S_OK = 0,
+	SPEC_SCSI_S_OVERRUN = 1,
+	SPEC_SCSI_S_ABORTED = 2,
+	SPEC_SCSI_S_BAD_TARGET = 3,
+	SPEC_SCSI_S_RESET = 4,
+	SPEC_SCSI_S_BUSY = 5,
+	SPEC_SCSI_S_TRANSPORT_FAILURE = 6,
+	SPEC_SCSI_S_TARGET_FAILURE = 7,
+	SPEC_SCSI_S_NEXUS_FAILURE = 8,
+	SPEC_SCSI_S_FAILURE = 9,
+	SPEC_SCSI_S_FUNCTION_SUCCEEDED = 10,
+	SPEC_SCSI_S_FUNCTION_REJECTED = 11,
+	SPEC_SCSI_S_INCORRECT_LUN = 12,
+};
+
+/* 5.6.6.2 */
+enum {
+	SPEC_SCSI_T_TMF = 0,
+	SPEC_SCSI_T_AN_QUERY = 1,
+	SPEC_SCSI_T_AN_SUBSCRIBE = 2,
+};
+
+enum {
+	SPEC_SCSI_TMF_ABORT_TASK = 0,
+	SPEC_SCSI_TMF_ABORT_TASK_SET = 1,
+	SPEC_SCSI_TMF_CLEAR_ACA = 2,
+	SPEC_SCSI_TMF_CLEAR_TASK_SET = 3,
+	SPEC_SCSI_TMF_I_T_NEXUS_RESET = 4,
+	SPEC_SCSI_TMF_LOGICAL_UNIT_RESET = 5,
+	SPEC_SCSI_TMF_QUERY_TASK = 6,
+	SPEC_SCSI_TMF_QUERY_TASK_SET = 7,
+};
+
+struct spec_scsi_tmf {
+	uint32_t type, subtype;
+	uint8_t lun[8];
+	uint64_t id;
+}; /* then the response, one byte */
+
+struct spec_scsi_an {
+	uint32_t type;
+	uint8_t lun[8];
+	uint32_t event_requested;
+};
+
+struct spec_scsi_an_resp {
+	uint32_t event_actual;
+	uint8_t response;
+} __attribute__((packed));
+
+/* 5.6.6.3 */
+#define SPEC_SCSI_EVENTS_MISSED 0x80000000u
+enum {
+	SPEC_SCSI_NO_EVENT = 0,
+	SPEC_SCSI_TRANSPORT_RESET = 1,
+	SPEC_SCSI_ASYNC_NOTIFY = 2,
+	SPEC_SCSI_PARAM_CHANGE = 3,
+};
+
+enum {
+	SPEC_SCSI_RESET_HARD = 0,
+	SPEC_SCSI_RESET_RESCAN = 1,
+	SPEC_SCSI_RESET_REMOVED = 2,
+};
+
+struct spec_scsi_event {
+	uint32_t event;
+	uint8_t lun[8];
+	uint32_t reason;
+};
 
 #endif

@@ -26,13 +26,41 @@
 
 struct neighbour {
 	char path[400];
+	bool scsi;
 	pthread_t thread;
 	atomic_bool stop;
 	uint64_t ios, max_us, over_100ms;
 	char failed[256];
 };
 
-static int neighbour_io(struct neighbour *n, struct blkdrv *b, uint8_t *shadow)
+/* The neighbour's disk: block requests, or SCSI commands to LUN 0. */
+struct disk {
+	struct fe fe;
+	struct drv q;
+	struct blkdrv b;
+	struct hostile_lun l;
+	bool scsi;
+};
+
+static int disk_read(struct disk *k, uint64_t block, void *to)
+{
+	return k->scsi ? scsidrv_read(&k->l.s, k->l.lun, block * 8, 8, 512, to)
+		       : blkdrv_read(&k->b, block * 8, to, 4096);
+}
+
+static int disk_write(struct disk *k, uint64_t block, const void *from)
+{
+	return k->scsi ? scsidrv_write(&k->l.s, k->l.lun, block * 8, 8, 512, from)
+		       : blkdrv_write(&k->b, block * 8, from, 4096);
+}
+
+static int disk_failed(struct neighbour *n, struct disk *k, const char *what)
+{
+	return snprintf(n->failed, sizeof(n->failed), "%s: %s %s", what,
+			k->scsi ? k->l.q.why : k->q.why, k->scsi ? k->l.s.why : k->b.why);
+}
+
+static int neighbour_io(struct neighbour *n, struct disk *k, uint8_t *shadow)
 {
 	static uint64_t turn;
 	uint64_t block = turn * 7 % 256, begin = now_us(), took;
@@ -40,12 +68,11 @@ static int neighbour_io(struct neighbour *n, struct blkdrv *b, uint8_t *shadow)
 
 	if (turn++ & 1) {
 		fill_pattern(want, 4096, turn);
-		if (blkdrv_write(b, block * 8, want, 4096))
-			return snprintf(n->failed, sizeof(n->failed), "write: %s %s", b->q->why,
-					b->why);
+		if (disk_write(k, block, want))
+			return disk_failed(n, k, "write");
 	}
-	if (blkdrv_read(b, block * 8, got, 4096))
-		return snprintf(n->failed, sizeof(n->failed), "read: %s %s", b->q->why, b->why);
+	if (disk_read(k, block, got))
+		return disk_failed(n, k, "read");
 	if (memcmp(want, got, 4096))
 		return snprintf(n->failed, sizeof(n->failed), "wrong data in block %llu",
 				(unsigned long long)block);
@@ -56,32 +83,45 @@ static int neighbour_io(struct neighbour *n, struct blkdrv *b, uint8_t *shadow)
 	return 0;
 }
 
+static int disk_up(struct neighbour *n, struct disk *k)
+{
+	int rc;
+
+	k->scsi = n->scsi;
+	if (n->scsi)
+		return hostile_lun_up(&k->l, n->path, 10000) && !scsidrv_ready(&k->l.s, k->l.lun)
+			       ? 0
+			       : -1;
+	fe_init(&k->fe);
+	k->fe.timeout_ms = 10000;
+	rc = fe_connect(&k->fe, n->path);
+	if (!rc)
+		rc = fe_up(&k->fe, &(struct fe_up_opts){ .event_idx = true, .indirect = true });
+	if (!rc)
+		rc = drv_init(&k->q, &k->fe, 0);
+	return rc ? rc : blkdrv_init(&k->b, &k->q, 4096);
+}
+
 static void *neighbour_main(void *arg)
 {
 	static uint8_t shadow[256 * 4096];
 	struct neighbour *n = arg;
-	static struct fe fe;
-	struct blkdrv b;
-	struct drv q;
-	int rc;
+	static struct disk k;
+	int rc = disk_up(n, &k);
 
-	fe_init(&fe);
-	fe.timeout_ms = 10000;
-	rc = fe_connect(&fe, n->path);
-	if (!rc)
-		rc = fe_up(&fe, &(struct fe_up_opts){ .event_idx = true, .indirect = true });
-	if (!rc)
-		rc = drv_init(&q, &fe, 0);
-	if (!rc)
-		rc = blkdrv_init(&b, &q, 4096);
 	if (rc)
-		snprintf(n->failed, sizeof(n->failed), "start: %d %s", rc, fe.why);
+		snprintf(n->failed, sizeof(n->failed), "start: %d %s", rc,
+			 k.scsi ? k.l.fe.why : k.fe.why);
 	while (!rc && !n->stop) {
-		rc = neighbour_io(n, &b, shadow);
+		rc = neighbour_io(n, &k, shadow);
 		pause_us(200);
 	}
-	drv_fini(&q);
-	fe_fini(&fe);
+	if (k.scsi) {
+		hostile_lun_down(&k.l);
+	} else {
+		drv_fini(&k.q);
+		fe_fini(&k.fe);
+	}
 	return NULL;
 }
 
@@ -100,6 +140,8 @@ static bool still_serves(struct hostile *h)
 	uint8_t out[4096], in[4096];
 	bool ok;
 
+	if (h->scsi)
+		return hostile_lun_serves(h->path);
 	fe_init(&h->fe);
 	h->fe.timeout_ms = 15000;
 	ok = hostile_up(h, &(struct fe_up_opts){ 0 });
@@ -119,6 +161,8 @@ static bool prefill(struct hostile *h)
 	static uint8_t data[4096] = { 1 };
 	bool ok;
 
+	if (h->scsi)
+		return hostile_lun_prefill(h->path, ATTACKED_MIB << 20);
 	fe_init(&h->fe);
 	ok = hostile_up(h, &(struct fe_up_opts){ 0 });
 	for (uint64_t sector = 0; ok && sector < ATTACKED_MIB * 2048; sector += 8)
@@ -225,17 +269,24 @@ static int run(const struct hostile_mode *m, double seconds)
 
 	setenv("ASAN_OPTIONS", "quarantine_size_mb=2:malloc_context_size=10", 0);
 	daemon_init(&d);
-	daemon_start(&d, "--cores", "1", "--device",
-		     "blk,socket=@a.sock,ram=4M,num-queues=4,name=attacked", "--device",
-		     "blk,socket=@n.sock,ram=8M,name=neighbour", NULL);
+	h->scsi = n->scsi = m->scsi;
+	if (m->scsi)
+		daemon_start(&d, "--cores", "1", "--device",
+			     "scsi,socket=@a.sock,target=0:ram=4M,target=1:ram=4M,name=attacked",
+			     "--device", "scsi,socket=@n.sock,target=0:ram=8M,name=neighbour",
+			     NULL);
+	else
+		daemon_start(&d, "--cores", "1", "--device",
+			     "blk,socket=@a.sock,ram=4M,num-queues=4,name=attacked", "--device",
+			     "blk,socket=@n.sock,ram=8M,name=neighbour", NULL);
 	snprintf(n->path, sizeof(n->path), "%s", daemon_path(&d, "n.sock"));
 	h->path = strdup(daemon_path(&d, "a.sock"));
 	pthread_create(&n->thread, NULL, neighbour_main, n);
+	if (!prefill(h))
+		return complain(&d, "the disk to attack cannot be written", 0, 0);
 	/* Warm: what one session of each kind leaves behind is no growth. */
 	for (unsigned i = 0; i < 3; i++)
 		one_case(h, m);
-	if (!prefill(h))
-		return complain(&d, "the disk to attack cannot be written", 0, 0);
 	pause_us(200000);
 	base = (struct marks){ daemon_fd_count(&d), daemon_rss_kib(&d) };
 	end = now_us() + (uint64_t)(seconds * 1e6);

@@ -6,9 +6,11 @@
 #define TESTS_PROTO_HOSTILE_H
 
 #include "daemon.h"
+#include "scsidrv.h"
 
 struct hostile {
 	const char *path; /* the socket attacked */
+	bool scsi;	  /* a SCSI device is; its neighbour is one too */
 	struct fe fe;
 	struct drv q;
 	struct blkdrv b;
@@ -19,6 +21,7 @@ struct hostile {
 struct hostile_mode {
 	const char *name;
 	void (*run)(struct hostile *h);
+	bool scsi;
 };
 
 extern const struct hostile_mode hostile_modes[];
@@ -47,5 +50,28 @@ void hostile_stall(struct hostile *h);
 void hostile_fds(struct hostile *h);
 void hostile_ctl(struct hostile *h);
 void hostile_order(struct hostile *h);
+
+/* Nonsense in every descriptor of h->q and the places that they name, kicked. */
+void hostile_lie(struct hostile *h);
+
+/* hostile_scsi.c */
+/* A known opcode mostly, with fields that are small, extreme or anything. */
+void hostile_cdb(uint8_t cdb[SPEC_SCSI_CDB_SIZE]);
+void hostile_scsi(struct hostile *h);
+void hostile_scsi_ring(struct hostile *h);
+/* One connection with LUN 0 of target 0; false: the server did not follow. */
+struct hostile_lun {
+	struct fe fe;
+	struct drv q;
+	struct scsidrv s;
+	uint8_t lun[8];
+};
+bool hostile_lun_up(struct hostile_lun *l, const char *path, int timeout_ms);
+void hostile_lun_down(struct hostile_lun *l);
+/* Something is written and read back, or the unit says why not (an attacker may have stopped it,
+ * reserved it or protected it). */
+bool hostile_lun_serves(const char *path);
+/* All of the unit is written. */
+bool hostile_lun_prefill(const char *path, uint64_t bytes);
 
 #endif

@@ -154,10 +154,15 @@ static void plant_header(struct hostile *h, uint64_t gpa)
 {
 	struct spec_blk_hdr hdr = { hostile_rnd(16), 0,
 				    hostile_rnd(2) ? hostile_rnd(9000) : hostile_value() };
-	void *to = fe_host(&h->fe, gpa, sizeof(hdr));
+	struct spec_scsi_req req = { .lun = { 1, (uint8_t)hostile_rnd(2), 0x40 },
+				     .id = hostile_rnd(100) };
+	void *to = fe_host(&h->fe, gpa, sizeof(req));
 
-	if (to)
-		memcpy(to, &hdr, sizeof(hdr)); /* at any alignment */
+	hostile_cdb(req.cdb);
+	if (to && h->scsi)
+		memcpy(to, &req, sizeof(req)); /* at any alignment */
+	else if (to)
+		memcpy(to, &hdr, sizeof(hdr));
 }
 
 static void lie_split(struct hostile *h)
@@ -205,7 +210,7 @@ static void lie_packed(struct hostile *h)
 	q->driver_event->flags = (uint16_t)hostile_rnd(5);
 }
 
-static void lie(struct hostile *h)
+void hostile_lie(struct hostile *h)
 {
 	if (h->q.packed)
 		lie_packed(h);
@@ -224,7 +229,7 @@ static void mode_ring(struct hostile *h)
 	if (!hostile_up_any(h, &o))
 		return;
 	for (unsigned i = 0; i < 30; i++) {
-		lie(h);
+		hostile_lie(h);
 		pause_us(hostile_rnd(300));
 		if (fe_get_vring_base(&h->fe, 0, &base))
 			return;
@@ -480,7 +485,7 @@ static void mode_call(struct hostile *h)
 		hostile_burst(h, 16);
 		hostile_drain(h, 300);
 		if (hostile_rnd(2))
-			lie(h);
+			hostile_lie(h);
 		pause_us(hostile_rnd(300));
 		if (reader >= 0)
 			close(reader);
@@ -491,11 +496,21 @@ static void mode_call(struct hostile *h)
 }
 
 const struct hostile_mode hostile_modes[] = {
-	{ "ring", mode_ring },	  { "race", mode_race },      { "gone", mode_gone },
-	{ "conf", hostile_conf }, { "stall", hostile_stall }, { "fds", hostile_fds },
-	{ "ctl", hostile_ctl },	  { "order", hostile_order }, { "remap", mode_remap },
-	{ "trunc", mode_trunc },  { "log", mode_log },	      { "infl", mode_infl },
-	{ "call", mode_call },
+	{ "ring", mode_ring, false },
+	{ "race", mode_race, false },
+	{ "gone", mode_gone, false },
+	{ "conf", hostile_conf, false },
+	{ "stall", hostile_stall, false },
+	{ "fds", hostile_fds, false },
+	{ "ctl", hostile_ctl, false },
+	{ "order", hostile_order, false },
+	{ "remap", mode_remap, false },
+	{ "trunc", mode_trunc, false },
+	{ "log", mode_log, false },
+	{ "infl", mode_infl, false },
+	{ "call", mode_call, false },
+	{ "scsi", hostile_scsi, true },
+	{ "scsi-ring", hostile_scsi_ring, true },
 };
 
 const unsigned hostile_mode_count = sizeof(hostile_modes) / sizeof(hostile_modes[0]);

@@ -8,7 +8,7 @@ import pytest
 from conftest import VHOSTD
 
 MODES = ("ring", "race", "gone", "conf", "stall", "fds", "ctl", "order", "remap", "trunc", "log",
-         "infl", "call")
+         "infl", "call", "scsi", "scsi-ring")
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "60")) / len(MODES)
 PROGRAM = os.path.join(os.path.dirname(VHOSTD), "tests/proto/hostile")
 
