@@ -12,9 +12,10 @@ import pytest
 
 from conftest import (GATE, HERE, REPORTS, SGVU, SID_TOOLS_TIMEOUT_S, Daemon, sgvu_env)
 
-FAMILY_TIMEOUT_S = 60
+RUN_TIMEOUT_S = 60
 REAL_PASSES_MIN = 190
 BLOCK_SIZES = (512, 4096)
+LUN_BYTES = 512 << 20  # READ(6) names no more blocks of 512 bytes; SANITIZE writes them all
 INITIATORS = ("iqn.2026-01.test:one", "iqn.2026-01.test:two")
 
 # Test: why the suite cannot run it here.
@@ -49,14 +50,23 @@ def families(suite):
     return tests
 
 
-def run_some(suite, tests, env, devices):
-    """One run of tests of one family, so that a crash loses few: what it said."""
-    sanitize = [] if set(tests) & set(NO_SANITIZE) else ["--allow-sanitize"]
-    argv = [suite, "--dataloss", *sanitize, "-i", INITIATORS[0], "-I", INITIATORS[1],
-            "--test=" + ",".join("SCSI." + test for test in tests), *devices]
+def runs(family, names):
+    """(--test, the tests, may they sanitize): a family a run, so that a crash loses no more."""
+    apart = [name for name in names if f"{family}.{name}" in NO_SANITIZE]
+    if not apart:
+        yield f"SCSI.{family}", names, True
+        return
+    for some in ([name for name in names if name not in apart], apart):
+        yield ",".join(f"SCSI.{family}.{name}" for name in some), some, some != apart
+
+
+def run_suite(suite, tests, sanitize, env, *devices):
+    """What one run said."""
+    argv = [suite, "--dataloss", "--Verbose-scsi", "-i", INITIATORS[0], "-I", INITIATORS[1], "--test=" + tests,
+            *(["--allow-sanitize"] if sanitize else []), *devices]
     try:
         run = subprocess.run(argv, env=env, text=True, errors="replace", stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, timeout=FAMILY_TIMEOUT_S, check=False)
+                             stderr=subprocess.STDOUT, timeout=RUN_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired as late:
         return (late.stdout or b"").decode(errors="replace") + "\nTIMED OUT"
     return run.stdout + ("" if run.returncode >= 0 else f"\nSIGNAL {-run.returncode}")
@@ -65,15 +75,10 @@ def run_some(suite, tests, env, devices):
 def outcomes(said, names):
     """{test: (outcome, its output)}; a test that did not come to its end has failed."""
     found = {}
-    for part in re.split(r"(?m)^\s*(?=Test: )", said)[1:]:
-        part = part.split("\nSuite: ")[0].split("\nRun Summary:")[0]
-        name = part.split()[1]
-        if not re.search(r"passed\s*$", part):
-            found[name] = ("failed", part)
-        elif re.search(r"skip", part, re.I):
-            found[name] = ("skipped", part)
-        else:
-            found[name] = ("passed", part)
+    ends = r"(?ms)^ *Test: (\S+) \.\.\.(.*?)(?<!\[)(passed|FAILED)"
+    for name, text, end in re.findall(ends, said):
+        skipped = re.search(r"\[SKIPP|Skipping test", text)
+        found[name] = ("failed" if end == "FAILED" else "skipped" if skipped else "passed", text)
     return {name: found.get(name, ("failed", "not run\n" + said)) for name in names}
 
 
@@ -81,7 +86,7 @@ def run_all(suite, folder, block_size):
     """{"Family.Test": (outcome, output)} on one thin LUN that two devices show."""
     disk, log, *sockets = (os.path.join(folder, x) for x in ("disk", "log", "s0", "s1"))
     with open(disk, "wb") as image:
-        image.truncate(block_size << 20)
+        image.truncate(LUN_BYTES)
     unit = f"target=0:file={disk}:block-size={block_size}"
     devices = [x for socket in sockets for x in ("--device", f"scsi,socket={socket},{unit}")]
     daemon = Daemon(devices, log)
@@ -95,14 +100,10 @@ def run_all(suite, folder, block_size):
         url = f"iscsi://127.0.0.1:{gate.stdout.readline().strip()}/iqn.2026-01.test:t/0"
         nodes = sgvu_env({900: (sockets[0], 0, 0), 901: (sockets[1], 0, 0)}, "SID_PRELOAD")
         for family, names in families(suite).items():
-            apart = [x for x in names if f"{family}.{x}" in NO_SANITIZE]
-            for some in filter(None, ([x for x in names if x not in apart], apart)):
-                tests = [f"{family}.{name}" for name in some]
-                # Two paths at once: to the gate, both would be the first initiator's.
-                if family == "MultipathIO":
-                    said = run_some(suite, tests, nodes, ["/dev/sg900", "/dev/sg901"])
-                else:
-                    said = run_some(suite, tests, dict(os.environ), [url])
+            # Two paths at once: to the gate, both would be the first initiator's.
+            where = (nodes, "/dev/sg900", "/dev/sg901") if family == "MultipathIO" else (None, url)
+            for tests, some, sanitize in runs(family, names):
+                said = run_suite(suite, tests, sanitize, *where)
                 for name, result in outcomes(said, some).items():
                     found[f"{family}.{name}"] = result
         assert daemon.end() == 0, daemon.said()

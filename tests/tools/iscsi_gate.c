@@ -9,7 +9,8 @@
  * SCSI tests that want two initiators, lost sessions and resets, which SG_IO cannot give it.
  *
  * As little of iSCSI as the suite needs: one target that has one logical unit, no authentication,
- * no digests, one command at a time. A process a session; the sockets' peers are trusted.
+ * no digests, one command at a time, one session an initiator (a new one ends that before it).
+ * A process a session; the peers are trusted.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -21,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -65,6 +67,8 @@ struct session {
 	int sock;
 	const char *place[2]; /* target and LUN, as the command line has them */
 	char **initiators;    /* "NAME=SOCKET", NULL at the end */
+	pid_t *owners;	      /* shared: the process of each initiator's session, 0: none */
+	pid_t *owner;	      /* ours */
 	struct sgvu_dev *dev;
 	uint32_t stat_sn, command_sn;
 	uint32_t segment_bytes; /* what the initiator takes in one PDU */
@@ -95,15 +99,17 @@ static void put32(uint8_t *p, uint32_t v)
 }
 
 /* A lost session ends its process; the connection to the server goes with it. */
-static void end_session(void)
+static void end_session(struct session *s)
 {
+	if (s->owner && *s->owner == getpid())
+		*s->owner = 0;
 	_exit(0);
 }
 
 static void receive(struct session *s, void *to, size_t bytes)
 {
 	if (bytes && recv(s->sock, to, bytes, MSG_WAITALL) != (ssize_t)bytes)
-		end_session();
+		end_session(s);
 }
 
 static void transmit(struct session *s, const void *from, size_t bytes)
@@ -112,7 +118,7 @@ static void transmit(struct session *s, const void *from, size_t bytes)
 		ssize_t n = send(s->sock, from, bytes, MSG_NOSIGNAL);
 
 		if (n <= 0)
-			end_session();
+			end_session(s);
 		from = (const uint8_t *)from + n;
 		bytes -= (size_t)n;
 	}
@@ -128,10 +134,10 @@ static struct pdu *pdu_receive(struct session *s)
 	bytes = get32(head + 4) & 0xffffff;
 	receive(s, skipped, head[4] * 4u); /* additional header segments */
 	if (bytes > SEGMENT_BYTES)
-		end_session();
+		end_session(s);
 	pdu = malloc(sizeof(*pdu) + bytes + 4);
 	if (!pdu)
-		end_session();
+		end_session(s);
 	memcpy(pdu->head, head, sizeof(head));
 	pdu->next = NULL;
 	pdu->bytes = bytes;
@@ -192,16 +198,20 @@ static void open_device(struct session *s, const char *initiator)
 	size_t length = strlen(initiator);
 	char place[256];
 
-	for (char **i = s->initiators; *i && !s->dev; i++) {
+	for (char **i = s->initiators; *i && !s->owner; i++) {
 		if (strncmp(*i, initiator, length) || (*i)[length] != '=')
 			continue;
 		snprintf(place, sizeof(place), "%s,%s,%s", *i + length + 1, s->place[0],
 			 s->place[1]);
+		s->owner = &s->owners[i - s->initiators];
+		if (*s->owner)
+			kill(*s->owner, SIGKILL);
+		*s->owner = getpid();
 		s->dev = sgvu_dev_new(place);
 	}
 	if (!s->dev) {
 		fprintf(stderr, "iscsi-gate: no device for initiator %s\n", initiator);
-		end_session();
+		end_session(s);
 	}
 }
 
@@ -292,7 +302,7 @@ static void collect_out(struct session *s, const struct pdu *request, uint32_t b
 				continue;
 			}
 			if (pdu->bytes > end - have)
-				end_session();
+				end_session(s);
 			memcpy(s->data + have, pdu->data, pdu->bytes);
 			have += pdu->bytes;
 			free(pdu);
@@ -333,11 +343,11 @@ static void command(struct session *s, struct pdu *request)
 				 .sbp = sense + 2 };
 
 	if (bytes > TRANSFER_BYTES)
-		end_session();
+		end_session(s);
 	if (out)
 		collect_out(s, request, bytes);
 	if (sgvu_dev_command(s->dev, &hdr))
-		end_session();
+		end_session(s);
 	if (in)
 		send_in(s, request, bytes - (uint32_t)hdr.resid);
 	head_init(head, RESPONSE, request->head);
@@ -388,7 +398,7 @@ static void serve(struct session *s)
 		uint8_t opcode = request->head[0] & OPCODE_MASK;
 
 		if (opcode != LOGIN && !s->dev)
-			end_session();
+			end_session(s);
 		if (opcode != LOGIN && !(request->head[0] & IMMEDIATE))
 			s->command_sn = get32(request->head + 24) + 1;
 		switch (opcode) {
@@ -406,7 +416,7 @@ static void serve(struct session *s)
 			break;
 		case LOGOUT:
 			answer(s, request, LOGOUT_RESPONSE);
-			end_session();
+			end_session(s);
 			break;
 		default:
 			answer(s, request, REJECT);
@@ -444,6 +454,10 @@ int main(int argc, char **argv)
 	s.place[0] = argv[1];
 	s.place[1] = argv[2];
 	s.initiators = argv + 3;
+	s.owners = mmap(NULL, (size_t)argc * sizeof(*s.owners), PROT_READ | PROT_WRITE,
+			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (s.owners == MAP_FAILED)
+		return 1;
 	signal(SIGCHLD, SIG_IGN);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sock = listen_on_any_port();
