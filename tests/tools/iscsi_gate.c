@@ -10,7 +10,7 @@
  *
  * As little of iSCSI as the suite needs: one target that has one logical unit, no authentication,
  * no digests, one command at a time, one session an initiator (a new one ends that before it).
- * A process a session; the peers are trusted.
+ * A process a session; the peers are trusted. SGVU_TRACE is as in sgvu.c.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -31,7 +31,7 @@
 
 #define HEADER_BYTES   48
 #define SEGMENT_BYTES  (256u << 10) /* MaxRecvDataSegmentLength, and all bursts */
-#define TRANSFER_BYTES (64u << 20)
+#define TRANSFER_BYTES SGVU_DATA_BYTES_MAX
 #define NO_TAG	       UINT32_MAX
 #define WINDOW	       64 /* commands that the initiator may have under way */
 
@@ -79,8 +79,9 @@ struct session {
 const struct sgvu_options *sgvu_options(void)
 {
 	/* Unit attentions are the initiator's affair here. */
-	static const struct sgvu_options options = { .keep_attentions = true };
+	static struct sgvu_options options = { .keep_attentions = true };
 
+	options.trace_path = getenv("SGVU_TRACE");
 	return &options;
 }
 
@@ -326,6 +327,17 @@ static void send_in(struct session *s, const struct pdu *request, uint32_t bytes
 	}
 }
 
+/* Less data than the CDB tells: INVALID FIELD IN COMMAND INFORMATION UNIT (SPC-5, annex F). */
+static void say_overrun(struct sg_io_hdr *hdr)
+{
+	static const uint8_t sense[18] = { 0x70, [2] = 0x05, [7] = 10, [12] = 0x0e, [13] = 0x03 };
+
+	memcpy(hdr->sbp, sense, sizeof(sense));
+	hdr->sb_len_wr = sizeof(sense);
+	hdr->status = 2; /* CHECK CONDITION */
+	hdr->host_status = 0;
+}
+
 static void command(struct session *s, struct pdu *request)
 {
 	bool out = request->head[1] & 0x20, in = request->head[1] & 0x40;
@@ -348,6 +360,8 @@ static void command(struct session *s, struct pdu *request)
 		collect_out(s, request, bytes);
 	if (sgvu_dev_command(s->dev, &hdr))
 		end_session(s);
+	if (hdr.info & SGVU_INFO_OVERRUN)
+		say_overrun(&hdr);
 	if (in)
 		send_in(s, request, bytes - (uint32_t)hdr.resid);
 	head_init(head, RESPONSE, request->head);
