@@ -19,6 +19,8 @@ const char args_help[] =
 	"  --device blk,KEY=VALUE,...  a disk (repeatable). Needs socket=PATH and one\n"
 	"        of file=PATH, null=SIZE, ram=SIZE. More keys: num-queues, serial,\n"
 	"        read-only, block-size, packed ...: --help-devices\n"
+	"  --device scsi,KEY=VALUE,...  a SCSI host with disks (repeatable). Needs\n"
+	"        socket=PATH, and for each disk target=N[/LUN]:file=PATH:KEY=VALUE:...\n"
 	"  -c, --config FILE      devices, cores, pin, log-level as JSON; may be repeated\n"
 	"  --cores N|LIST         data loops: a number or a list like 0-3,6 (default: the\n"
 	"                         CPUs that this process may use)\n"
@@ -50,6 +52,7 @@ struct args_state {
 	struct app_config *cfg;
 	struct args_disk disk;
 	uint32_t device_options; /* how many --device so far */
+	bool again;		 /* descriptors are in use already */
 };
 
 enum args_option {
@@ -87,7 +90,6 @@ int app_config_device_add(struct app_config *cfg, const char *where, struct devi
 			  struct err *reterr)
 {
 	struct device_def *more;
-	int rc;
 
 	if (cfg->device_count == APP_DEVICES_MAX)
 		return err_set(reterr, -E2BIG, "%s: expected at most %d devices", where,
@@ -96,9 +98,9 @@ int app_config_device_add(struct app_config *cfg, const char *where, struct devi
 	if (!more)
 		return err_set(reterr, -ENOMEM, "%s: out of memory", where);
 	cfg->devices = more;
-	rc = device_def_init(&more[cfg->device_count], where, reterr);
 	*ret_def = &more[cfg->device_count++];
-	return rc;
+	device_def_init(*ret_def, where);
+	return 0;
 }
 
 void app_config_fini(struct app_config *cfg)
@@ -196,8 +198,9 @@ static int args_fd_check(int fd, struct err *reterr)
 	return 0;
 }
 
-static int args_disk_fd(struct device_def *def, const char *text, struct err *reterr)
+static int args_disk_fd(struct args_state *s, struct device_def *def, struct err *reterr)
 {
+	const char *text = s->disk.fd;
 	char *end;
 	long fd = strtol(text, &end, 10);
 	int rc;
@@ -205,6 +208,9 @@ static int args_disk_fd(struct device_def *def, const char *text, struct err *re
 	if (*end || !*text || fd < 0 || fd > INT32_MAX)
 		return err_set(reterr, -EINVAL, "--fd: expected a descriptor number, got '%.64s'",
 			       text);
+	def->inherited = true;
+	if (s->again)
+		return 0;
 	rc = args_fd_check((int)fd, reterr);
 	if (rc < 0)
 		return err_prefix(reterr, rc, "--fd");
@@ -228,22 +234,25 @@ static int args_disk_add(struct args_state *s, struct err *reterr)
 		return err_set(reterr, -EINVAL, "--socket-path: not together with --fd");
 	rc = app_config_device_add(s->cfg, "--blk-file", &def, reterr);
 	if (rc == 0)
-		rc = opts_set(&device_blk_table, def, "file", d->file, reterr);
+		rc = device_def_type_set(def, "blk", reterr);
+	if (rc == 0)
+		rc = opts_set(def->type->table, def, "file", d->file, reterr);
 	if (rc == 0 && d->socket)
-		rc = opts_set(&device_blk_table, def, "socket", d->socket, reterr);
+		rc = opts_set(def->type->table, def, "socket", d->socket, reterr);
 	if (rc == 0 && d->fd)
-		rc = args_disk_fd(def, d->fd, reterr);
-	def->read_only = d->read_only;
+		rc = args_disk_fd(s, def, reterr);
+	if (rc == 0)
+		def->back.read_only = d->read_only;
 	return rc;
 }
 
-int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr)
+static int args_parse_all(int argc, char **argv, struct app_config *cfg, bool again,
+			  struct err *reterr)
 {
-	struct args_state s = { .cfg = cfg };
+	struct args_state s = { .cfg = cfg, .again = again };
 	int option, rc;
 
-	memset(cfg, 0, sizeof(*cfg));
-	cfg->log_level = LOG_NOTICE;
+	*cfg = (struct app_config){ .log_level = LOG_NOTICE, .argc = argc, .argv = argv };
 	optind = 0; /* glibc: start afresh */
 	opterr = 0;
 	while ((option = getopt_long(argc, argv, ":c:h", args_options, NULL)) != -1) {
@@ -265,6 +274,11 @@ int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr
 	return 0;
 }
 
+int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr)
+{
+	return args_parse_all(argc, argv, cfg, false, reterr);
+}
+
 /* ---- after everything was read ---- */
 
 static int app_config_name(struct device_def *def, uint32_t idx, struct err *reterr)
@@ -273,7 +287,8 @@ static int app_config_name(struct device_def *def, uint32_t idx, struct err *ret
 
 	if (def->name)
 		return 0;
-	snprintf(name, sizeof(name), "blk%u", idx);
+	def->name_made = true;
+	snprintf(name, sizeof(name), "%s%u", def->type->name, idx);
 	def->name = strdup(name);
 	return def->name ? 0 : err_set(reterr, -ENOMEM, "%s: out of memory", def->where);
 }
@@ -303,7 +318,22 @@ int app_config_check(struct app_config *cfg, struct err *reterr)
 					       def->where, def->socket, other->where);
 		}
 	}
-	return 0;
+	return units_resolve(cfg->devices, cfg->device_count, reterr);
+}
+
+int args_parse_again(const struct app_config *old, struct app_config *cfg, struct err *reterr)
+{
+	int rc = args_parse_all(old->argc, old->argv, cfg, true, reterr);
+
+	for (uint32_t i = 0; i < cfg->device_count && rc == 0; i++) {
+		struct device_def *def = &cfg->devices[i];
+
+		rc = app_config_name(def, i, reterr);
+		for (uint32_t k = 0; k < old->device_count && rc == 0; k++)
+			if (old->devices[k].inherited && !strcmp(def->name, old->devices[k].name))
+				def->inherited = true;
+	}
+	return rc < 0 ? rc : app_config_check(cfg, reterr);
 }
 
 /* The device that an inherited descriptor is for, by name, or the first without any socket. */
@@ -345,6 +375,7 @@ static int args_listen_pass(struct app_config *cfg, uint32_t count, char **names
 		if (rc < 0)
 			return err_prefix(reterr, rc, "LISTEN_FDS");
 		def->fd = fd;
+		def->inherited = true;
 		names[i] = taken;
 	}
 	return 0;

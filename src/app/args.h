@@ -30,6 +30,9 @@ struct app_config {
 	char *cores; /* "4" or "0-3,6"; NULL: as many as we may use */
 	bool pin;
 	enum log_level log_level;
+	/* to read it all again */
+	int argc;
+	char **argv;
 };
 
 /*
@@ -43,6 +46,12 @@ int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr
  * are removed from the environment.
  */
 int args_take_listen_fds(struct app_config *cfg, struct err *reterr);
+/*
+ * What argv and the files say now, checked, into cfg, which app_config_fini frees in every case.
+ * Devices with an inherited socket are those that have one in old. Errors: as args_parse and
+ * app_config_check.
+ */
+int args_parse_again(const struct app_config *old, struct app_config *cfg, struct err *reterr);
 /* Fills in names, then checks each device and that names and sockets are unique. */
 int app_config_check(struct app_config *cfg, struct err *reterr);
 /* One more device with defaults, at the end. Errors: -ENOMEM, -E2BIG. */

@@ -67,16 +67,16 @@ static void test_device_with_every_key(void **state)
 	d = &cfg.devices[0];
 	assert_string_equal(d->name, "a");
 	assert_string_equal(d->socket, "/s");
-	assert_string_equal(d->file, "/a,b");
+	assert_string_equal(d->back.file, "/a,b");
 	assert_string_equal(d->serial, "x");
-	assert_int_equal(d->direct, 2);
-	assert_false(d->lock);
-	assert_false(d->discard);
+	assert_int_equal(d->back.direct, 2);
+	assert_false(d->back.lock);
+	assert_false(d->back.discard);
 	assert_int_equal(d->num_queues, 4);
 	assert_int_equal(d->queue_size, 512);
-	assert_true(d->read_only);
+	assert_true(d->back.read_only);
 	assert_false(d->packed);
-	assert_int_equal(d->block_bytes, 4096);
+	assert_int_equal(d->back.block_bytes, 4096);
 	assert_int_equal(d->spin_us, 0);
 	assert_int_equal(d->mode, 0660);
 	assert_int_equal(d->connections, 2);
@@ -93,13 +93,13 @@ static void test_defaults_are_those_of_the_table(void **state)
 			 0);
 	assert_int_equal(cfg.device_count, 2);
 	d = &cfg.devices[0];
-	assert_int_equal(d->ram_bytes, 64 << 20);
+	assert_int_equal(d->back.ram_bytes, 64 << 20);
 	assert_int_equal(d->num_queues, 64);
 	assert_int_equal(d->queue_size, 1024);
 	assert_int_equal(d->mode, 0600);
 	assert_int_equal(d->spin_us, 50);
 	assert_true(d->packed);
-	assert_false(d->read_only);
+	assert_false(d->back.read_only);
 	assert_int_equal(d->fd, -1);
 	assert_string_equal(d->name, "blk0");
 	assert_string_equal(cfg.devices[1].name, "blk1");
@@ -111,8 +111,8 @@ static void test_conventional_options_are_one_disk(void **state)
 	assert_int_equal(parse("--socket-path=/s", "--blk-file=/f", "--read-only", NULL), 0);
 	assert_int_equal(cfg.device_count, 1);
 	assert_string_equal(cfg.devices[0].socket, "/s");
-	assert_string_equal(cfg.devices[0].file, "/f");
-	assert_true(cfg.devices[0].read_only);
+	assert_string_equal(cfg.devices[0].back.file, "/f");
+	assert_true(cfg.devices[0].back.read_only);
 }
 
 static void test_fd_takes_an_inherited_socket_only(void **state)
@@ -157,8 +157,9 @@ static void test_each_refusal_names_the_thing_the_value_and_the_limit(void **sta
 		{ "--device", "blk,queue-size=65536",
 		  "--device 1: queue-size: expected 4..32768, got 65536" },
 		{ "--device", "blk,colour=red", "--device 1: colour: no parameter of blk device" },
-		{ "--device", "scsi,socket=/s", "--device 1: type: expected blk, got 'scsi'" },
-		{ "--device", "", "--device 1: type: expected blk, got ''" },
+		{ "--device", "nvme,socket=/s",
+		  "--device 1: type: expected blk or scsi, got 'nvme'" },
+		{ "--device", "", "--device 1: type: expected blk or scsi, got ''" },
 		{ "--device", "blk,socket=/s",
 		  "--device 1: expected exactly one of file=, null= and ram=, got 0" },
 		{ "--device", "blk,socket=/s,file=/f,ram=1M",

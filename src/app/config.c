@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "scsi/scsi.h"
 
 /* A JSON value as the text that a parameter table takes; false: not a string, number or boolean. */
 static bool config_text(const json_t *value, char *buf, size_t size, const char **ret_text)
@@ -34,31 +35,94 @@ static bool config_text(const json_t *value, char *buf, size_t size, const char 
 	return false;
 }
 
+/* Sets one parameter of a device, or of a unit, from a JSON value. */
+typedef int config_set_fn(void *obj, const char *key, const char *value, struct err *reterr);
+
+static int config_set(config_set_fn *set, void *obj, const char *key, const json_t *value,
+		      struct err *reterr)
+{
+	const char *text;
+	char buf[32];
+
+	if (!config_text(value, buf, sizeof(buf), &text))
+		return err_set(reterr, -EINVAL, "%.64s: expected a string, a number or true/false",
+			       key);
+	return set(obj, key, text, reterr);
+}
+
+static int config_set_unit(void *unit, const char *key, const char *value, struct err *reterr)
+{
+	return unit_set(unit, key, value, reterr);
+}
+
+static int config_set_device(void *obj, const char *key, const char *value, struct err *reterr)
+{
+	struct device_def *def = obj;
+
+	return opts_set(def->type->table, def, key, value, reterr);
+}
+
+static int config_target(struct device_def *def, json_t *obj, struct err *reterr)
+{
+	struct unit_def *unit;
+	const char *key;
+	json_t *value;
+	int rc;
+
+	if (!json_is_object(obj))
+		return err_set(reterr, -EINVAL, "expected an object");
+	if (!json_object_get(obj, "target"))
+		return err_set(reterr, -EINVAL, "target: expected 0..%d, got none",
+			       SCSI_TARGETS_MAX - 1);
+	rc = device_unit_add(def, &unit, reterr);
+	json_object_foreach(obj, key, value)
+	{
+		if (rc == 0)
+			rc = config_set(config_set_unit, unit, key, value, reterr);
+	}
+	return rc;
+}
+
+static int config_targets(struct device_def *def, json_t *value, struct err *reterr)
+{
+	json_t *obj;
+	size_t i;
+	int rc;
+
+	if (!json_is_array(value))
+		return err_set(reterr, -EINVAL, "targets: expected an array");
+	json_array_foreach(value, i, obj)
+	{
+		rc = config_target(def, obj, reterr);
+		if (rc < 0)
+			return err_prefix(reterr, rc, "targets[%zu]", i);
+	}
+	return 0;
+}
+
 static int config_device(struct app_config *cfg, json_t *obj, const char *where, struct err *reterr)
 {
 	const char *type = json_string_value(json_object_get(obj, "type"));
-	const char *key, *text;
 	struct device_def *def;
+	const char *key;
 	json_t *value;
-	char buf[32];
 	int rc;
 
 	if (!json_is_object(obj))
 		return err_set(reterr, -EINVAL, "%s: expected an object", where);
 	rc = app_config_device_add(cfg, where, &def, reterr);
 	if (rc == 0)
-		rc = device_type_check(def, type ? type : "", reterr);
+		rc = device_def_type_set(def, type ? type : "", reterr);
 	if (rc < 0)
 		return rc;
 	json_object_foreach(obj, key, value)
 	{
 		if (!strcmp(key, "type"))
 			continue;
-		if (!config_text(value, buf, sizeof(buf), &text))
-			rc = err_set(reterr, -EINVAL,
-				     "%.64s: expected a string, a number or true/false", key);
+		if (def->type->has_units && !strcmp(key, "targets"))
+			rc = config_targets(def, value, reterr);
 		else
-			rc = opts_set(&device_blk_table, def, key, text, reterr);
+			rc = config_set(config_set_device, def, key, value, reterr);
 		if (rc < 0)
 			return err_prefix(reterr, rc, "%s", where);
 	}

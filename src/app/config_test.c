@@ -56,10 +56,10 @@ static void test_devices_and_settings_are_read(void **state)
 				   &message),
 			 0);
 	assert_int_equal(cfg.device_count, 2);
-	assert_string_equal(cfg.devices[0].file, "/a,b");
+	assert_string_equal(cfg.devices[0].back.file, "/a,b");
 	assert_int_equal(cfg.devices[0].num_queues, 3);
-	assert_true(cfg.devices[0].read_only);
-	assert_int_equal(cfg.devices[1].ram_bytes, 1 << 20);
+	assert_true(cfg.devices[0].back.read_only);
+	assert_int_equal(cfg.devices[1].back.ram_bytes, 1 << 20);
 	assert_false(cfg.devices[1].packed);
 	assert_string_equal(cfg.cores, "0-1");
 	assert_true(cfg.pin);
@@ -77,8 +77,9 @@ static void test_each_fault_names_file_and_key(void **state)
 		  ": colour: unknown key; expected devices, cores, pin or log-level" },
 		{ "{\"devices\": 1}", ": devices: expected an array" },
 		{ "{\"devices\": [1]}", ": devices[0]: expected an object" },
-		{ "{\"devices\": [{}]}", ": devices[0]: type: expected blk, got ''" },
-		{ "{\"devices\": [{\"type\": 7}]}", ": devices[0]: type: expected blk, got ''" },
+		{ "{\"devices\": [{}]}", ": devices[0]: type: expected blk or scsi, got ''" },
+		{ "{\"devices\": [{\"type\": 7}]}",
+		  ": devices[0]: type: expected blk or scsi, got ''" },
 		{ "{\"devices\": [{\"type\": \"blk\"}, {\"type\": \"blk\", \"num-queues\": 0}]}",
 		  ": devices[1]: num-queues: expected 1..256, got 0" },
 		{ "{\"devices\": [{\"type\": \"blk\", \"colour\": 1}]}",

@@ -1,9 +1,10 @@
 /*
  * Device definitions: what the command line or the configuration file says of one device, and the
- * running thing made from it (back-end and endpoint).
+ * running thing made from it (back-ends and endpoint).
  *
- * A definition is filled through one parameter table, so that `--device 'blk,num-queues=4'` and
- * {"type": "blk", "num-queues": 4} accept the same and refuse with the same words.
+ * A definition is filled through the parameter table of its type, so that `--device
+ * 'blk,num-queues=4'` and {"type": "blk", "num-queues": 4} accept the same and refuse with the same
+ * words. A type is one struct device_type; what the types have in common is in device.c.
  */
 #ifndef APP_DEVICE_H
 #define APP_DEVICE_H
@@ -12,41 +13,98 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "app/backend.h"
+#include "app/unit.h"
 #include "base/err.h"
+#include "base/list.h"
 #include "base/opts.h"
 
 struct blk_dev;
+struct device;
 struct loop;
+struct scsi_host;
+struct vdev;
 struct vhost_endpoint;
 
 struct device_def {
+	const struct device_type *type; /* NULL: not known yet */
 	/* from the table */
-	char *name, *socket, *file, *serial, *socket_mode;
-	int direct; /* index into the names of the parameter: auto, on, off */
-	uint64_t null_bytes, ram_bytes;
-	uint32_t block_bytes; /* 0: the back-end's own */
+	char *name, *socket, *socket_mode;
 	uint16_t num_queues;
-	uint32_t queue_size, seg_max, size_max, spin_us, reconnect_ms, connections;
-	bool read_only, packed, client, lock, discard, guest_buffers;
+	uint32_t queue_size, seg_max, spin_us, reconnect_ms, connections;
+	bool packed, client;
+	/* blk only */
+	struct backend_def back;
+	char *serial;
+	uint32_t size_max;
+	bool guest_buffers;
+	/* scsi only */
+	char *initiator;
+	struct unit_def *units;
+	uint32_t unit_count;
 	/* from elsewhere */
-	int fd;		 /* inherited socket, -1: none; owned until device_start takes it */
-	mode_t mode;	 /* socket_mode, parsed by device_def_check */
-	char where[192]; /* "--device 1": the prefix of messages */
+	int fd;			/* inherited socket, -1: none; owned until device_start takes it */
+	bool inherited;		/* the socket is: there is no file of ours */
+	bool name_made;		/* the name is a default */
+	struct device *running; /* what was made from it */
+	mode_t mode;		/* socket_mode, parsed by device_def_check */
+	char where[192];	/* "--device 1": the prefix of messages */
 };
 
-/* "blk": the only type so far. Exposed for the documentation printers and tests. */
-extern const struct opts_table device_blk_table;
+struct device_type {
+	const char *name; /* "blk" */
+	const struct opts_table *table;
+	bool has_units;
+	/* What no single parameter can tell. -EINVAL, not prefixed. */
+	int (*check)(struct device_def *def, struct err *reterr);
+	/* Opens all that is behind; on failure close follows. Thread: main, as all below. */
+	int (*open)(struct device *dev, struct err *reterr);
+	void (*close)(struct device *dev);
+	int (*rescan)(struct device *dev, struct err *reterr);
+	int (*vdev_make)(void *dev, struct vdev **ret_vdev, struct err *reterr);
+};
+
+extern const struct device_type device_blk, device_scsi;
+/* All of them; NULL-terminated. */
+extern const struct device_type *const device_types[];
+
+/* The rows that each type has, for socket and rings. */
+#define DEVICE_ROWS(queues_max)                                                                    \
+	DEF_ROW(device_def, "name", OPTS_STR, name, 0, 0, NULL,                                    \
+		"name for messages and socket activation"),                                        \
+		DEF_ROW(device_def, "socket", OPTS_STR, socket, 0, 0, NULL,                        \
+			"path of the vhost-user socket"),                                          \
+		DEF_ROW(device_def, "num-queues", OPTS_U16, num_queues, 1, queues_max, "64",       \
+			"most virtqueues"),                                                        \
+		DEF_ROW(device_def, "queue-size", OPTS_U32, queue_size, 4, VIRTQ_SIZE_MAX, "1024", \
+			"most ring entries"),                                                      \
+		DEF_ROW(device_def, "spin-us", OPTS_U32, spin_us, 0, 1000000, "50",                \
+			"look this long before sleeping"),                                         \
+		DEF_ROW(device_def, "packed", OPTS_BOOL, packed, 0, 0, "on",                       \
+			"offer packed rings"),                                                     \
+		DEF_ROW(device_def, "socket-mode", OPTS_STR, socket_mode, 0, 0, "0600",            \
+			"permissions, octal"),                                                     \
+		DEF_ROW(device_def, "connections", OPTS_U32, connections, 1, 64, "1",              \
+			"front-ends at a time"),                                                   \
+		DEF_ROW(device_def, "client", OPTS_BOOL, client, 0, 0, "off",                      \
+			"connect to the socket instead"),                                          \
+		DEF_ROW(device_def, "reconnect-ms", OPTS_U32, reconnect_ms, 0, 3600000, "1000",    \
+			"client: 0: once only"),                                                   \
+		DEF_ROW(device_def, "seg-max", OPTS_U32, seg_max, 1, VIRTQ_IOV_MAX - 2, NULL,      \
+			"data pieces a request")
 
 /* Prints docs/devices.md on stdout. */
 void device_docs_print(void);
 
-/* Defaults, and where it comes from. Errors: -ENOMEM. */
-int device_def_init(struct device_def *def, const char *where, struct err *reterr);
-/* Sets from "blk,key=value,...". Errors: opts_parse's, prefixed with where. */
+/* Nothing but where it comes from. */
+void device_def_init(struct device_def *def, const char *where);
+/* Gives it a type and that type's defaults. Errors: -EINVAL, prefixed: no such type; -ENOMEM. */
+int device_def_type_set(struct device_def *def, const char *type, struct err *reterr);
+/* Sets all from "blk,key=value,...". Errors: opts_parse's, prefixed with where. */
 int device_def_parse(struct device_def *def, const char *text, struct err *reterr);
-/* -EINVAL, prefixed: unless type is a device type. */
-int device_type_check(const struct device_def *def, const char *type, struct err *reterr);
-/* What no single parameter can tell: exactly one back-end, a socket, legal combinations. */
+/* One more unit, with defaults. -ENOMEM. */
+int device_unit_add(struct device_def *def, struct unit_def **ret_unit, struct err *reterr);
+/* What no single parameter can tell: a socket, legal combinations. Units: see units_resolve. */
 int device_def_check(struct device_def *def, struct err *reterr);
 void device_def_fini(struct device_def *def);
 
@@ -54,24 +112,51 @@ void device_def_fini(struct device_def *def);
 
 struct device {
 	struct device_def *def;
-	bool inherited; /* the socket was; there is no file of ours */
-	struct blk_dev *blk;
 	struct vhost_endpoint *ep;
+	/* of the types */
+	struct blk_dev *blk;
+	struct scsi_host *host;
+	struct list units; /* struct device_unit */
+	uint32_t leaving;  /* units that are being detached */
+	bool stopping;
 	/* set by the owner */
 	void (*on_done)(struct device *dev); /* an inherited or one-shot connection ended */
 	void (*stopped)(struct device *dev); /* after device_stop */
 };
 
-/* Opens the back-end. Errors: blk_dev_open's, prefixed with where. */
+/* Opens what is behind. Errors: blk_dev_open's and others, prefixed with where. */
 int device_open(struct device *dev, struct device_def *def, struct err *reterr);
 /* Makes the socket; from here front-ends may come. Errors: vhost_endpoint_start's, prefixed. */
 int device_start(struct device *dev, struct loop *main_loop, struct loop **loops,
 		 uint32_t loop_count, struct err *reterr);
 /* dev->stopped comes once, later. Only after a device_start that succeeded. */
 void device_stop(struct device *dev);
+/* The last unit that was leaving has left: see device_stop. */
+void device_on_left(struct device *dev);
 /* After stopped, or when it never started. */
 void device_close(struct device *dev);
-/* Looks whether the back-end's size changed. */
+/* Looks whether the back-ends' sizes changed. */
 int device_rescan(struct device *dev, struct err *reterr);
+
+/* ---- the units of a running scsi device ---- */
+
+struct device_unit {
+	struct list node;
+	struct device *dev;
+	uint32_t target, lun;
+	struct unit_open *open;
+	bool leaving;
+	bool doomed; /* is to be detached */
+};
+
+/* Opens a unit; nobody sees it yet. Errors: unit_open's, not prefixed. */
+int device_unit_new(struct device *dev, const struct unit_def *def, struct device_unit **ret_unit,
+		    struct err *reterr);
+/* Frees a unit that is not shown. */
+void device_unit_free(struct device_unit *unit);
+/* Shows it; it is one of dev->units then. Errors: scsi_host_attach's. */
+int device_unit_attach(struct device_unit *unit, struct err *reterr);
+/* Takes it away; it is freed when its commands have ended, which may be at once. */
+int device_unit_detach(struct device_unit *unit, struct err *reterr);
 
 #endif

@@ -7,6 +7,15 @@
 #include "app/device.h"
 #include "base/check.h"
 
+static const char docs_units[] =
+	"\n"
+	"And its units: `target=N[/LUN]:KEY=VALUE:...` on the command line, as often as there are\n"
+	"units (a colon in a value is written `\\:`, a comma `\\,`); in the JSON file\n"
+	"`\"targets\": [{\"target\": 0, \"lun\": 0, \"file\": \"/srv/a.img\"}, ...]`.\n"
+	"Units that have a `share` name or an image's path in common, of one device or several, "
+	"are one\n"
+	"unit: opened once, with the same reservations; what they say of it adds up.\n\n";
+
 static void docs_limits(const struct opts_row *row)
 {
 	switch (row->type) {
@@ -32,19 +41,30 @@ static void docs_limits(const struct opts_row *row)
 	UNREACHABLE();
 }
 
-void device_docs_print(void)
+static void docs_table(const struct opts_table *table)
 {
-	printf("# Devices\n\n"
-	       "What `--device blk,KEY=VALUE,...` takes, and the same keys in the JSON file\n"
-	       "(`{\"devices\": [{\"type\": \"blk\", \"socket\": \"/run/vm1.sock\", ...}]}`).\n"
-	       "This page is printed by `vhostd --help-devices`.\n\n"
-	       "## blk\n\n"
-	       "| key | value | default | what |\n|---|---|---|---|\n");
-	for (size_t i = 0; i < device_blk_table.count; i++) {
-		const struct opts_row *row = &device_blk_table.rows[i];
+	printf("| key | value | default | what |\n|---|---|---|---|\n");
+	for (size_t i = 0; i < table->count; i++) {
+		const struct opts_row *row = &table->rows[i];
 
 		printf("| %s | ", row->name);
 		docs_limits(row);
 		printf(" | %s | %s |\n", row->def ? row->def : "", row->help);
+	}
+}
+
+void device_docs_print(void)
+{
+	printf("# Devices\n\n"
+	       "What `--device TYPE,KEY=VALUE,...` takes, and the same keys in the JSON file\n"
+	       "(`{\"devices\": [{\"type\": \"blk\", \"socket\": \"/run/vm1.sock\", ...}]}`).\n"
+	       "This page is printed by `vhostd --help-devices`.\n");
+	for (size_t i = 0; device_types[i]; i++) {
+		printf("\n## %s\n\n", device_types[i]->name);
+		docs_table(device_types[i]->table);
+		if (device_types[i]->has_units) {
+			fputs(docs_units, stdout);
+			docs_table(&unit_table);
+		}
 	}
 }

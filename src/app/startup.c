@@ -25,6 +25,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "app/reload.h"
 #include "app/sdnotify.h"
 #include "base/check.h"
 #include "guest/gmem.h"
@@ -168,7 +169,7 @@ static noreturn void app_exit_now(void)
 	for (uint32_t i = 0; i < app.open_count; i++) {
 		const struct device *dev = &app.devices[i].dev;
 
-		if (app.devices[i].started && !dev->inherited && !dev->def->client)
+		if (app.devices[i].started && !dev->def->inherited && !dev->def->client)
 			unlink(dev->def->socket);
 	}
 	_exit(1);
@@ -181,6 +182,8 @@ static void app_on_signal(struct loop_watch *w, uint32_t revents)
 	while (read(app.signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
 		if (si.ssi_signo == SIGHUP) {
 			app_rescan();
+			if (app.state == APP_SERVING)
+				reload_run(app.cfg);
 			continue;
 		}
 		if (app.state == APP_STOPPING)

@@ -1,5 +1,6 @@
 #include <ctype.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,23 +179,25 @@ int opts_set(const struct opts_table *t, void *obj, const char *name, const char
 
 	if (!r)
 		return err_set(reterr, -ENOENT, "%s: no parameter of %s", name, t->what);
-	return opts_row_set(r, obj, value, reterr);
+	if (!value && r->type != OPTS_BOOL)
+		return err_set(reterr, -EINVAL, "%s: expected %s=value, got no value", name, name);
+	return opts_row_set(r, obj, value ? value : "on", reterr);
 }
 
-/* Takes one "key[=value]" off *at into word, commas unescaped. */
-static void opts_word_take(const char **at, char *word)
+/* Takes one "key[=value]" off *at into word, separators unescaped. */
+static void opts_word_take(const char **at, char sep, char *word)
 {
-	while (**at && **at != ',') {
-		if ((*at)[0] == '\\' && (*at)[1] == ',')
+	while (**at && **at != sep) {
+		if ((*at)[0] == '\\' && (*at)[1] == sep)
 			(*at)++;
 		*word++ = *(*at)++;
 	}
 	*word = '\0';
-	if (**at == ',')
+	if (**at == sep)
 		(*at)++;
 }
 
-int opts_parse(const struct opts_table *t, void *obj, const char *text, struct err *reterr)
+int opts_words(const char *text, char sep, opts_word_fn *fn, void *arg, struct err *reterr)
 {
 	char *word = malloc(strlen(text) + 1);
 	int rc = 0;
@@ -202,24 +205,63 @@ int opts_parse(const struct opts_table *t, void *obj, const char *text, struct e
 	if (!word)
 		return err_set(reterr, -ENOMEM, "out of memory");
 	while (*text && !rc) {
-		const struct opts_row *r;
 		char *eq;
 
-		opts_word_take(&text, word);
+		opts_word_take(&text, sep, word);
 		if (!*word)
 			continue;
 		eq = strchr(word, '=');
 		if (eq)
 			*eq = '\0';
-		r = opts_row_find(t, word);
-		if (r && !eq && r->type != OPTS_BOOL)
-			rc = err_set(reterr, -EINVAL, "%s: expected %s=value, got no value", word,
-				     word);
-		else
-			rc = opts_set(t, obj, word, eq ? eq + 1 : "on", reterr);
+		rc = fn(arg, word, eq ? eq + 1 : NULL, reterr);
 	}
 	free(word);
 	return rc;
+}
+
+struct opts_target {
+	const struct opts_table *table;
+	void *obj;
+};
+
+static int opts_parse_word(void *arg, const char *name, const char *value, struct err *reterr)
+{
+	const struct opts_target *t = arg;
+
+	return opts_set(t->table, t->obj, name, value, reterr);
+}
+
+int opts_parse(const struct opts_table *t, void *obj, const char *text, struct err *reterr)
+{
+	struct opts_target target = { .table = t, .obj = obj };
+
+	return opts_words(text, ',', opts_parse_word, &target, reterr);
+}
+
+const char *opts_text(const struct opts_row *r, const void *obj, char *buf, size_t size)
+{
+	const void *field = (const char *)obj + r->offset;
+
+	buf[0] = '\0';
+	switch (r->type) {
+	case OPTS_STR:
+		return *(char *const *)field ? *(char *const *)field : "";
+	case OPTS_BOOL:
+		return *(const bool *)field ? "on" : "off";
+	case OPTS_ENUM:
+		return r->names[*(const int *)field];
+	case OPTS_U64:
+	case OPTS_SIZE:
+		snprintf(buf, size, "%" PRIu64, *(const uint64_t *)field);
+		return buf;
+	case OPTS_U32:
+		snprintf(buf, size, "%" PRIu32, *(const uint32_t *)field);
+		return buf;
+	case OPTS_U16:
+		snprintf(buf, size, "%u", *(const uint16_t *)field);
+		return buf;
+	}
+	UNREACHABLE();
 }
 
 void opts_free(const struct opts_table *t, void *obj)

@@ -40,13 +40,22 @@ struct opts_table {
 /* Fills obj with the defaults of the table. */
 int opts_defaults(const struct opts_table *t, void *obj, struct err *reterr);
 /*
- * Sets one parameter from text. Returns 0; -ENOENT unknown name; -EINVAL bad value; -ERANGE
- * outside its limits; the message names the parameter, the value and the limits.
+ * Sets one parameter from text; value NULL: a bare key. Returns 0; -ENOENT unknown name; -EINVAL
+ * bad value; -ERANGE outside its limits; the message names the parameter, the value and the limits.
  */
 int opts_set(const struct opts_table *t, void *obj, const char *name, const char *value,
 	     struct err *reterr);
+/*
+ * Calls fn for each "key=value" (or bare key: value NULL) between separators, until one fails; a
+ * separator in a value is escaped by a backslash. Returns fn's error, or -ENOMEM.
+ */
+typedef int opts_word_fn(void *arg, const char *name, const char *value, struct err *reterr);
+int opts_words(const char *text, char sep, opts_word_fn *fn, void *arg, struct err *reterr);
 /* As opts_set for each "key=value" (or bare key) between commas; "\," is a comma in a value. */
 int opts_parse(const struct opts_table *t, void *obj, const char *text, struct err *reterr);
+/* A parameter's value as text that opts_set would take; NULL of a string is "". buf: 32 bytes do.
+ */
+const char *opts_text(const struct opts_row *r, const void *obj, char *buf, size_t size);
 /* Frees the strings in obj. */
 void opts_free(const struct opts_table *t, void *obj);
 /* "1048576", "64M", "1G" to bytes. */

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <cmocka.h>
 
@@ -225,6 +226,43 @@ static void a_line_stops_at_its_first_error(void **state)
 	opts_free(&table, &s);
 }
 
+/* Notes what it is called with: "name=value;" or "name;". */
+static int note_word(void *arg, const char *name, const char *value, struct err *reterr)
+{
+	char *notes = arg;
+	size_t len = strlen(notes);
+
+	snprintf(notes + len, 128 - len, "%s%s%s;", name, value ? "=" : "", value ? value : "");
+	return strcmp(name, "bad") ? 0 : err_set(reterr, -EINVAL, "bad word");
+}
+
+static void words_are_split_at_the_separator_asked_for(void **state)
+{
+	char notes[128] = "";
+	struct err e = { 0 };
+
+	assert_int_equal(opts_words("a=1:b::c=x\\:y\\,z=:d=", ':', note_word, notes, &e), 0);
+	assert_string_equal(notes, "a=1;b;c=x:y\\,z=;d=;");
+	notes[0] = '\0';
+	assert_int_equal(opts_words("a:bad:c", ':', note_word, notes, &e), -EINVAL);
+	assert_string_equal(notes, "a;bad;");
+	assert_string_equal(e.msg, "bad word");
+}
+
+static void values_are_told_as_the_text_that_sets_them(void **state)
+{
+	static const char *const texts[] = { "/a,b", "off", "77", "5", "3", "1048576", "buffered" };
+	struct sample s = { 0 };
+	char buf[32];
+
+	assert_string_equal(opts_text(&rows[0], &s, buf, sizeof(buf)), "");
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		assert_int_equal(opts_set(&table, &s, rows[i].name, texts[i], NULL), 0);
+		assert_string_equal(opts_text(&rows[i], &s, buf, sizeof(buf)), texts[i]);
+	}
+	opts_free(&table, &s);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -239,6 +277,8 @@ int main(void)
 		cmocka_unit_test(a_line_of_pairs_sets_each_and_bare_bools),
 		cmocka_unit_test(escaped_commas_belong_to_the_value),
 		cmocka_unit_test(a_line_stops_at_its_first_error),
+		cmocka_unit_test(words_are_split_at_the_separator_asked_for),
+		cmocka_unit_test(values_are_told_as_the_text_that_sets_them),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

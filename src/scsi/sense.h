@@ -48,6 +48,7 @@
 	X(TOO_MANY_SEGMENTS, 0x5, 0x26, 0x08, "too many segment descriptors")                      \
 	X(UNSUPPORTED_SEGMENT, 0x5, 0x26, 0x09, "unsupported segment descriptor type code")        \
 	X(INLINE_DATA, 0x5, 0x26, 0x0b, "inline data length exceeded")                             \
+	X(SAVING_UNSUPPORTED, 0x5, 0x39, 0x00, "saving parameters not supported")                  \
 	X(COMMAND_SEQUENCE, 0x5, 0x2c, 0x00, "command sequence error")                             \
 	X(MEDIUM_REMOVAL_PREVENTED, 0x5, 0x53, 0x02, "medium removal prevented")                   \
 	X(INSUFFICIENT_RESOURCES, 0x5, 0x55, 0x03, "insufficient resources")                       \

@@ -23,6 +23,15 @@ def room(request):
         print("\nlogs and images kept in", folder, file=sys.stderr)
 
 
+@pytest.fixture(scope="session")
+def sid():
+    """The folder of programs of Debian sid."""
+    folder, complaint = guest.sid_tools()
+    if not folder:
+        pytest.skip(complaint)
+    return folder
+
+
 def pytest_report_header():
     return "server: " + guest.VHOSTD
 

@@ -1,4 +1,4 @@
-"""The real-guest rig: a vhost-user-blk server, and real kernels that use its disk.
+"""The real-guest rig: a vhost-user server, and real kernels that use its disks.
 
     with Server(room, disk) as server, Qemu(room, server, "check sees test -b /dev/vda") as guest:
         results = guest.finish(30)
@@ -11,6 +11,7 @@ nothing running. Does not need pytest: scripts/demo uses it too.
 """
 
 import ctypes
+import json
 import os
 import re
 import shutil
@@ -29,6 +30,9 @@ PATIENCE = float(os.environ.get("VHOSTD_PATIENCE", "1"))
 
 MICROVM = "microvm"
 Q35 = "q35"
+
+MODULES = {"blk": "virtio_blk", "scsi": "virtio_scsi,sd_mod,sg"}
+DEVICE_NUMBERS = {"blk": 2, "scsi": 8}  # virtio 1.3, 5
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None)
@@ -85,6 +89,8 @@ class Server:
 
     wrapper: a command line that the server's goes behind, to give it a world of its own.
     """
+
+    kind = "blk"
 
     def __init__(self, room, disk, wrapper=(), **options):
         self.socket = os.path.join(str(room), "disk.sock")
@@ -153,6 +159,41 @@ class Server:
             self.stop()
 
 
+class ScsiServer(Server):
+    """One vhostd with one SCSI device.
+
+    units: {(target, LUN): options}, e.g. {(0, 0): {"file": path, "serial": "ROSEBUD"}}. They and
+    the device's options are in a JSON file, which vhostd reads again on reload().
+    """
+
+    kind = "scsi"
+
+    def __init__(self, room, units, **options):
+        super().__init__(room, None, **options)
+        self.config = os.path.join(str(room), "config.json")
+        self.units = dict(units)
+
+    def command(self):
+        device = {"type": "scsi", "socket": self.socket, **self.options}
+        device = {key.replace("_", "-"): value for key, value in device.items()}
+        device["targets"] = [{"target": target, "lun": lun, **unit}
+                             for (target, lun), unit in self.units.items()]
+        with open(self.config, "w") as stream:
+            json.dump({"devices": [device]}, stream)
+        return [VHOSTD, "-c", self.config]
+
+    def plug(self, target, lun, **unit):
+        """Shows one more logical unit to running guests."""
+        self.units[target, lun] = unit
+        self.command()
+        self.reload()
+
+    def unplug(self, target, lun):
+        del self.units[target, lun]
+        self.command()
+        self.reload()
+
+
 class Results(dict):
     """What the guest reported: name to "ok", "failed STATUS" or a value."""
 
@@ -180,9 +221,11 @@ class Guest:
         self.questions = set()
         self.on_line = None
         self.process = None
+        self.kernel = None
         self.modules = modules
-        self.kernel = os.path.join(image, "vmlinux")
-        self.initrd = self._with_job(image, job)
+        if image:
+            self.kernel = os.path.join(image, "vmlinux")
+            self.initrd = self._with_job(image, job)
 
     def _with_job(self, image, job):
         """The image's initramfs with /job behind it: the kernel unpacks one after the other."""
@@ -298,51 +341,68 @@ def _tsc_parameter():
 class Qemu(Guest):
     """A Debian kernel under QEMU's own CPU emulation (TCG): needs no /dev/kvm.
 
+    job: None leaves it to the firmware what to boot.
     machine: MICROVM (virtio-mmio, starts fastest) or Q35 (virtio-pci).
-    device: more properties of the vhost-user-blk device, '_' for '-'.
+    sid: the folder of scripts/sid-tools, to have the QEMU of there.
+    device: more properties of the vhost-user device, '_' for '-'.
     """
 
     def __init__(self, room, server, job, machine=MICROVM, cpus=1, reconnect=False,
-                 with_fio=False, **device):
+                 with_fio=False, sid=None, **device):
         transport = "virtio_mmio" if machine == MICROVM else "virtio_pci"
-        super().__init__(room, job, image(with_fio), transport + ",virtio_blk")
+        super().__init__(room, job, image(with_fio) if job else None,
+                         transport + "," + MODULES[server.kind])
         self.server = server
         self.machine = machine
         self.cpus = cpus
         self.reconnect = reconnect
+        self.sid = sid
         self.device = device
+
+    def software(self):
+        if not self.kernel:
+            # Writing to that port is how a boot sector ends QEMU.
+            return ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+        return ["-kernel", self.kernel, "-initrd", self.initrd,
+                "-append", "console=ttyS0 quiet no_timer_check mitigations=off panic=-1 audit=0"
+                " random.trust_cpu=on cryptomgr.notests ipv6.disable=1 rig.modules="
+                + self.modules + _tsc_parameter()]
 
     def command(self):
         board = {MICROVM: ["-M", "microvm,rtc=on", "-global", "virtio-mmio.force-legacy=false"],
                  Q35: ["-M", "q35,smm=off,hpet=off,sata=off,usb=off,vmport=off"]}[self.machine]
-        disk = "vhost-user-blk" if self.machine == MICROVM else "vhost-user-blk-pci"
+        disk = "vhost-user-" + self.server.kind + ("-pci" if self.machine == Q35 else "")
         for key, value in {"num_queues": 1, **self.device}.items():
             disk += ",%s=%s" % (key.replace("_", "-"), value)
         chardev = "socket,id=c0,path=" + self.server.socket
         if self.reconnect:
-            chardev += ",reconnect=1"
-        return ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
-                "-display", "none", "-serial", "stdio", "-cpu", "Nehalem",
-                "-accel", "tcg,thread=multi", *board, "-smp", str(self.cpus), "-m", "384M",
+            chardev += ",reconnect-ms=100" if self.sid else ",reconnect=1"
+        return [os.path.join(self.sid or "", "qemu-system-x86_64"), "-nodefaults",
+                "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
+                "-cpu", "Nehalem", "-accel", "tcg,thread=multi", *board, "-smp", str(self.cpus), "-m", "384M",
                 "-object", "memory-backend-memfd,id=mem,size=384M,share=on",
                 "-machine", "memory-backend=mem", "-chardev", chardev,
-                "-device", disk + ",chardev=c0", "-kernel", self.kernel, "-initrd", self.initrd,
-                "-append", "console=ttyS0 quiet no_timer_check mitigations=off panic=-1 audit=0"
-                " random.trust_cpu=on cryptomgr.notests ipv6.disable=1 rig.modules="
-                + self.modules + _tsc_parameter()]
+                "-device", disk + ",chardev=c0", *self.software()]
 
 
 class Uml(Guest):
     """User Mode Linux: another kernel, with a vhost-user front-end of its own inside."""
 
     def __init__(self, room, server, job):
-        super().__init__(room, job, image(with_fio=False), "virtio_blk")
+        super().__init__(room, job, image(with_fio=False), MODULES[server.kind])
         self.server = server
 
     def command(self):
-        # Type 2 of the virtio specification's device numbers is a block device.
+        device = "%s:%d" % (self.server.socket, DEVICE_NUMBERS[self.server.kind])
         return [UML, "mem=256M", "initrd=" + self.initrd, "con=null", "con0=fd:0,fd:1", "quiet",
-                "virtio_uml.device=%s:2" % self.server.socket, "rig.modules=" + self.modules]
+                "virtio_uml.device=" + device, "rig.modules=" + self.modules]
+
+
+def sid_tools():
+    """scripts/sid-tools, which fetches or finds: (its folder or None, what it said)."""
+    done = subprocess.run([os.path.join(ROOT, "scripts", "sid-tools")], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, timeout=300)
+    return (done.stdout.strip() if done.returncode == 0 else None), done.stderr.strip()
 
 
 def sparse(path, size):

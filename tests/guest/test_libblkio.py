@@ -5,19 +5,14 @@ import subprocess
 
 import pytest
 
-from guest import MIB, PATIENCE, ROOT, Server, allocated, sparse
+from guest import MIB, PATIENCE, Server, allocated, sparse
 
 
 @pytest.fixture(scope="module")
-def qemu_io():
+def qemu_io(sid):
     """Runs qemu-io commands on a server's disk; its output."""
-    found = subprocess.run([os.path.join(ROOT, "scripts", "sid-tools")], text=True,
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300)
-    if found.returncode:
-        pytest.skip(found.stderr.strip())
-
     def run(server, *commands):
-        argv = [os.path.join(found.stdout.strip(), "qemu-io"), "--image-opts",
+        argv = [os.path.join(sid, "qemu-io"), "--image-opts",
                 "driver=virtio-blk-vhost-user,path=%s,cache.direct=on" % server.socket]
         for command in commands:
             argv += ["-c", command]

@@ -12,7 +12,9 @@ import pytest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 VHOSTD = os.path.abspath(os.environ.get("VHOSTD", os.path.join(HERE, "../../build-check/vhostd")))
+SGVU = os.path.join(os.path.dirname(VHOSTD), "tests/tools/sgvu.so")
 TIMEOUT_S = 20
+SID_TOOLS_TIMEOUT_S = 300
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "ThreadSanitizer", "ASSERT")
 
 
@@ -32,6 +34,16 @@ def connects(path):
             return True
         except OSError:
             return False
+
+
+def sgvu_env(places, preload="LD_PRELOAD", **options):
+    """The environment in which places, {N: (socket, target, lun)}, are /dev/sgN (see sgvu.c)."""
+    assert os.path.exists(SGVU), "no " + SGVU
+    env = {**os.environ, preload: SGVU}
+    for number, (path, target, lun) in places.items():
+        env[f"SGVU_{number}"] = f"{path},{target},{lun}"
+    env.update((f"SGVU_{name.upper()}", str(value)) for name, value in options.items())
+    return env
 
 
 class Daemon:

@@ -19,7 +19,7 @@ RUNTIME = 1
     (["--frobnicate"], ["--frobnicate", "--help"]),
     (["stray"], ["stray"]),
     (["--device"], ["--device", "value"]),
-    (["--device", "scsi,socket=@s,null=1M"], ["type", "blk", "scsi"]),
+    (["--device", "tape,socket=@s,null=1M"], ["type", "blk", "scsi", "tape"]),
     (["--device", "blk,socket=@s"], ["file=", "null=", "ram=", "0"]),
     (["--device", "blk,socket=@s,null=1M,ram=1M"], ["got 2"]),
     (["--device", "blk,null=1M"], ["socket"]),

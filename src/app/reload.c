@@ -1,0 +1,316 @@
+#include "app/reload.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/log.h"
+
+/* A place of one device, as it is or as it is to be. */
+struct reload_place {
+	uint32_t target, lun;
+	const struct unit_def *def;
+	struct device_unit *unit; /* NULL: def is what is to be */
+};
+
+struct reload {
+	const struct app_config *running;
+	struct app_config next;
+	int64_t *match;	   /* of each next device: index of the running one, -1: none */
+	struct list added; /* struct device_unit, open and not shown */
+};
+
+/* ---- which device is which ---- */
+
+static bool reload_is_taken(const struct reload *r, uint32_t idx)
+{
+	for (uint32_t i = 0; i < r->next.device_count; i++)
+		if (r->match[i] == idx)
+			return true;
+	return false;
+}
+
+static bool reload_same_socket(const struct device_def *a, const struct device_def *b)
+{
+	return a->socket && b->socket && !strcmp(a->socket, b->socket);
+}
+
+/* A name that was made up tells one device from another only where there is no socket. */
+static bool reload_same_name(const struct device_def *a, const struct device_def *b)
+{
+	return !strcmp(a->name, b->name) && (!b->name_made || (!a->socket && !b->socket));
+}
+
+static int reload_match(struct reload *r, struct err *reterr)
+{
+	r->match = calloc(r->next.device_count + 1, sizeof(*r->match));
+	if (!r->match)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < r->next.device_count; i++)
+		r->match[i] = -1;
+	for (int by_name = 0; by_name <= 1; by_name++) {
+		for (uint32_t i = 0; i < r->next.device_count; i++) {
+			const struct device_def *b = &r->next.devices[i];
+
+			for (uint32_t k = 0; k < r->running->device_count && r->match[i] < 0; k++) {
+				const struct device_def *a = &r->running->devices[k];
+
+				if ((by_name ? reload_same_name(a, b) : reload_same_socket(a, b)) &&
+				    !reload_is_taken(r, k))
+					r->match[i] = k;
+			}
+		}
+	}
+	return 0;
+}
+
+/* ---- what needs a restart ---- */
+
+static void reload_tell_row(const char *name, const char *where, const struct opts_row *row,
+			    const void *old, const void *new)
+{
+	char old_text[32], new_text[32];
+
+	log_warning("reload: %s: %s%s: '%.64s' needs a restart, it stays '%.64s'", name, where,
+		    row->name, opts_text(row, new, new_text, sizeof(new_text)),
+		    opts_text(row, old, old_text, sizeof(old_text)));
+}
+
+static void reload_tell_device(const struct device_def *old, const struct device_def *new)
+{
+	const struct opts_table *table = old->type->table;
+	char a[32], b[32];
+
+	if (old->type != new->type) {
+		log_warning("reload: %s: type: '%s' needs a restart, it stays '%s'", old->name,
+			    new->type->name, old->type->name);
+		return;
+	}
+	for (size_t i = 0; i < table->count; i++) {
+		const struct opts_row *row = &table->rows[i];
+
+		if (!strcmp(row->name, "name") && old->name_made && new->name_made)
+			continue;
+		if (strcmp(opts_text(row, old, a, sizeof(a)), opts_text(row, new, b, sizeof(b))))
+			reload_tell_row(old->name, "", row, old, new);
+	}
+}
+
+static void reload_tell(const struct reload *r)
+{
+	const struct app_config *old = r->running, *new = &r->next;
+
+	if (strcmp(old->cores ? old->cores : "", new->cores ? new->cores : "") != 0)
+		log_warning("reload: cores: needs a restart");
+	if (old->pin != new->pin)
+		log_warning("reload: pin: needs a restart");
+	if (old->log_level != new->log_level)
+		log_warning("reload: log-level: needs a restart");
+	for (uint32_t k = 0; k < old->device_count; k++)
+		if (!reload_is_taken(r, k))
+			log_warning("reload: %s: is no longer configured: needs a restart",
+				    old->devices[k].name);
+	for (uint32_t i = 0; i < new->device_count; i++) {
+		if (r->match[i] < 0)
+			log_warning("reload: %s: a new device needs a restart",
+				    new->devices[i].where);
+		else
+			reload_tell_device(&old->devices[r->match[i]], &new->devices[i]);
+	}
+}
+
+/* ---- the units of a device ---- */
+
+static int reload_place_order(const void *left, const void *right)
+{
+	const struct reload_place *a = left, *b = right;
+	int order = (a->target > b->target) - (a->target < b->target);
+
+	if (!order)
+		order = (a->lun > b->lun) - (a->lun < b->lun);
+	return order ? order : !b->unit - !a->unit; /* what is, first */
+}
+
+/* All places of dev, the running ones and those of def, sorted. */
+static struct reload_place *reload_places(struct device *dev, const struct device_def *def,
+					  size_t *ret_count)
+{
+	struct reload_place *places;
+	struct device_unit *unit;
+	size_t count = 0;
+
+	list_for_each(unit, &dev->units, node)
+		count += !unit->leaving;
+	places = calloc(count + def->unit_count + 1, sizeof(*places));
+	if (!places)
+		return NULL;
+	count = 0;
+	list_for_each(unit, &dev->units, node) {
+		if (!unit->leaving)
+			places[count++] = (struct reload_place){ unit->target, unit->lun,
+								 unit_open_def(unit->open), unit };
+	}
+	for (uint32_t i = 0; i < def->unit_count; i++) {
+		const struct unit_def *to_be = &def->units[i];
+
+		places[count++] = (struct reload_place){ to_be->target, to_be->lun, to_be, NULL };
+	}
+	qsort(places, count, sizeof(*places), reload_place_order);
+	*ret_count = count;
+	return places;
+}
+
+/* There is a unit at this place, and there is to be one. */
+static void reload_unit_stays(const struct device *dev, const struct reload_place *old,
+			      const struct reload_place *new)
+{
+	const struct unit_def *leader = unit_leader(new->def);
+	const struct opts_row *row = unit_differs(old->def, leader, false);
+	char place[UNIT_WHERE_MAX], where[UNIT_WHERE_MAX + 4];
+
+	if (!row)
+		return;
+	snprintf(where, sizeof(where), "%s: ", unit_where(new->target, new->lun, place));
+	reload_tell_row(dev->def->name, where, row, old->def, leader);
+}
+
+static int reload_unit_add(struct reload *r, struct device *dev, const struct reload_place *new,
+			   struct err *reterr)
+{
+	struct device_unit *unit;
+	char where[UNIT_WHERE_MAX];
+	int rc = device_unit_new(dev, new->def, &unit, reterr);
+
+	if (rc < 0)
+		return err_prefix(reterr, rc, "%s: %s", dev->def->name,
+				  unit_where(new->target, new->lun, where));
+	list_append(&r->added, &unit->node);
+	return 0;
+}
+
+/* Opens what is new and marks what is to go. */
+static int reload_device(struct reload *r, struct device *dev, const struct device_def *def,
+			 struct err *reterr)
+{
+	size_t count = 0;
+	struct reload_place *places = reload_places(dev, def, &count);
+	int rc = 0;
+
+	if (!places)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	for (size_t i = 0; i < count && rc == 0; i++) {
+		struct reload_place *at = &places[i], *next = at + 1;
+
+		if (!at->unit) {
+			rc = reload_unit_add(r, dev, at, reterr);
+		} else if (i + 1 < count && at->target == next->target && at->lun == next->lun) {
+			reload_unit_stays(dev, at, next);
+			i++;
+		} else {
+			at->unit->doomed = true;
+		}
+	}
+	free(places);
+	return rc;
+}
+
+/* ---- all of it ---- */
+
+/* Both: one line for each unit. */
+static void reload_detach(struct device *dev)
+{
+	struct device_unit *unit, *tmp;
+
+	list_for_each_safe(unit, tmp, &dev->units, node) {
+		struct err err = { 0 };
+		char where[UNIT_WHERE_MAX];
+
+		if (!unit->doomed)
+			continue;
+		unit->doomed = false;
+		unit_where(unit->target, unit->lun, where);
+		if (device_unit_detach(unit, &err) < 0)
+			log_error("reload: %s: %s: %s", dev->def->name, where, err.msg);
+		else
+			log_notice("%s: %s: detached", dev->def->name, where);
+	}
+}
+
+static void reload_attach(struct reload *r)
+{
+	struct device_unit *unit, *tmp;
+
+	list_for_each_safe(unit, tmp, &r->added, node) {
+		const char *name = unit->dev->def->name;
+		struct err err = { 0 };
+		char where[UNIT_WHERE_MAX];
+
+		unit_where(unit->target, unit->lun, where);
+		if (device_unit_attach(unit, &err) == 0) {
+			log_notice("%s: %s: attached", name, where);
+			continue;
+		}
+		log_error("reload: %s: %s: %s", name, where, err.msg);
+		device_unit_free(unit);
+	}
+}
+
+static struct device *reload_device_at(const struct reload *r, uint32_t idx)
+{
+	const struct device_def *old;
+
+	if (r->match[idx] < 0)
+		return NULL;
+	old = &r->running->devices[r->match[idx]];
+	return old->type->has_units && r->next.devices[idx].type == old->type ? old->running : NULL;
+}
+
+/* Nothing that was prepared is done. */
+static void reload_undo(struct reload *r)
+{
+	struct device_unit *unit;
+	struct list *node;
+
+	while ((node = list_pop(&r->added)) != NULL)
+		device_unit_free(list_entry(node, struct device_unit, node));
+	for (uint32_t k = 0; k < r->running->device_count; k++)
+		list_for_each(unit, &r->running->devices[k].running->units, node)
+			unit->doomed = false;
+}
+
+static int reload_prepare(struct reload *r, struct err *reterr)
+{
+	int rc = args_parse_again(r->running, &r->next, reterr);
+
+	if (rc == 0)
+		rc = reload_match(r, reterr);
+	for (uint32_t i = 0; i < r->next.device_count && rc == 0; i++) {
+		struct device *dev = reload_device_at(r, i);
+
+		if (dev)
+			rc = reload_device(r, dev, &r->next.devices[i], reterr);
+	}
+	return rc;
+}
+
+void reload_run(const struct app_config *running)
+{
+	struct reload r = { .running = running };
+	struct err err = { 0 };
+
+	list_init(&r.added);
+	if (reload_prepare(&r, &err) < 0) {
+		log_error("reload: %s; nothing was changed", err.msg);
+		reload_undo(&r);
+	} else {
+		reload_tell(&r);
+		for (uint32_t i = 0; i < r.next.device_count; i++)
+			if (reload_device_at(&r, i))
+				reload_detach(reload_device_at(&r, i));
+		reload_attach(&r);
+	}
+	free(r.match);
+	app_config_fini(&r.next);
+}

@@ -1,0 +1,16 @@
+/*
+ * SIGHUP: the configuration is read again. Units of running scsi devices come and go as it says;
+ * whatever else differs is told, and waits for a restart.
+ *
+ * It goes in three steps, so that a file that is wrong, or an image that cannot be opened, changes
+ * nothing: read and check everything; open the units that are new; then take away and show.
+ */
+#ifndef APP_RELOAD_H
+#define APP_RELOAD_H
+
+#include "app/args.h"
+
+/* running: the configuration that the process was started with. Thread: main. */
+void reload_run(const struct app_config *running);
+
+#endif

@@ -1,0 +1,32 @@
+/*
+ * The limits of commands that the Block Limits page (SBC-4, 6.6.4) reports and the handlers keep.
+ * One place, so that the page and the handler cannot differ. Units: logical blocks.
+ */
+#ifndef SCSI_LIMITS_H
+#define SCSI_LIMITS_H
+
+#include "scsi/scsi_impl.h"
+
+/* COMPARE AND WRITE: one byte in the CDB. */
+#define SCSI_CAW_BLOCKS_MAX 255
+/* UNMAP: descriptors of one list, and blocks of one command. */
+#define SCSI_UNMAP_DESCRIPTORS_MAX 256
+#define SCSI_UNMAP_BLOCKS_MAX	   (1024 * 1024)
+/* WRITE SAME; 0 as number of blocks means "to the end", so that it is not limited (WSNZ 0). */
+#define SCSI_WRITE_SAME_BLOCKS_MAX 0
+#define SCSI_WSNZ		   0
+/* WRITE ATOMIC (16): one request to the back-end. */
+#define SCSI_ATOMIC_BYTES_MAX (1024 * 1024)
+
+static inline uint32_t scsi_atomic_blocks_max(const struct scsi_lu *lu)
+{
+	return SCSI_ATOMIC_BYTES_MAX >> lu->block_shift;
+}
+
+/* Do unmapped blocks read as zeroes? LBPRZ, here and in READ CAPACITY (16). */
+static inline bool scsi_lu_lbprz(const struct scsi_lu *lu)
+{
+	return lu->caps->discard && lu->caps->zeroes_unmap;
+}
+
+#endif
