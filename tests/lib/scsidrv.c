@@ -137,7 +137,7 @@ static void write_head(struct scsidrv *s, struct scsidrv_req *r, const struct sc
 
 int scsidrv_add(struct scsidrv *s, struct scsidrv_req *r, const struct scsidrv_cmd *c)
 {
-	static struct chain chain;
+	struct chain chain;
 	int rc;
 
 	memset(r, 0, sizeof(*r));
