@@ -379,6 +379,7 @@ static void an_event_without_a_buffer_is_missed_and_said_so(void **state)
 		assert_true(now_us() < end);
 		pause_us(1000);
 	}
+	pause_us(200000); /* that the event found no buffer shows nowhere */
 	post_events(c, 2);
 	e = event_next(c);
 	assert_true(e.event & SPEC_SCSI_EVENTS_MISSED);
@@ -481,8 +482,12 @@ static void a_target_under_io_goes_without_losing_an_answer(void **state)
 
 		srig_config(T0 ", {\"target\": 3, \"lun\": 0, \"file\": \"@disk\"}", NULL);
 		srig_reload();
-		for (uint64_t end = now_us() + 10000000; scsidrv_ready(&c->s[0], lun);)
+		/* Its predecessor may not have closed the image yet: then again. */
+		for (uint64_t end = now_us() + 10000000; scsidrv_ready(&c->s[0], lun);) {
 			assert_true(now_us() < end);
+			pause_us(20000);
+			srig_reload();
+		}
 		srig_config(T0, NULL);
 		srig_reload();
 		for (uint64_t end = now_us() + 10000000; !gone;) {
