@@ -130,7 +130,7 @@ static int reload_place_order(const void *left, const void *right)
 
 	if (!order)
 		order = (a->lun > b->lun) - (a->lun < b->lun);
-	return order ? order : !b->unit - !a->unit; /* what is, first */
+	return order ? order : !a->unit - !b->unit; /* what is, first */
 }
 
 /* All places of dev, the running ones and those of def, sorted. */
