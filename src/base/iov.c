@@ -99,6 +99,26 @@ uint32_t iov_cur_split_tail(struct iov_cur *c, uint64_t tail_bytes, struct iovec
 	return n;
 }
 
+uint32_t iov_cur_split_head(struct iov_cur *c, uint64_t head_bytes, struct iovec *ret_head)
+{
+	uint32_t n = 0;
+
+	head_bytes = MIN(head_bytes, c->left_bytes);
+	while (head_bytes) {
+		size_t len = MIN(c->iov->iov_len - c->skip_bytes, (size_t)head_bytes);
+
+		ret_head[n++] = (struct iovec){ (char *)c->iov->iov_base + c->skip_bytes, len };
+		iov_cur_skip(c, len);
+		head_bytes -= len;
+		while (c->count && c->iov->iov_len == c->skip_bytes) { /* empty ones */
+			c->iov++;
+			c->count--;
+			c->skip_bytes = 0;
+		}
+	}
+	return n;
+}
+
 uint32_t iov_cur_first_slow(struct iov_cur *c, uint64_t len, struct iovec **ret_iov)
 {
 	uint32_t count = iov_cur_rest(c, ret_iov);

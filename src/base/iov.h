@@ -97,6 +97,12 @@ static inline uint32_t iov_cur_first(struct iov_cur *c, uint64_t len, struct iov
 }
 
 /*
+ * Takes its first head_bytes away into ret_head, which has room for c->count elements; the cursor
+ * goes on behind them. Returns the number of elements; fewer bytes when fewer are left.
+ */
+uint32_t iov_cur_split_head(struct iov_cur *c, uint64_t head_bytes, struct iovec *ret_head);
+
+/*
  * Splits the last tail_bytes off the cursor's end: they are copied to, or later written from, a
  * separate small array of at most max elements (the virtio-blk status byte is the last byte of a
  * chain, wherever the descriptors end). Returns the number of elements in ret_tail, 0 when

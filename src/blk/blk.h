@@ -64,6 +64,14 @@ const char *blk_status_name(enum blk_status st);
 
 #define BLK_FUA	  (1u << 0) /* WRITE, WRITE_ZEROES: durable when completed */
 #define BLK_UNMAP (1u << 1) /* WRITE_ZEROES: the back-end may deallocate */
+#define BLK_PI	  (1u << 2) /* READ, WRITE: req->pi is there (caps.pi_type) */
+
+/*
+ * Protection information of one block, as T10 has it (SBC-4, 4.21): guard, application tag and
+ * reference tag, big-endian. A back-end stores it unseen; who submits makes and checks it. What was
+ * never written, was discarded, or was written without, reads as all ones: "do not check".
+ */
+#define BLK_PI_BYTES 8
 
 struct blk_dev;
 struct blk_chan;
@@ -74,6 +82,7 @@ struct blk_req {
 	uint8_t flags; /* BLK_FUA ... */
 	uint32_t iov_count;
 	struct iovec *iov; /* READ, WRITE; total is len_bytes */
+	uint8_t *pi;	   /* with BLK_PI: BLK_PI_BYTES for each block */
 	uint64_t offset_bytes;
 	uint64_t len_bytes;
 	void (*done)(struct blk_req *req);
@@ -100,6 +109,7 @@ struct blk_caps {
 	uint64_t max_discard_bytes; /* per request, 0: no limit */
 	uint64_t max_zeroes_bytes;  /* per request, 0: no limit */
 	uint32_t discard_align_bytes;
+	uint8_t pi_type; /* protection information is stored: type 1 or 3; 0: it is not */
 	bool read_only;
 	bool volatile_cache; /* a completed write needs FLUSH or FUA to be durable */
 	bool fua, discard, write_zeroes, zeroes_unmap, secure_erase;

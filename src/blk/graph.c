@@ -172,7 +172,8 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	chan->memory_mask = dev->caps.mem_align - 1;
 	chan->op_mask = caps_op_mask(&dev->caps);
 	/* UNMAP is a hint that may always be given */
-	chan->flag_mask = BLK_UNMAP | (dev->caps.fua ? BLK_FUA : 0);
+	chan->flag_mask = BLK_UNMAP | (dev->caps.fua ? BLK_FUA : 0) |
+			  (dev->caps.pi_type ? BLK_PI : 0);
 	r = dev->impl->chan_open ? dev->impl->chan_open(chan, reterr) : 0;
 	if (r < 0) {
 		free(chan);

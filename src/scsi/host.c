@@ -396,6 +396,16 @@ uint32_t scsi_host_lun_max(const struct scsi_host *host)
 	return SCSI_LUNS_MAX - 1;
 }
 
+bool scsi_host_has_pi(const struct scsi_host *host)
+{
+	const struct host_lun *hl;
+
+	list_for_each(hl, &host->luns, node)
+		if (hl->lu->pi_type)
+			return true;
+	return false;
+}
+
 /* ---- nexuses (Thread: main) ---- */
 
 static void nexus_free(struct scsi_nexus *n)

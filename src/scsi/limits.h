@@ -15,8 +15,8 @@
 /* WRITE SAME; 0 as number of blocks means "to the end", so that it is not limited (WSNZ 0). */
 #define SCSI_WRITE_SAME_BLOCKS_MAX 0
 #define SCSI_WSNZ		   0
-/* WRITE ATOMIC (16): held in memory as a whole while it has the unit's turn. */
-#define SCSI_ATOMIC_BYTES_MAX (128 * 1024)
+/* WRITE ATOMIC (16): one request to the back-end. */
+#define SCSI_ATOMIC_BYTES_MAX (1024 * 1024)
 
 static inline uint32_t scsi_atomic_blocks_max(const struct scsi_lu *lu)
 {

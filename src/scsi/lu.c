@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "scsi/background.h"
 #include "scsi/scsi_impl.h"
 
 /* ---- the numbers of units ---- */
@@ -272,6 +273,7 @@ static int lu_open(struct scsi_lu *lu, const struct scsi_lu_params *p, struct er
 	lu->block_shift = (uint32_t)__builtin_ctz(lu->block_bytes);
 	lu->read_only = p->read_only || lu->caps->read_only;
 	lu->rotation_rpm = p->rotation_rpm;
+	lu->pi_type = lu->caps->pi_type;
 	lu->listener.resized = lu_on_resized;
 	blk_dev_listen(lu->dev, &lu->listener);
 	scsi_mode_init(lu);
@@ -322,13 +324,10 @@ static void lu_closed(struct sweep *sweep)
 }
 
 /* Its channels go first, each on its loop. */
-void scsi_lu_unref(struct scsi_lu *lu)
+static void lu_close(struct scsi_lu *lu)
 {
 	struct lu_closing *c;
 
-	if (!lu || atomic_fetch_sub(&lu->refs, 1) != 1)
-		return;
-	ASSERT(list_empty(&lu->itls));
 	if (!scsi_loops_any()) {
 		lu_free(lu);
 		return;
@@ -340,4 +339,13 @@ void scsi_lu_unref(struct scsi_lu *lu)
 	c->sweep.lu = lu;
 	c->sweep.done = lu_closed;
 	ASSERT(sweep_start(&c->sweep));
+}
+
+void scsi_lu_unref(struct scsi_lu *lu)
+{
+	if (!lu || atomic_fetch_sub(&lu->refs, 1) != 1)
+		return;
+	ASSERT(list_empty(&lu->itls));
+	if (!scsi_background_defers(lu, lu_close))
+		lu_close(lu);
 }

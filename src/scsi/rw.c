@@ -5,9 +5,6 @@
 #include "scsi/handlers.h"
 #include "scsi/scsi_impl.h"
 
-#define RW_FUA	   0x08 /* byte 1 of all but the 6-byte forms */
-#define RW_PROTECT 0xe0
-
 static void rw_done(struct scsi_task *t, enum blk_status status)
 {
 	if (unlikely(status != BLK_ST_OK)) {
@@ -18,7 +15,7 @@ static void rw_done(struct scsi_task *t, enum blk_status status)
 	if (t->blk.op == BLK_READ)
 		scsi_task_good(t);
 	else
-		scsi_task_durable(t, t->row->len_bytes != 6 && t->cdb[1] & RW_FUA);
+		scsi_task_durable(t, t->row->len_bytes != 6 && t->cdb[1] & SCSI_RW_FUA);
 }
 
 /* Also for a FUA read: what it must not miss are writes that completed, and those we see. */
@@ -31,12 +28,17 @@ static inline void rw_start(struct scsi_task *t, enum blk_op op, struct iov_cur 
 	uint8_t flags = 0;
 
 	cdb_lba_get(t->cdb, len_bytes, &t->lba, &blocks);
-	if (unlikely(len_bytes != 6 && t->cdb[1] & RW_PROTECT && !lu->pi_type)) {
+	if (unlikely(len_bytes != 6 && t->cdb[1] & SCSI_RW_PROTECT && !lu->pi_type)) {
 		scsi_task_bad_cdb(t, 1, 7);
 		return;
 	}
 	if (unlikely(!scsi_task_range(t, t->lba, blocks)))
 		return;
+	if (unlikely(lu->pi_type && blocks)) {
+		t->blocks = blocks;
+		scsi_rw_pi(t, op);
+		return;
+	}
 	bytes = blocks << lu->block_shift;
 	if (unlikely(cur->left_bytes < bytes)) {
 		scsi_task_end_as(t, SCSI_END_OVERRUN);
@@ -47,7 +49,7 @@ static inline void rw_start(struct scsi_task *t, enum blk_op op, struct iov_cur 
 		return;
 	}
 	if (op == BLK_WRITE) {
-		flags = scsi_write_flags(lu, len_bytes != 6 && t->cdb[1] & RW_FUA);
+		flags = scsi_write_flags(lu, len_bytes != 6 && t->cdb[1] & SCSI_RW_FUA);
 		t->out_bytes = bytes;
 	} else {
 		t->in_bytes = bytes;

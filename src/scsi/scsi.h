@@ -81,6 +81,8 @@ int scsi_host_detach(struct scsi_host *host, uint32_t target, uint32_t lun,
 		     void (*detached)(void *arg), void *arg, struct err *reterr);
 uint32_t scsi_host_target_max(const struct scsi_host *host);
 uint32_t scsi_host_lun_max(const struct scsi_host *host);
+/* Does a unit of it store protection information? */
+bool scsi_host_has_pi(const struct scsi_host *host);
 
 /* ---- nexus ---- */
 
@@ -158,6 +160,8 @@ struct scsi_task {
 	uint64_t tag;
 	uint8_t cdb[SCSI_CDB_MAX]; /* a private copy */
 	struct iov_cur *out, *in;  /* data only; consumed */
+	/* Protection information beside the data; NULL: the transport carries none. */
+	struct iov_cur *pi_out, *pi_in;
 	void (*done)(struct scsi_task *task);
 
 	/* result, valid in done */

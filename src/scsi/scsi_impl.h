@@ -5,7 +5,7 @@
  *   task.c          one command from start to end        host.c    targets, nexuses, hot plug
  *   lu.c            units, gates, unit attentions, turns tmf.c     task management
  *   rw.c            READ and WRITE                       sbc.c     the other block commands
- *   atomic.c        COMPARE AND WRITE, ORWRITE, WRITE ATOMIC
+ *   sbc.h           the files of the block commands, and what they share
  *   sanitize.c      SANITIZE                             spc.c     INQUIRY and what every unit has
  *   vpd.c           vital product data pages             mode.c    mode pages
  *   logpage.c       LOG SENSE                            opcodes.c REPORT SUPPORTED OPERATION CODES
@@ -94,6 +94,11 @@ struct scsi_lu {
 	/* sanitize.c */
 	bool sanitize_running, sanitize_failed, sanitize_ause;
 	_Atomic uint32_t sanitize_progress; /* of 65536 */
+	/* background.c: what outlives its command, and the close that waits for it */
+	uint32_t background_count;
+	struct loop *close_loop;
+	struct loop_msg close_msg;
+	void (*close)(struct scsi_lu *lu);
 };
 
 /* One I_T_L nexus. */
@@ -334,6 +339,12 @@ uint8_t scsi_write_flags(const struct scsi_lu *lu, bool fua);
 void scsi_task_durable(struct scsi_task *t, bool fua);
 /* Does this unit have the command? (CDB_MAP, CDB_SANITIZE) */
 bool scsi_row_offered(const struct scsi_lu *lu, const struct cdb_row *row);
+
+/* rw.c and rw_pi.c: byte 1 of all forms but the 6-byte ones. */
+#define SCSI_RW_FUA	0x08
+#define SCSI_RW_PROTECT 0xe0
+/* A READ or WRITE of t->blocks at t->lba (checked, not 0) on a unit with protection information. */
+void scsi_rw_pi(struct scsi_task *t, enum blk_op op);
 
 /* host.c: the nexus' unit with this NAA designator, NULL. Thread: owner loop. */
 struct scsi_itl *scsi_nexus_find_wwn(struct scsi_queue *queue, uint64_t wwn);

@@ -34,6 +34,7 @@ struct rig_task {
 	struct iov_cur out, in;
 	struct iovec out_iov, in_iov;
 	uint8_t *out_bytes, *in_bytes;
+	size_t in_iov_bytes;
 	bool done;
 };
 
@@ -50,6 +51,7 @@ struct rig {
 	uint32_t events;
 	struct scsi_event last_event;
 	bool keep_ua;
+	struct iov_cur *pi;	/* of the next command, in either direction; NULL: none */
 	const char *state_path; /* of units opened from here on */
 	struct scsi_task task;	/* a copy of the last one that ended */
 	uint8_t in[RIG_DATA];	/* its data-in */
@@ -84,6 +86,7 @@ static inline struct rig_task *rig_start(struct rig *rig, const uint8_t *cdb, si
 		memcpy(rt->out_bytes, out, out_len);
 	rt->out_iov = (struct iovec){ rt->out_bytes, out_len };
 	rt->in_iov = (struct iovec){ rt->in_bytes, in_len };
+	rt->in_iov_bytes = in_len;
 	iov_cur_init(&rt->out, &rt->out_iov, out_len ? 1 : 0, out_len);
 	iov_cur_init(&rt->in, &rt->in_iov, in_len ? 1 : 0, in_len);
 	memcpy(rt->task.cdb, cdb, cdb_len);
@@ -92,6 +95,7 @@ static inline struct rig_task *rig_start(struct rig *rig, const uint8_t *cdb, si
 	rt->task.tag = (uintptr_t)rt;
 	rt->task.out = &rt->out;
 	rt->task.in = &rt->in;
+	rt->task.pi_out = rt->task.pi_in = rig->pi;
 	rt->task.done = rig_task_done;
 	scsi_task_start(rig->queue[rig->nexus_idx], &rt->task);
 	assert_false(rt->done);
@@ -114,7 +118,7 @@ static inline void rig_finish(struct rig *rig, struct rig_task *rt)
 	}
 	rig->task = rt->task;
 	memset(rig->in, 0, 4096);
-	memcpy(rig->in, rt->in_bytes, rt->task.in_bytes);
+	memcpy(rig->in, rt->in_bytes, MIN(rt->task.in_bytes, rt->in_iov_bytes));
 	free(rt->out_bytes);
 	free(rt->in_bytes);
 	free(rt);

@@ -389,6 +389,9 @@ static void page_characteristics(struct page *p)
 	uint8_t *b = page_more(p, 60) - PAGE_HEADER_BYTES;
 
 	cdb_put16(b + 4, p->lu->rotation_rpm);
+	/* WABEREQ 01b: after SANITIZE BLOCK ERASE reads succeed */
+	if (p->lu->caps->write_zeroes || p->lu->caps->secure_erase)
+		b[7] = 0x40;
 }
 
 static void page_provisioning(struct page *p)

@@ -14,6 +14,7 @@
  *  4. When data-in begins inside the piece that the response ends in, that piece is changed by the
  *     cursor for the data and restored before the response is written.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/num.h"
@@ -176,10 +177,24 @@ static void fail_later(struct vscsi_req *r)
 	loop_defer(r->queue->loop, &r->work);
 }
 
+static inline void task_start(struct vscsi_req *r, const struct virtio_scsi_req_head *head)
+{
+	struct scsi_task *t = &r->task;
+
+	if (unlikely(!vscsi_lun_decode(head->lun, &t->target, &t->lun))) {
+		t->target = SCSI_TARGETS_MAX; /* BAD_TARGET */
+		t->lun = SCSI_LUN_NONE;
+	}
+	t->tag = le64_get(head->id);
+	t->out = &r->chain.out;
+	t->in = &r->chain.in;
+	r->expected_bytes = t->out->left_bytes + t->in->left_bytes;
+	scsi_task_start(r->queue->scsi, t);
+}
+
 void vscsi_on_request(struct vscsi_queue *q, struct vq_chain *chain)
 {
 	struct vscsi_req *r = container_of(chain, struct vscsi_req, chain);
-	struct scsi_task *t = &r->task;
 	struct virtio_scsi_req_head head;
 
 	r->queue = q;
@@ -193,14 +208,58 @@ void vscsi_on_request(struct vscsi_queue *q, struct vq_chain *chain)
 		fail_later(r);
 		return;
 	}
-	if (unlikely(!vscsi_lun_decode(head.lun, &t->target, &t->lun))) {
-		t->target = SCSI_TARGETS_MAX; /* BAD_TARGET */
-		t->lun = SCSI_LUN_NONE;
+	r->task.pi_out = r->task.pi_in = NULL;
+	r->task.done = req_done;
+	task_start(r, &head);
+}
+
+/* ---- with protection information in front of the data (T10_PI) ---- */
+
+static void req_pi_done(struct scsi_task *t)
+{
+	struct vscsi_req *r = container_of(t, struct vscsi_req, task);
+
+	free(r->pi_iov);
+	req_done(t);
+}
+
+/* Their pieces are copied: the data's cursor changes those of the chain. */
+static bool pi_take(struct vscsi_req *r, uint32_t out_bytes, uint32_t in_bytes)
+{
+	struct iov_cur *out = &r->chain.out, *in = &r->chain.in;
+	uint32_t room = out->count, count;
+
+	if (out_bytes > out->left_bytes || in_bytes > in->left_bytes)
+		return false;
+	r->pi_iov = malloc((out->count + in->count + 1) * sizeof(*r->pi_iov));
+	if (!r->pi_iov)
+		return false;
+	count = iov_cur_split_head(out, out_bytes, r->pi_iov);
+	iov_cur_init(&r->pi_out, r->pi_iov, count, out_bytes);
+	count = iov_cur_split_head(in, in_bytes, r->pi_iov + room);
+	iov_cur_init(&r->pi_in, r->pi_iov + room, count, in_bytes);
+	r->task.pi_out = &r->pi_out;
+	r->task.pi_in = &r->pi_in;
+	return true;
+}
+
+void vscsi_on_request_pi(struct vscsi_queue *q, struct vq_chain *chain)
+{
+	struct vscsi_req *r = container_of(chain, struct vscsi_req, chain);
+	struct virtio_scsi_req_pi_head head;
+
+	r->queue = q;
+	r->pi_iov = NULL;
+	if (!resp_take(r, q->dev->sense_bytes)) {
+		vscsi_drop_later(r);
+		return;
 	}
-	t->tag = le64_get(head.id);
-	t->out = &chain->out;
-	t->in = &chain->in;
-	t->done = req_done;
-	r->expected_bytes = chain->out.left_bytes + chain->in.left_bytes;
-	scsi_task_start(q->scsi, t);
+	if (!iov_cur_read(&chain->out, &head, sizeof(head)) ||
+	    !cdb_read_slow(r, q->dev->cdb_bytes) ||
+	    !pi_take(r, le32_get(head.pi_out_bytes), le32_get(head.pi_in_bytes))) {
+		fail_later(r);
+		return;
+	}
+	r->task.done = req_pi_done;
+	task_start(r, &head.head);
 }

@@ -11,7 +11,10 @@
 
 uint64_t vscsi_features(const struct vdev *vdev)
 {
-	return VIRTIO_SCSI_F_INOUT | VIRTIO_SCSI_F_HOTPLUG | VIRTIO_SCSI_F_CHANGE;
+	const struct vscsi *v = vscsi_of_const(vdev);
+
+	return VIRTIO_SCSI_F_INOUT | VIRTIO_SCSI_F_HOTPLUG | VIRTIO_SCSI_F_CHANGE |
+	       (scsi_host_has_pi(v->host) ? VIRTIO_SCSI_F_T10_PI : 0);
 }
 
 static void vscsi_features_set(struct vdev *vdev, uint64_t negotiated)
@@ -107,7 +110,11 @@ static int vscsi_queue_start(struct vdev *vdev, uint32_t idx, struct virtq *vq, 
 	q->dev = v;
 	q->vq = vq;
 	q->loop = loop;
-	q->on_chain = idx == VSCSI_QUEUE_CTRL ? vscsi_on_ctrl : vscsi_on_request;
+	if (idx == VSCSI_QUEUE_CTRL)
+		q->on_chain = vscsi_on_ctrl;
+	else
+		q->on_chain = virtq_features(vq) & VIRTIO_SCSI_F_T10_PI ? vscsi_on_request_pi
+									: vscsi_on_request;
 	rc = scsi_queue_open(v->nexus, loop, &q->scsi, reterr);
 	if (rc < 0) {
 		free(q);

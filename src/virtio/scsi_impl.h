@@ -74,6 +74,9 @@ struct vscsi_req {
 	struct iovec *shared; /* the piece that holds the end of the response and data */
 	struct iovec shared_orig;
 	uint64_t expected_bytes; /* data both ways */
+	/* With T10_PI, and protection information there: both cursors' pieces, freed at the end. */
+	struct iovec *pi_iov;
+	struct iov_cur pi_out, pi_in;
 	struct loop_work work;
 	union {
 		struct scsi_task task;
@@ -106,6 +109,7 @@ static inline bool vscsi_lun_decode(const uint8_t lun[8], uint32_t *ret_target, 
 
 /* scsi.c */
 void vscsi_on_request(struct vscsi_queue *q, struct vq_chain *chain);
+void vscsi_on_request_pi(struct vscsi_queue *q, struct vq_chain *chain); /* with T10_PI */
 /* Ends a chain that has no room for an answer, later. */
 void vscsi_drop_later(struct vscsi_req *r);
 

@@ -39,6 +39,13 @@ struct virtio_scsi_req_head {
 	uint8_t crn;
 } __attribute__((packed));
 
+/* The same with T10_PI negotiated. */
+struct virtio_scsi_req_pi_head {
+	struct virtio_scsi_req_head head;
+	struct le32 pi_out_bytes; /* protection information in front of data-out */
+	struct le32 pi_in_bytes;
+} __attribute__((packed));
+
 /* What precedes the sense data, which has sense_size bytes. */
 struct virtio_scsi_resp_head {
 	struct le32 sense_len_bytes;
@@ -101,6 +108,7 @@ struct virtio_scsi_config {
 };
 
 _Static_assert(sizeof(struct virtio_scsi_req_head) == 19, "5.6.6.1");
+_Static_assert(sizeof(struct virtio_scsi_req_pi_head) == 27, "5.6.6.1");
 _Static_assert(sizeof(struct virtio_scsi_resp_head) == 12, "5.6.6.1");
 _Static_assert(sizeof(struct virtio_scsi_tmf_req) == 24, "5.6.6.2");
 _Static_assert(sizeof(struct virtio_scsi_an_req) == 16, "5.6.6.2");

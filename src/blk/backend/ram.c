@@ -19,12 +19,22 @@
 struct ram_params {
 	uint64_t size_bytes;
 	uint64_t block_bytes;
+	int pi_type;
 };
+
+static const char *const pi_type_names[] = { "0", "1", "3", NULL };
 
 struct ram_dev {
 	struct blk_dev dev;
 	char *memory;
 	uint64_t mapped_bytes, page_bytes;
+	/*
+	 * Protection information of all blocks, inverted: fresh memory reads as "do not check".
+	 * NULL without. pi_bytes: its length.
+	 */
+	uint8_t *pi;
+	uint64_t pi_bytes;
+	uint32_t block_shift;
 };
 
 static const struct opts_row ram_rows[] = {
@@ -42,27 +52,55 @@ static const struct opts_row ram_rows[] = {
 	  .max = 65536,
 	  .def = "512",
 	  .help = "logical block size" },
+	{ .name = "pi-type",
+	  .type = OPTS_ENUM,
+	  .offset = offsetof(struct ram_params, pi_type),
+	  .names = pi_type_names,
+	  .def = "0",
+	  .help = "store protection information of this type" },
 };
 static const struct opts_table ram_table = { "ram block device", ram_rows, ARRAY_SIZE(ram_rows) };
+
+static void *ram_map(uint64_t bytes, struct err *reterr)
+{
+	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (memory == MAP_FAILED) {
+		err_set(reterr, -errno, "size=%llu: cannot map memory: %s",
+			(unsigned long long)bytes, strerror(errno));
+		return NULL;
+	}
+	/* It holds guests' data: not into core dumps. */
+	madvise(memory, bytes, MADV_DONTDUMP);
+	return memory;
+}
+
+static int ram_pi_open(struct ram_dev *ram, const struct ram_params *p, struct err *reterr)
+{
+	static const uint8_t types[] = { 0, 1, 3 };
+
+	if (!p->pi_type)
+		return 0;
+	ram->dev.caps.pi_type = types[p->pi_type];
+	ram->block_shift = (uint32_t)__builtin_ctzll(p->block_bytes);
+	ram->pi_bytes = (p->size_bytes >> ram->block_shift) * BLK_PI_BYTES;
+	ram->pi = ram_map(ram->pi_bytes, reterr);
+	return ram->pi ? 0 : -ENOMEM;
+}
 
 static int ram_open(struct blk_dev *dev, void *params, struct err *reterr)
 {
 	struct ram_dev *ram = container_of(dev, struct ram_dev, dev);
 	struct ram_params *p = params;
-	void *memory;
 
 	ram->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-	memory = mmap(NULL, p->size_bytes, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED)
-		return err_set(reterr, -errno, "size=%llu: cannot map memory: %s",
-			       (unsigned long long)p->size_bytes, strerror(errno));
-	ram->memory = memory;
+	ram->memory = ram_map(p->size_bytes, reterr);
+	if (!ram->memory)
+		return -ENOMEM;
 	ram->mapped_bytes = p->size_bytes;
-	/* It holds guests' data: not into core dumps. */
-	madvise(memory, p->size_bytes, MADV_DONTDUMP);
 	/* A translation miss costs as much as the copy of a block. */
-	madvise(memory, p->size_bytes, MADV_HUGEPAGE);
+	madvise(ram->memory, p->size_bytes, MADV_HUGEPAGE);
 	dev->caps = (struct blk_caps){
 		.size_bytes = p->size_bytes,
 		.block_bytes = (uint32_t)p->block_bytes,
@@ -76,7 +114,7 @@ static int ram_open(struct blk_dev *dev, void *params, struct err *reterr)
 		.write_zeroes = true,
 		.zeroes_unmap = true,
 	};
-	return 0;
+	return ram_pi_open(ram, p, reterr);
 }
 
 static void ram_close(struct blk_dev *dev)
@@ -85,6 +123,31 @@ static void ram_close(struct blk_dev *dev)
 
 	if (ram->memory)
 		munmap(ram->memory, ram->mapped_bytes);
+	if (ram->pi)
+		munmap(ram->pi, ram->pi_bytes);
+}
+
+static uint8_t *ram_pi_at(const struct ram_dev *ram, uint64_t offset_bytes)
+{
+	return ram->pi + (offset_bytes >> ram->block_shift) * BLK_PI_BYTES;
+}
+
+static void ram_pi_copy(struct ram_dev *ram, const struct blk_req *req)
+{
+	uint8_t *at = ram_pi_at(ram, req->offset_bytes);
+	uint64_t n = (req->len_bytes >> ram->block_shift) * BLK_PI_BYTES;
+
+	if (!(req->flags & BLK_PI)) {
+		if (req->op == BLK_WRITE)
+			memset(at, 0, n);
+		return;
+	}
+	for (uint64_t i = 0; i < n; i++) {
+		if (req->op == BLK_READ)
+			req->pi[i] = (uint8_t)~at[i];
+		else
+			at[i] = (uint8_t)~req->pi[i];
+	}
 }
 
 /* Zeroes a range: whole pages are given back when that is worth it, or when asked for. */
@@ -93,6 +156,8 @@ static enum blk_status ram_zero(struct ram_dev *ram, uint64_t off, uint64_t len,
 	uint64_t first = num_round_up(off, ram->page_bytes);
 	uint64_t end = num_round_down(off + len, ram->page_bytes);
 
+	if (ram->pi)
+		memset(ram_pi_at(ram, off), 0, (len >> ram->block_shift) * BLK_PI_BYTES);
 	if (first >= end || (!unmap && end - first < RAM_UNMAP_MIN_BYTES)) {
 		memset(ram->memory + off, 0, len);
 		return BLK_ST_OK;
@@ -121,6 +186,8 @@ static enum blk_status ram_copy(struct ram_dev *ram, const struct blk_req *req)
 		left -= v->iov_len;
 	}
 	ASSERT(!left);
+	if (unlikely(ram->pi))
+		ram_pi_copy(ram, req);
 	return BLK_ST_OK;
 }
 
