@@ -65,6 +65,7 @@ struct scsi_itl *scsi_itl_find_slow(struct scsi_queue *queue, uint32_t target, u
 	queue->last_key = key;
 	queue->last_generation = map->generation;
 	queue->last_itl = map->entries[at].itl;
+	queue->last_chan = NULL;
 	return queue->last_itl;
 }
 

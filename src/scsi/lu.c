@@ -95,12 +95,14 @@ void scsi_event_others(struct scsi_lu *lu, const struct scsi_itl *but, enum scsi
 
 void scsi_lu_gates_update(struct scsi_lu *lu)
 {
+	bool protected = lu->read_only || atomic_load_explicit(&lu->mode.swp, memory_order_relaxed);
 	bool not_ready = lu->stopped || lu->sanitize_running || lu->sanitize_failed;
 	struct scsi_itl *itl;
 
 	list_for_each(itl, &lu->itls, node) {
 		scsi_gate_set(itl, GATE_MEDIUM, not_ready);
 		scsi_gate_set(itl, GATE_ALUA, lu->alua_state >= 2);
+		scsi_gate_set(itl, GATE_WRITES, protected);
 	}
 }
 

@@ -114,6 +114,7 @@ static void mode_publish(struct scsi_lu *lu)
 	atomic_store(&m->wce, m->current[CACHING_AT + 2] & CACHING_WCE);
 	atomic_store(&m->d_sense, m->current[CONTROL_AT + 2] & CONTROL_D_SENSE);
 	atomic_store(&m->swp, m->current[CONTROL_AT + 4] & CONTROL_SWP);
+	scsi_lu_gates_update(lu); /* write-protected, or not any more */
 	atomic_store(&m->tas, m->current[CONTROL_AT + 5] & CONTROL_TAS);
 }
 

@@ -164,19 +164,27 @@ struct scsi_task {
 	struct iov_cur *pi_out, *pi_in;
 	void (*done)(struct scsi_task *task);
 
-	/* result, valid in done */
-	uint8_t end;	   /* enum scsi_end */
-	uint8_t status;	   /* enum scsi_status */
-	uint8_t sense_len; /* 0: none */
+	/* Eight bytes that are all zero at the end of an ordinary command: unusual tests them. */
+	union {
+		struct {
+			/* result, valid in done */
+			uint8_t end;	   /* enum scsi_end */
+			uint8_t status;	   /* enum scsi_status */
+			uint8_t sense_len; /* 0: none */
+			/* private: */
+			bool starting;
+			bool exclusive;	   /* holds, or waits for, the unit's turn */
+			uint8_t abort_end; /* enum scsi_end it will end with, 0: not aborted */
+			bool abort_status; /* TAS: ends with status TASK ABORTED instead */
+			bool has_buf;
+		};
+		uint64_t unusual;
+	};
+	uint64_t in_bytes;  /* result: written to `in`, from its start */
+	uint64_t out_bytes; /* result: taken from `out` */
 	uint8_t sense[SCSI_SENSE_MAX];
-	uint64_t in_bytes;  /* written to `in`, from its start */
-	uint64_t out_bytes; /* taken from `out` */
 
 	/* private: see scsi_impl.h */
-	bool starting;
-	bool exclusive;	   /* holds, or waits for, the unit's turn */
-	uint8_t abort_end; /* enum scsi_end it will end with, 0: not aborted */
-	bool abort_status; /* TAS: ends with status TASK ABORTED instead */
 	const struct cdb_row *row;
 	struct scsi_queue *queue;
 	struct scsi_itl *itl;

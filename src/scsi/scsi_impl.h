@@ -38,6 +38,7 @@
 
 #define GATE_RESV_READ	((uint32_t)CDB_RESV_READ) /* reservation conflict for these */
 #define GATE_RESV_WRITE ((uint32_t)CDB_RESV_WRITE)
+#define GATE_WRITES	((uint32_t)CDB_WRITES) /* write-protected */
 #define GATE_MEDIUM	((uint32_t)CDB_MEDIUM) /* not ready: stopped, sanitize */
 #define GATE_ALUA	(1u << 30)	       /* not active: stops all but CDB_ALUA_ANY */
 #define GATE_UA		(1u << 31)
@@ -169,6 +170,7 @@ struct scsi_queue {
 	uint32_t last_key;
 	uint64_t last_generation;
 	struct scsi_itl *last_itl;
+	struct blk_chan *last_chan; /* of last_itl's unit; NULL: not asked for yet */
 };
 
 /* ---- lu.c ---- */
@@ -289,6 +291,22 @@ uint32_t scsi_map_target(const struct scsi_map *map, uint32_t target,
 static inline struct scsi_lu *task_lu(const struct scsi_task *t)
 {
 	return t->itl->lu;
+}
+
+void scsi_task_finish_slow(struct scsi_task *t);
+
+/* The end of every task, for task.c and rw.c. Not while starting. */
+static inline void scsi_task_finish(struct scsi_task *t)
+{
+	struct scsi_queue *q = t->queue;
+
+	t->node.prev->next = t->node.next;
+	t->node.next->prev = t->node.prev;
+	q->task_count--;
+	if (likely(!t->unusual && list_empty(&q->sl->waiters)))
+		t->done(t);
+	else
+		scsi_task_finish_slow(t);
 }
 
 void scsi_task_good(struct scsi_task *t);

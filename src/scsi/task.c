@@ -19,32 +19,30 @@
 #include "base/num.h"
 #include "scsi/scsi_impl.h"
 
+#define CONTROL_NACA 0x04 /* SAM-6, 5.2 */
+
 /* ---- the end ---- */
 
-static inline void task_finish(struct scsi_task *t)
+void scsi_task_finish_slow(struct scsi_task *t)
 {
-	list_remove(&t->node);
-	t->queue->task_count--;
-	if (unlikely(t->buf)) {
+	if (t->has_buf)
 		free(t->buf);
-		t->buf = NULL;
-	}
-	if (unlikely(t->exclusive))
+	if (t->exclusive)
 		scsi_turn_give(t);
-	if (unlikely(!list_empty(&t->queue->sl->waiters)))
+	if (!list_empty(&t->queue->sl->waiters))
 		sweep_task_ended(t);
 	t->done(t);
 }
 
 static void task_finish_work(struct loop_work *work)
 {
-	task_finish(container_of(work, struct scsi_task, work));
+	scsi_task_finish(container_of(work, struct scsi_task, work));
 }
 
 static inline void task_end(struct scsi_task *t)
 {
 	if (likely(!t->starting)) {
-		task_finish(t);
+		scsi_task_finish(t);
 		return;
 	}
 	t->work.fn = task_finish_work;
@@ -190,8 +188,9 @@ void scsi_task_reply(struct scsi_task *t, const void *from, size_t len, size_t a
 
 bool scsi_task_scratch(struct scsi_task *t, size_t len)
 {
-	ASSERT(!t->buf);
+	ASSERT(!t->has_buf);
 	t->buf = calloc(1, MAX(len, (size_t)1));
+	t->has_buf = t->buf;
 	if (!t->buf)
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 	return t->buf;
@@ -280,7 +279,7 @@ void scsi_task_durable(struct scsi_task *t, bool fua)
 	const struct scsi_lu *lu = task_lu(t);
 	bool through = !atomic_load_explicit(&lu->mode.wce, memory_order_relaxed);
 
-	if (likely(!(fua || through) || !lu->caps->volatile_cache || lu->caps->fua))
+	if (likely(!(fua || through) || !lu->caps->volatile_cache || lu->caps->fua || t->abort_end))
 		scsi_task_good(t);
 	else
 		scsi_task_io(t, NULL, BLK_FLUSH, 0, 0, 0, NULL, 0, task_flushed);
@@ -344,12 +343,6 @@ static __attribute__((noinline)) bool task_gate(struct scsi_task *t, uint32_t ga
 	return ua != SCSI_UA_COUNT || cause != SCSI_CAUSE_NONE;
 }
 
-static inline bool task_gate_suspects(const struct scsi_task *t, uint32_t gate)
-{
-	return (gate & (t->row->flags | GATE_ALUA)) ||
-	       (gate & GATE_UA && !(t->row->flags & CDB_NO_UA));
-}
-
 static bool task_write_protected(const struct scsi_task *t)
 {
 	const struct scsi_lu *lu = task_lu(t);
@@ -368,51 +361,63 @@ static __attribute__((noinline)) void task_no_lun(struct scsi_task *t, enum cdb_
 		scsi_task_check(t, SCSI_CAUSE_LU_NOT_SUPPORTED);
 }
 
-static void task_dispatch(struct scsi_task *t, enum cdb_found found)
+/* Everything that is checked, in the order of the standards. */
+static __attribute__((noinline)) void task_dispatch(struct scsi_task *t, enum cdb_found found)
 {
 	uint32_t gate;
 
-	if (unlikely(!t->itl)) {
+	if (!t->itl) {
 		task_no_lun(t, found);
 		return;
 	}
-	if (unlikely(found == CDB_BAD_OPCODE ||
-		     (found == CDB_FOUND && !scsi_row_offered(task_lu(t), t->row)))) {
+	if (found == CDB_BAD_OPCODE ||
+	    (found == CDB_FOUND && !scsi_row_offered(task_lu(t), t->row))) {
 		scsi_task_check(t, SCSI_CAUSE_INVALID_OPCODE);
 		return;
 	}
-	if (unlikely(found == CDB_BAD_SA)) {
+	if (found == CDB_BAD_SA) {
 		scsi_task_bad_cdb(t, cdb_sa_byte(t->cdb[0]), 4);
 		return;
 	}
 	gate = atomic_load_explicit(&t->itl->gate, memory_order_acquire);
-	if (unlikely(task_gate_suspects(t, gate)) && task_gate(t, gate))
+	if (task_gate(t, gate))
 		return;
 	/* NACA: no ACA here (NormACA is 0) */
-	if (unlikely(t->cdb[t->row->len_bytes - 1] & 0x04))
+	if (t->cdb[t->row->len_bytes - 1] & CONTROL_NACA)
 		scsi_task_bad_cdb(t, t->row->len_bytes - 1u, 2);
-	else if (unlikely(t->row->flags & CDB_WRITES && task_write_protected(t)))
+	else if (t->row->flags & CDB_WRITES && task_write_protected(t))
 		scsi_task_check(t, SCSI_CAUSE_WRITE_PROTECTED);
 	else
 		t->row->run(t);
 }
 
+/* Nothing for task_dispatch to find: what the flags of an ordinary command tell in one look. */
+static inline bool task_is_ordinary(const struct scsi_task *t)
+{
+	uint32_t flags = t->row->flags;
+	uint32_t gate = atomic_load_explicit(&t->itl->gate, memory_order_acquire);
+
+	return !((gate & (flags | GATE_ALUA | GATE_UA)) | (flags & (CDB_MAP | CDB_SANITIZE)) |
+		 (t->cdb[t->row->len_bytes - 1] & CONTROL_NACA));
+}
+
 void scsi_task_start(struct scsi_queue *queue, struct scsi_task *t)
 {
 	enum cdb_found found = cdb_find(t->cdb, &t->row);
+	struct scsi_loop *sl = queue->sl;
 
 	t->queue = queue;
+	t->unusual = 0;
 	t->starting = true;
-	t->exclusive = false;
-	t->abort_end = 0;
-	t->abort_status = false;
-	t->seq = queue->sl->task_seq++;
-	t->buf = NULL;
+	t->seq = sl->task_seq++;
 	t->in_bytes = 0;
 	t->out_bytes = 0;
 	t->itl = scsi_itl_find(queue, t->target, t->lun);
-	list_append(&queue->sl->tasks, &t->node);
+	list_append(&sl->tasks, &t->node);
 	queue->task_count++;
-	task_dispatch(t, found);
+	if (likely(t->itl && found == CDB_FOUND && task_is_ordinary(t)))
+		t->row->run(t);
+	else
+		task_dispatch(t, found);
 	t->starting = false;
 }

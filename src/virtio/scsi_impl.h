@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "scsi/scsi.h"
 #include "virtio/scsi_wire.h"
@@ -98,13 +99,15 @@ static inline const struct vscsi *vscsi_of_const(const struct vdev *vdev)
 static inline bool vscsi_lun_decode(const uint8_t lun[8], uint32_t *ret_target, uint32_t *ret_lun)
 {
 	uint8_t single[8] = { lun[2], lun[3], lun[4], lun[5], lun[6], lun[7] };
+	uint32_t rest;
 
+	memcpy(&rest, lun + 4, sizeof(rest));
 	*ret_target = lun[1];
-	if (likely(lun[0] == 1)) {
-		*ret_lun = scsi_lun_decode(single);
+	*ret_lun = lun[3];
+	if (likely(lun[0] == 1 && !(lun[2] & 0xbf) && !rest)) /* what drivers use below 256 */
 		return true;
-	}
-	return false;
+	*ret_lun = scsi_lun_decode(single);
+	return lun[0] == 1;
 }
 
 /* scsi.c */
