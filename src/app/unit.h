@@ -56,7 +56,7 @@ const struct opts_row *unit_differs(const struct unit_def *a, const struct unit_
 const struct unit_def *unit_leader(const struct unit_def *unit);
 /*
  * Finds the units of all devices that are one, adds up what is said of them, checks them, and that
- * no serial number or wwn is that of two units. -EINVAL, -ENOMEM; both places are named.
+ * no serial number, wwn or state file is that of two. -EINVAL, -ENOMEM; both places are named.
  */
 int units_resolve(struct device_def *defs, uint32_t def_count, struct err *reterr);
 

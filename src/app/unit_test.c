@@ -142,6 +142,8 @@ static const struct {
 	{ "target=0:ram=1M:wwn=0000000000000001",
 	  "target 0: wwn: expected the first digit (NAA) to be 2, 3 or 5, got "
 	  "'0000000000000001'" },
+	{ "target=0:ram=1M:pi-type=2", "target 0: pi-type: expected 0|1|3, got '2'" },
+	{ "target=0:null=1M:pi-type=1", "target 0: pi-type: only with ram=" },
 	{ "target=0:ram=1M:vendor=ninechars", "target 0: vendor: expected 1..8 characters, got 9" },
 	{ "target=0:ram=1M:product=seventeen letters",
 	  "target 0: product: expected 1..16 characters, got 17" },
@@ -218,7 +220,7 @@ static void test_contradictions_name_both_places(void **state)
 				     "and ram=, got 2");
 }
 
-static void test_no_two_units_have_one_serial_or_wwn(void **state)
+static void test_no_two_units_have_one_serial_wwn_or_state_file(void **state)
 {
 	assert_true(parse("scsi,socket=/a,target=1:ram=1M:serial=x",
 			  "scsi,socket=/b,target=2:ram=1M:serial=x", NULL) < 0);
@@ -231,6 +233,12 @@ static void test_no_two_units_have_one_serial_or_wwn(void **state)
 	assert_string_equal(err.msg,
 			    "--device 1: target 2: wwn: '5000000000000001' is also that of "
 			    "--device 1: target 1, another unit");
+	app_config_fini(&cfg);
+	assert_true(parse("scsi,socket=/a,target=1:ram=1M:state=/s,target=2:ram=1M:state=/s,"
+			  "target=3:ram=1M:state=none,target=4:ram=1M:state=none",
+			  NULL, NULL) < 0);
+	assert_string_equal(err.msg, "--device 1: target 2: state: '/s' is also that of "
+				     "--device 1: target 1, another unit");
 }
 
 #define T(f) cmocka_unit_test_teardown(f, teardown)
@@ -244,7 +252,7 @@ int main(void)
 		T(test_a_name_too_long_for_the_initiator_is_refused),
 		T(test_units_of_one_image_or_share_are_one),
 		T(test_contradictions_name_both_places),
-		T(test_no_two_units_have_one_serial_or_wwn),
+		T(test_no_two_units_have_one_serial_wwn_or_state_file),
 	};
 
 	return cmocka_run_group_tests_name("unit", tests, NULL, NULL);
