@@ -180,8 +180,11 @@ int device_start(struct device *dev, struct loop *main_loop, struct loop **loops
 
 void device_on_left(struct device *dev)
 {
-	if (dev->stopping && !dev->ep && !dev->leaving)
-		dev->stopped(dev);
+	if (!dev->stopping || dev->ep || dev->leaving)
+		return;
+	if (dev->def->type->release)
+		dev->def->type->release(dev);
+	dev->stopped(dev);
 }
 
 static void device_on_stopped(void *arg)
