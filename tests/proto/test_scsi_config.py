@@ -241,3 +241,22 @@ def test_sighup_with_an_inherited_socket_reports_nothing(start, room, image):
     assert "restart" not in d.said() and "changed" not in d.said(), d.said()
     ask_path(f"{room}/b")
     assert d.end() == 0, d.said()
+
+
+def test_sigterm_while_units_leave_under_io_ends_with_0(start, room, image):
+    path, disk = f"{room}/s", image()
+    for _ in range(3):
+        d = start("-c", write(room, {"devices": [scsi({"target": 0, "file": disk},
+                                                      {"target": 1, "ram": "1M"})]}))
+        d.wait_listening(path)
+        with subprocess.Popen([BENCH, "--socket", path, "--scsi=0", "--seconds", "60"],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as bench:
+            try:
+                # a channel of the front-end's queue has the image in the loop's file table
+                wait_for("the front-end's memory",
+                         lambda: "memfd" in open(f"/proc/{d.process.pid}/maps", encoding="utf-8").read())
+                write(room, {"devices": [scsi()]})
+                d.process.send_signal(signal.SIGHUP)
+                assert d.end() == 0, d.said()
+            finally:
+                bench.kill()
