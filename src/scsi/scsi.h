@@ -55,6 +55,12 @@ struct scsi_lu_params {
 	bool read_only;
 	uint16_t rotation_rpm;	/* 0: not reported, 1: non-rotating (default of the callers) */
 	const char *state_path; /* file for APTPL and saved mode pages; NULL: none is offered */
+	/*
+	 * Optional: the unit is gone and has given its node back, which may take a while after the
+	 * last reference went. Thread: main.
+	 */
+	void (*closed)(void *arg);
+	void *arg;
 };
 
 /* Errors: -EINVAL with the parameter named; -ENOMEM; what reading state_path gives. */

@@ -74,6 +74,8 @@ struct scsi_lu {
 	struct blk_dev *dev;
 	const struct blk_caps *caps; /* size_bytes: scsi_lu_blocks */
 	struct blk_listener listener;
+	void (*closed)(void *arg); /* of the params; NULL until it is made */
+	void *closed_arg;
 	uint32_t block_bytes, block_shift;
 	bool read_only;
 	char *name, *serial, *state_path;
