@@ -7,6 +7,8 @@
 
 #include "scsi/scsi_impl.h"
 
+/* READ and WRITE: more than any memory; a number, since an atomic write must not exceed it. */
+#define SCSI_TRANSFER_BLOCKS_MAX 0x7fffffff
 /* COMPARE AND WRITE: one byte in the CDB. */
 #define SCSI_CAW_BLOCKS_MAX 255
 /* UNMAP: descriptors of one list, and blocks of one command. */
