@@ -95,7 +95,7 @@ static bool same_blocks_ok(struct scsi_task *t)
 		return false;
 	if (!t->blocks)
 		t->blocks = scsi_lu_blocks(task_lu(t)) - t->lba; /* WSNZ is 0: to the end */
-	if (SCSI_WRITE_SAME_BLOCKS_MAX && t->blocks > SCSI_WRITE_SAME_BLOCKS_MAX) {
+	if (t->blocks > SCSI_WRITE_SAME_BLOCKS_MAX) {
 		scsi_task_bad_cdb(t, t->row->len_bytes == 10 ? 7 : 10, -1);
 		return false;
 	}
