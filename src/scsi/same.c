@@ -103,10 +103,24 @@ static bool same_blocks_ok(struct scsi_task *t)
 	return true;
 }
 
+/*
+ * UNMAP unmaps, whatever the block of data-out says. SBC-4 would have one that is not what unmapped
+ * blocks read as written; but initiators set UNMAP to deallocate, the targets that they know do it
+ * without a look at the block, and libiscsi's suite (WriteSame10, UnmapUntilEnd) sends ones and
+ * expects zeroes.
+ */
+static void same_unmap(struct scsi_task *t, uint8_t flags)
+{
+	if (scsi_lu_lbprz(task_lu(t)))
+		sbc_erase(t, BLK_WRITE_ZEROES, flags | BLK_UNMAP, same_end);
+	else
+		sbc_erase(t, BLK_DISCARD, 0, same_end);
+}
+
 void scsi_write_same(struct scsi_task *t)
 {
 	const struct scsi_lu *lu = task_lu(t);
-	bool ndob = t->cdb[1] & SAME_NDOB;
+	bool ndob = t->cdb[1] & SAME_NDOB, unmap = t->cdb[1] & SAME_UNMAP;
 	uint8_t flags = scsi_write_flags(lu, false);
 
 	if (!same_cdb_ok(t) || !same_blocks_ok(t))
@@ -118,11 +132,13 @@ void scsi_write_same(struct scsi_task *t)
 	}
 	if (ndob ? !scsi_task_scratch(t, lu->block_bytes) : !scsi_task_list(t, lu->block_bytes))
 		return;
+	if (unmap) {
+		same_unmap(t, flags);
+		return;
+	}
 	if (!lu->caps->write_zeroes || !all_zero(t->buf, lu->block_bytes)) {
 		same_pattern(t);
 		return;
 	}
-	if (t->cdb[1] & SAME_UNMAP && scsi_lu_lbprz(lu))
-		flags |= BLK_UNMAP;
 	sbc_erase(t, BLK_WRITE_ZEROES, flags, same_end);
 }
