@@ -23,6 +23,7 @@ struct scsi_task;
 #define CDB_MAP	       (1u << 6) /* logical block provisioning: offered if the back-end discards */
 #define CDB_SANITIZE   (1u << 7) /* offered if the back-end can */
 #define CDB_ALUA_ANY   (1u << 8) /* in every asymmetric access state */
+#define CDB_LEGACY     (1u << 9) /* conflicts with RESERVE(6) of another only (SPC-2, table 8) */
 
 /* The gate of an I_T_L nexus (see scsi_impl.h) shares these bits: row->flags & gate stops it. */
 

@@ -121,6 +121,9 @@ static bool sweep_matches(const struct sweep *s, const struct scsi_task *t)
 {
 	if (t == s->but || !t->itl)
 		return false;
+	/* Two PREEMPT AND ABORT would wait for each other; PERSISTENT RESERVE OUT does no I/O. */
+	if (s->but && t->cdb[0] == 0x5f)
+		return false;
 	if ((s->lu && t->itl->lu != s->lu) || (s->itl && t->itl != s->itl))
 		return false;
 	if (s->nexus &&
