@@ -61,8 +61,13 @@ check "grown" eventually 10 grown
 
 # Linux takes the bytes of a LUN for its number: 300 with flat addressing is 412Ch.
 # Other units are busy while one comes and goes.
-fio --name=busy --filename=$ram --direct=1 --ioengine=libaio --iodepth=8 --rw=randrw --bs=4k \\
-	--size=16M --verify=crc32c --verify_fatal=1 --time_based --runtime=120 >/tmp/busy &
+busy() {
+	until [ -e /tmp/enough ]; do
+		fio --name=busy --filename=$ram --direct=1 --ioengine=libaio --iodepth=8 --bs=4k \\
+			--rw=randwrite --size=2M --verify=crc32c --verify_fatal=1 || return 1
+	done
+}
+busy >/tmp/busy &
 busy=$!
 await plugged
 check "plugged" eventually 10 scsi_disks 9,0 9,16684
@@ -79,7 +84,7 @@ check "unplugged" eventually 10 gone
 stopped() { ! kill -0 $writer 2>/dev/null; }
 check "writer stopped" eventually 10 stopped
 check "others are busy" kill -0 $busy
-kill -INT $busy
+touch /tmp/enough
 check "others are right" wait $busy
 check "resets" sg_reset --device $file
 check "after the reset" dd if=$file of=/dev/null bs=64k count=16 iflag=direct
