@@ -393,6 +393,8 @@ void scsi_resv_fini(struct scsi_lu *lu);
 /* A nexus came or went: finds its registration by name, sets its gate. Lock held. */
 void scsi_resv_attach(struct scsi_itl *itl);
 void scsi_resv_detach(struct scsi_itl *itl);
+/* For what conflicts, as a write does, in some of its forms only: true, and it ended. */
+bool scsi_resv_conflict(struct scsi_task *t);
 /* The legacy reservation ends with a reset or the nexus. Lock held. */
 void scsi_resv_legacy_release(struct scsi_lu *lu, const struct scsi_itl *holder_or_null);
 /* Reads lu->state_path (may be missing): registrations with APTPL, saved pages. Thread: main. */

@@ -222,6 +222,9 @@ void scsi_start_stop(struct scsi_task *t)
 	bool no_flush = t->cdb[4] & 0x04, eject = t->cdb[4] & 0x02, start = t->cdb[4] & 0x01;
 	int modifier_max = start_modifier_max(condition);
 
+	/* to start is allowed (SBC-4, table 13) */
+	if ((condition || !start) && scsi_resv_conflict(t))
+		return;
 	if (modifier_max < 0) {
 		scsi_task_bad_cdb(t, 4, 7);
 	} else if ((t->cdb[3] & 0x0f) > modifier_max) {
@@ -248,6 +251,8 @@ void scsi_prevent_allow(struct scsi_task *t)
 {
 	uint8_t prevent = t->cdb[4] & 0x03;
 
+	if (prevent && scsi_resv_conflict(t)) /* to allow is allowed (SPC-5, table 73) */
+		return;
 	if (prevent & 0x02) { /* obsolete */
 		scsi_task_bad_cdb(t, 4, 1);
 		return;
