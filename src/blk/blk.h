@@ -129,6 +129,18 @@ void blk_dev_unref(struct blk_dev *dev);
 const char *blk_dev_name(const struct blk_dev *dev);
 const struct blk_caps *blk_dev_caps(const struct blk_dev *dev);
 
+/*
+ * What the space at offset_bytes is, up to where that changes or to end_bytes: mapped, or nothing
+ * is allocated for it and it reads as zeroes. Blocks in part allocated are mapped; what is told was
+ * true at some time during the call. *ret_end_bytes is beyond offset_bytes, both are multiples of
+ * the block size. -EOPNOTSUPP: this node does not know, -EINVAL: not a range of it, or lseek's.
+ * Thread: job, since it may wait for storage; the caller keeps a reference.
+ */
+int blk_dev_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
+		uint64_t *ret_end_bytes, bool *ret_mapped);
+/* Does this node have blk_dev_map? Thread: any. */
+bool blk_dev_can_map(const struct blk_dev *dev);
+
 /* Re-reads the size of what is behind; listeners are told when it changed. */
 int blk_dev_rescan(struct blk_dev *dev, struct err *reterr);
 struct blk_listener {

@@ -37,6 +37,10 @@ struct blk_impl {
 	void (*close)(struct blk_dev *dev);
 	/* The size now; NULL: never changes. Thread: main. */
 	int (*rescan)(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reterr);
+	/* See blk_dev_map; the arguments were checked, *ret_end_bytes may be beyond end_bytes, and
+	 * need not be a multiple. NULL, or -EOPNOTSUPP: not known. Thread: job. */
+	int (*map)(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
+		   uint64_t *ret_end_bytes, bool *ret_mapped);
 	/* Both NULL allowed. Thread: owner loop. */
 	int (*chan_open)(struct blk_chan *chan, struct err *reterr);
 	void (*chan_close)(struct blk_chan *chan);

@@ -132,6 +132,38 @@ int blk_dev_rescan(struct blk_dev *dev, struct err *reterr)
 	return 0;
 }
 
+bool blk_dev_can_map(const struct blk_dev *dev)
+{
+	return dev->impl->map;
+}
+
+int blk_dev_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
+		uint64_t *ret_end_bytes, bool *ret_mapped)
+{
+	uint64_t block_bytes = dev->caps.block_bytes, end;
+	bool mapped;
+	int r;
+
+	if (!dev->impl->map)
+		return -EOPNOTSUPP;
+	if (offset_bytes >= end_bytes || (offset_bytes | end_bytes) & (block_bytes - 1) ||
+	    end_bytes > blk_size_bytes(dev))
+		return -EINVAL;
+	r = dev->impl->map(dev, offset_bytes, end_bytes, &end, &mapped);
+	if (r < 0)
+		return r;
+	/* A block that is mapped in part is mapped. */
+	end = mapped ? num_round_up(MIN(end, end_bytes), block_bytes)
+		     : num_round_down(MIN(end, end_bytes), block_bytes);
+	if (end <= offset_bytes) {
+		end = offset_bytes + block_bytes;
+		mapped = true;
+	}
+	*ret_end_bytes = end;
+	*ret_mapped = mapped;
+	return 0;
+}
+
 void blk_dev_listen(struct blk_dev *dev, struct blk_listener *l)
 {
 	list_append(&dev->listeners, &l->node);
@@ -172,8 +204,8 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	chan->memory_mask = dev->caps.mem_align - 1;
 	chan->op_mask = caps_op_mask(&dev->caps);
 	/* UNMAP is a hint that may always be given */
-	chan->flag_mask = BLK_UNMAP | (dev->caps.fua ? BLK_FUA : 0) |
-			  (dev->caps.pi_type ? BLK_PI : 0);
+	chan->flag_mask =
+		BLK_UNMAP | (dev->caps.fua ? BLK_FUA : 0) | (dev->caps.pi_type ? BLK_PI : 0);
 	r = dev->impl->chan_open ? dev->impl->chan_open(chan, reterr) : 0;
 	if (r < 0) {
 		free(chan);

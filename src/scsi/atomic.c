@@ -12,7 +12,7 @@
 
 static bool atomic_fua(const struct scsi_task *t)
 {
-	return t->cdb[1] & SBC_FUA;
+	return t->cdb[1] & SCSI_RW_FUA;
 }
 
 /* ---- writing straight from data-out ---- */

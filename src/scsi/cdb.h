@@ -49,6 +49,8 @@ enum cdb_found {
 	CDB_BAD_SA
 };
 enum cdb_found cdb_find(const uint8_t *cdb, const struct cdb_row **ret_row);
+/* The row of an opcode without service actions, else NULL. Filled by cdb_init. */
+extern const struct cdb_row *cdb_plain[256];
 /* The byte with the service action of this opcode's commands, 0: they have none. */
 uint32_t cdb_sa_byte(uint8_t opcode);
 
@@ -107,23 +109,18 @@ static inline void cdb_put64(uint8_t *p, uint64_t v)
 static inline void cdb_lba_get(const uint8_t *cdb, uint32_t len_bytes, uint64_t *ret_lba,
 			       uint64_t *ret_blocks)
 {
-	switch (len_bytes) {
-	case 6:
-		*ret_lba = cdb_u24(cdb + 1) & 0x1fffff;
-		*ret_blocks = cdb[4] ? cdb[4] : 256;
-		return;
-	case 10:
+	if (len_bytes == 10) {
 		*ret_lba = cdb_u32(cdb + 2);
 		*ret_blocks = cdb_u16(cdb + 7);
-		return;
-	case 12:
-		*ret_lba = cdb_u32(cdb + 2);
-		*ret_blocks = cdb_u32(cdb + 6);
-		return;
-	default:
+	} else if (len_bytes == 16) {
 		*ret_lba = cdb_u64(cdb + 2);
 		*ret_blocks = cdb_u32(cdb + 10);
-		return;
+	} else if (len_bytes == 12) {
+		*ret_lba = cdb_u32(cdb + 2);
+		*ret_blocks = cdb_u32(cdb + 6);
+	} else {
+		*ret_lba = cdb_u24(cdb + 1) & 0x1fffff;
+		*ret_blocks = cdb[4] ? cdb[4] : 256;
 	}
 }
 

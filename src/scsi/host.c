@@ -510,11 +510,19 @@ int scsi_queue_open(struct scsi_nexus *nexus, struct loop *loop, struct scsi_que
 	return 0;
 }
 
+void scsi_queue_carries_pi(struct scsi_queue *q)
+{
+	q->carries_pi = true;
+}
+
 void scsi_queue_close(struct scsi_queue *q)
 {
+	const struct scsi_task *t;
+
 	if (!q)
 		return;
-	ASSERT(!q->task_count);
+	list_for_each(t, &q->sl->tasks, node)
+		ASSERT(t->queue != q);
 	scsi_loop_put(q->sl);
 	atomic_fetch_sub(&q->nexus->queue_count, 1);
 	free(q);

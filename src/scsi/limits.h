@@ -7,13 +7,18 @@
 
 #include "scsi/scsi_impl.h"
 
+/*
+ * MAXIMUM TRANSFER LENGTH: what the CDB can say. Not 0 ("not reported"), because no atomic write
+ * may be longer than it.
+ */
+#define SCSI_TRANSFER_BLOCKS_MAX UINT32_MAX
 /* COMPARE AND WRITE: one byte in the CDB. */
 #define SCSI_CAW_BLOCKS_MAX 255
 /* UNMAP: descriptors of one list, and blocks of one command. */
 #define SCSI_UNMAP_DESCRIPTORS_MAX 256
 #define SCSI_UNMAP_BLOCKS_MAX	   (1024 * 1024)
-/* WRITE SAME; 0 as number of blocks means "to the end", so that it is not limited (WSNZ 0). */
-#define SCSI_WRITE_SAME_BLOCKS_MAX 0
+/* WRITE SAME, also where 0 as number of blocks means "to the end" (WSNZ 0). */
+#define SCSI_WRITE_SAME_BLOCKS_MAX (512 * 1024)
 #define SCSI_WSNZ		   0
 /* WRITE ATOMIC (16): one request to the back-end. */
 #define SCSI_ATOMIC_BYTES_MAX (1024 * 1024)

@@ -252,6 +252,9 @@ static int lu_identity(struct scsi_lu *lu, const struct scsi_lu_params *p, struc
 
 static void lu_free(struct scsi_lu *lu)
 {
+	void (*closed)(void *arg) = lu->closed;
+	void *arg = lu->closed_arg;
+
 	scsi_copy_lu_gone(lu);
 	if (lu->dev) {
 		blk_dev_unlisten(&lu->listener);
@@ -264,6 +267,8 @@ static void lu_free(struct scsi_lu *lu)
 	free(lu->serial);
 	free(lu->state_path);
 	free(lu);
+	if (closed)
+		closed(arg);
 }
 
 static int lu_open(struct scsi_lu *lu, const struct scsi_lu_params *p, struct err *reterr)
@@ -305,6 +310,8 @@ int scsi_lu_new(const struct scsi_lu_params *p, struct scsi_lu **ret_lu, struct 
 		lu_free(lu);
 		return rc;
 	}
+	lu->closed = p->closed;
+	lu->closed_arg = p->arg;
 	*ret_lu = lu;
 	return 0;
 }

@@ -91,10 +91,11 @@ static bool same_cdb_ok(struct scsi_task *t)
 static bool same_blocks_ok(struct scsi_task *t)
 {
 	cdb_lba_get(t->cdb, t->row->len_bytes, &t->lba, &t->blocks);
-	if (!scsi_task_range(t, t->lba, t->blocks))
+	/* None: to the end (WSNZ is 0), which is one block at least. */
+	if (!scsi_task_range(t, t->lba, MAX(t->blocks, (uint64_t)1)))
 		return false;
 	if (!t->blocks)
-		t->blocks = scsi_lu_blocks(task_lu(t)) - t->lba; /* WSNZ is 0: to the end */
+		t->blocks = scsi_lu_blocks(task_lu(t)) - t->lba;
 	if (SCSI_WRITE_SAME_BLOCKS_MAX && t->blocks > SCSI_WRITE_SAME_BLOCKS_MAX) {
 		scsi_task_bad_cdb(t, t->row->len_bytes == 10 ? 7 : 10, -1);
 		return false;
@@ -102,10 +103,24 @@ static bool same_blocks_ok(struct scsi_task *t)
 	return true;
 }
 
+/*
+ * UNMAP unmaps, whatever the block of data-out says. SBC-4 would have one that is not what unmapped
+ * blocks read as written; but initiators set UNMAP to deallocate, the targets that they know do it
+ * without a look at the block, and libiscsi's suite (WriteSame10, UnmapUntilEnd) sends ones and
+ * expects zeroes.
+ */
+static void same_unmap(struct scsi_task *t, uint8_t flags)
+{
+	if (scsi_lu_lbprz(task_lu(t)))
+		sbc_erase(t, BLK_WRITE_ZEROES, flags | BLK_UNMAP, same_end);
+	else
+		sbc_erase(t, BLK_DISCARD, 0, same_end);
+}
+
 void scsi_write_same(struct scsi_task *t)
 {
 	const struct scsi_lu *lu = task_lu(t);
-	bool ndob = t->cdb[1] & SAME_NDOB;
+	bool ndob = t->cdb[1] & SAME_NDOB, unmap = t->cdb[1] & SAME_UNMAP;
 	uint8_t flags = scsi_write_flags(lu, false);
 
 	if (!same_cdb_ok(t) || !same_blocks_ok(t))
@@ -117,11 +132,13 @@ void scsi_write_same(struct scsi_task *t)
 	}
 	if (ndob ? !scsi_task_scratch(t, lu->block_bytes) : !scsi_task_list(t, lu->block_bytes))
 		return;
+	if (unmap) {
+		same_unmap(t, flags);
+		return;
+	}
 	if (!lu->caps->write_zeroes || !all_zero(t->buf, lu->block_bytes)) {
 		same_pattern(t);
 		return;
 	}
-	if (t->cdb[1] & SAME_UNMAP && scsi_lu_lbprz(lu))
-		flags |= BLK_UNMAP;
 	sbc_erase(t, BLK_WRITE_ZEROES, flags, same_end);
 }

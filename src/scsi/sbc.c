@@ -17,7 +17,7 @@
 
 bool sbc_protect_ok(struct scsi_task *t)
 {
-	if (!(t->cdb[1] & 0xe0) || task_lu(t)->pi_type)
+	if (!(t->cdb[1] & SCSI_RW_PROTECT))
 		return true;
 	scsi_task_bad_cdb(t, 1, 7);
 	return false;

@@ -13,7 +13,6 @@
 #include "scsi/scsi_impl.h"
 
 #define SBC_STEP_BYTES (1u << 20) /* scratch of one command */
-#define SBC_FUA	       0x08	  /* byte 1 */
 
 /* How many of left blocks go into one step with step_bytes of memory: at least one. */
 static inline uint64_t sbc_step_blocks(const struct scsi_lu *lu, uint64_t left, uint32_t step_bytes)
@@ -21,7 +20,10 @@ static inline uint64_t sbc_step_blocks(const struct scsi_lu *lu, uint64_t left, 
 	return MIN(left, MAX((uint64_t)step_bytes >> lu->block_shift, (uint64_t)1));
 }
 
-/* Are the protection bits (7 to 5 of byte 1) zero, as they must be here? Else the task ended. */
+/*
+ * Are the protection bits (7 to 5 of byte 1) zero? Else the task ended: only READ and WRITE check
+ * and carry protection information, what these commands write has none.
+ */
 bool sbc_protect_ok(struct scsi_task *t);
 
 /*

@@ -74,6 +74,8 @@ struct scsi_lu {
 	struct blk_dev *dev;
 	const struct blk_caps *caps; /* size_bytes: scsi_lu_blocks */
 	struct blk_listener listener;
+	void (*closed)(void *arg); /* of the params; NULL until it is made */
+	void *closed_arg;
 	uint32_t block_bytes, block_shift;
 	bool read_only;
 	char *name, *serial, *state_path;
@@ -157,7 +159,7 @@ struct scsi_loop {
 	uint32_t chan_count;
 	struct list tasks;   /* in flight, of all hosts */
 	struct list waiters; /* struct sweep_part: what waits for tasks to end */
-	uint64_t task_seq;
+	uint64_t epoch;	     /* counts sweeps that had to wait */
 	struct loop *loop;
 	uint32_t refs;	  /* queues and sweep parts; under the registry's lock */
 	struct list node; /* in the registry */
@@ -166,7 +168,7 @@ struct scsi_loop {
 struct scsi_queue {
 	struct scsi_nexus *nexus;
 	struct scsi_loop *sl;
-	uint32_t task_count;
+	bool carries_pi;
 	/* the last look-up */
 	uint32_t last_key;
 	uint64_t last_generation;
@@ -265,7 +267,7 @@ struct sweep {
 bool sweep_start(struct sweep *sweep);
 /* Does anything run on data loops? If not, a sweep is not needed. Thread: main. */
 bool scsi_loops_any(void);
-void sweep_task_ended(struct scsi_task *t); /* task.c, when sl->waiters is not empty */
+void sweep_task_ended(struct scsi_task *t); /* of a task that is swept */
 
 /* ---- host.c ---- */
 
@@ -278,7 +280,7 @@ static inline struct scsi_itl *scsi_itl_find(struct scsi_queue *queue, uint32_t 
 	const struct scsi_map *map = atomic_load_explicit(&queue->nexus->map, memory_order_acquire);
 
 	if (likely(queue->last_key == scsi_map_key(target, lun) &&
-		   queue->last_generation == map->generation && lun < SCSI_LUNS_MAX))
+		   queue->last_generation == map->generation)) /* no key of an invalid LUN */
 		return queue->last_itl;
 	return scsi_itl_find_slow(queue, target, lun);
 }
@@ -298,15 +300,17 @@ static inline struct scsi_lu *task_lu(const struct scsi_task *t)
 void scsi_task_finish_slow(struct scsi_task *t);
 
 /* The end of every task, for task.c and rw.c. Not while starting. */
-static inline void scsi_task_finish(struct scsi_task *t)
+static inline void scsi_task_finish_usual(struct scsi_task *t)
 {
-	struct scsi_queue *q = t->queue;
-
 	t->node.prev->next = t->node.next;
 	t->node.next->prev = t->node.prev;
-	q->task_count--;
-	if (likely(!t->unusual && list_empty(&q->sl->waiters)))
-		t->done(t);
+	t->done(t);
+}
+
+static inline void scsi_task_finish(struct scsi_task *t)
+{
+	if (likely(!t->unusual))
+		scsi_task_finish_usual(t);
 	else
 		scsi_task_finish_slow(t);
 }
@@ -359,6 +363,8 @@ uint8_t scsi_write_flags(const struct scsi_lu *lu, bool fua);
 void scsi_task_durable(struct scsi_task *t, bool fua);
 /* Does this unit have the command? (CDB_MAP, CDB_SANITIZE) */
 bool scsi_row_offered(const struct scsi_lu *lu, const struct cdb_row *row);
+/* alua.c: why the access state stops it; SCSI_CAUSE_NONE: it does not. Lock held. */
+enum scsi_cause scsi_alua_cause(const struct scsi_lu *lu, const struct cdb_row *row);
 
 /* rw.c and rw_pi.c: byte 1 of all forms but the 6-byte ones. */
 #define SCSI_RW_FUA	0x08

@@ -26,6 +26,7 @@
 
 void scsi_task_finish_slow(struct scsi_task *t)
 {
+	list_remove(&t->node);
 	if (t->has_buf) {
 		if (t->row->flags & CDB_COPIES)
 			scsi_copy_ended(t);
@@ -33,7 +34,7 @@ void scsi_task_finish_slow(struct scsi_task *t)
 	}
 	if (t->exclusive)
 		scsi_turn_give(t);
-	if (!list_empty(&t->queue->sl->waiters))
+	if (t->swept)
 		sweep_task_ended(t);
 	t->done(t);
 }
@@ -308,12 +309,6 @@ static void task_check_ua(struct scsi_task *t, enum scsi_ua ua)
 	task_end(t);
 }
 
-/* SPC-5, 5.18.2: what the access state of the port lets through. */
-static enum scsi_cause alua_cause(uint8_t state)
-{
-	return state == 2 ? SCSI_CAUSE_STANDBY : SCSI_CAUSE_UNAVAILABLE;
-}
-
 /*
  * Something in the gate may stop it. RESERVATION CONFLICT comes before a unit attention (SAM-6,
  * 5.3.3), that before what the unit's state forbids. true: it was stopped, and ended.
@@ -334,9 +329,9 @@ static __attribute__((noinline)) bool task_gate(struct scsi_task *t, uint32_t ga
 	if (gate & GATE_UA && !(flags & CDB_NO_UA))
 		ua = scsi_ua_take(t->itl);
 	if (ua == SCSI_UA_COUNT) {
-		if (gate & GATE_ALUA && !(flags & CDB_ALUA_ANY) && lu->alua_state >= 2)
-			cause = alua_cause(lu->alua_state);
-		else if (flags & gate & GATE_MEDIUM)
+		if (gate & GATE_ALUA)
+			cause = scsi_alua_cause(lu, t->row);
+		if (cause == SCSI_CAUSE_NONE && flags & gate & GATE_MEDIUM)
 			cause = scsi_lu_not_ready(lu, &extra);
 	}
 	pthread_mutex_unlock(&lu->lock);
@@ -373,8 +368,9 @@ static void task_run_stopped(struct scsi_task *t, uint32_t gate)
 }
 
 /* Everything that is checked, in the order of the standards. */
-static __attribute__((noinline)) void task_dispatch(struct scsi_task *t, enum cdb_found found)
+static __attribute__((noinline)) void task_dispatch(struct scsi_task *t)
 {
+	enum cdb_found found = cdb_find(t->cdb, &t->row);
 	uint32_t gate;
 
 	if (!t->itl) {
@@ -403,32 +399,34 @@ static __attribute__((noinline)) void task_dispatch(struct scsi_task *t, enum cd
 }
 
 /* Nothing for task_dispatch to find: what the flags of an ordinary command tell in one look. */
-static inline bool task_is_ordinary(const struct scsi_task *t)
+static inline bool task_is_ordinary(const struct scsi_task *t, const struct cdb_row *row,
+				    const struct scsi_itl *itl)
 {
-	uint32_t flags = t->row->flags;
-	uint32_t gate = atomic_load_explicit(&t->itl->gate, memory_order_acquire);
+	uint32_t flags = row->flags;
+	uint32_t gate = atomic_load_explicit(&itl->gate, memory_order_acquire);
 
 	return !((gate & (flags | GATE_ALUA | GATE_UA)) | (flags & (CDB_MAP | CDB_SANITIZE)) |
-		 (t->cdb[t->row->len_bytes - 1] & CONTROL_NACA));
+		 (t->cdb[row->len_bytes - 1u] & CONTROL_NACA));
 }
 
 void scsi_task_start(struct scsi_queue *queue, struct scsi_task *t)
 {
-	enum cdb_found found = cdb_find(t->cdb, &t->row);
+	const struct cdb_row *row = cdb_plain[t->cdb[0]];
+	struct scsi_itl *itl = scsi_itl_find(queue, t->target, t->lun);
 	struct scsi_loop *sl = queue->sl;
 
 	t->queue = queue;
+	t->row = row;
+	t->itl = itl;
 	t->unusual = 0;
 	t->starting = true;
-	t->seq = sl->task_seq++;
+	t->epoch = sl->epoch;
 	t->in_bytes = 0;
 	t->out_bytes = 0;
-	t->itl = scsi_itl_find(queue, t->target, t->lun);
 	list_append(&sl->tasks, &t->node);
-	queue->task_count++;
-	if (likely(t->itl && found == CDB_FOUND && task_is_ordinary(t)))
-		t->row->run(t);
+	if (likely(itl && row && task_is_ordinary(t, row, itl)))
+		row->run(t);
 	else
-		task_dispatch(t, found);
+		task_dispatch(t);
 	t->starting = false;
 }

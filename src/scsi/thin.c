@@ -102,21 +102,91 @@ void scsi_unmap(struct scsi_task *t)
 
 #define STATUS_HEADER_BYTES	8
 #define STATUS_DESCRIPTOR_BYTES 16
+#define STATUS_DESCRIPTORS_MAX	256
+#define STATUS_MAPPED		0 /* or unknown */
+#define STATUS_DEALLOCATED	1
+
+/* In t->buf, while a job thread fills it. */
+struct status_query {
+	struct job job;
+	struct scsi_task *task;
+	struct scsi_lu *lu;
+	uint64_t at, end; /* blocks */
+	uint32_t count, max;
+	uint8_t reply[STATUS_HEADER_BYTES + STATUS_DESCRIPTORS_MAX * STATUS_DESCRIPTOR_BYTES];
+};
+
+/* Blocks [q->at, until) are like this; what does not fit a descriptor is left for the next one. */
+static void status_add(struct status_query *q, uint64_t until, uint8_t status)
+{
+	uint8_t *d = q->reply + STATUS_HEADER_BYTES + q->count * STATUS_DESCRIPTOR_BYTES;
+	uint64_t blocks = MIN(until - q->at, (uint64_t)UINT32_MAX);
+
+	cdb_put64(d, q->at);
+	cdb_put32(d + 8, (uint32_t)blocks);
+	d[12] = status;
+	q->count++;
+	q->at += blocks;
+}
+
+/* What the node cannot tell counts as mapped. */
+static void status_next(struct status_query *q)
+{
+	uint32_t shift = q->lu->block_shift;
+	uint64_t end_bytes;
+	bool mapped;
+
+	if (blk_dev_map(q->lu->dev, q->at << shift, q->end << shift, &end_bytes, &mapped) < 0)
+		status_add(q, q->end, STATUS_MAPPED);
+	else
+		status_add(q, end_bytes >> shift, mapped ? STATUS_MAPPED : STATUS_DEALLOCATED);
+}
+
+/* Thread: job */
+static void status_job(struct job *job)
+{
+	struct status_query *q = container_of(job, struct status_query, job);
+
+	while (q->at < q->end && q->count < q->max)
+		status_next(q);
+}
+
+static void status_reply(struct job *job)
+{
+	struct status_query *q = container_of(job, struct status_query, job);
+	struct scsi_task *t = q->task;
+	size_t len = STATUS_HEADER_BYTES + q->count * STATUS_DESCRIPTOR_BYTES;
+
+	cdb_put32(q->reply, (uint32_t)len - 4);
+	scsi_task_reply(t, q->reply, len, cdb_u32(t->cdb + 10));
+}
 
 void scsi_get_lba_status(struct scsi_task *t)
 {
-	uint8_t reply[STATUS_HEADER_BYTES + STATUS_DESCRIPTOR_BYTES] = { 0 };
-	uint64_t lba = cdb_u64(t->cdb + 2), rest;
+	uint64_t lba = cdb_u64(t->cdb + 2);
+	uint32_t room = cdb_u32(t->cdb + 10);
+	struct status_query *q;
 
 	if (t->cdb[14]) {
 		scsi_task_bad_cdb(t, 14, -1); /* REPORT TYPE: only all of them */
 		return;
 	}
-	if (!scsi_task_range(t, lba, 1))
+	if (!scsi_task_range(t, lba, 1) || !scsi_task_scratch(t, sizeof(*q)))
 		return;
-	rest = scsi_lu_blocks(task_lu(t)) - lba;
-	cdb_put32(reply, sizeof(reply) - 4);
-	cdb_put64(reply + 8, lba);
-	cdb_put32(reply + 16, (uint32_t)MIN(rest, (uint64_t)UINT32_MAX));
-	scsi_task_reply(t, reply, sizeof(reply), cdb_u32(t->cdb + 10));
+	q = (struct status_query *)t->buf;
+	q->task = t;
+	q->lu = task_lu(t);
+	q->at = lba;
+	q->end = scsi_lu_blocks(q->lu);
+	/* At least one, as many as there is room for */
+	room = MAX(room, (uint32_t)STATUS_HEADER_BYTES) - STATUS_HEADER_BYTES;
+	q->max = MIN(MAX(room / STATUS_DESCRIPTOR_BYTES, 1u), (uint32_t)STATUS_DESCRIPTORS_MAX);
+	q->job.fn = status_job;
+	q->job.done = status_reply;
+	if (q->lu->caps->discard && blk_dev_can_map(q->lu->dev)) {
+		job_start(&q->job);
+		return;
+	}
+	status_add(q, q->end, STATUS_MAPPED);
+	status_reply(&q->job);
 }

@@ -322,3 +322,23 @@ int file_rescan(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reter
 {
 	return size_get(container_of(dev, struct file_dev, dev), ret_size_bytes, reterr);
 }
+
+/* Regular files only: a block device calls all of itself data. */
+int file_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
+	     uint64_t *ret_end_bytes, bool *ret_mapped)
+{
+	struct file_dev *file = container_of(dev, struct file_dev, dev);
+	off_t at;
+
+	if (file->block_device)
+		return -EOPNOTSUPP;
+	/* The file's position is nobody's: every transfer names its own. */
+	at = lseek(file->fd, (off_t)offset_bytes, SEEK_DATA);
+	if (at < 0 && errno != ENXIO) /* ENXIO: no data from here to the end */
+		return -errno;
+	*ret_mapped = at == (off_t)offset_bytes;
+	if (*ret_mapped)
+		at = lseek(file->fd, (off_t)offset_bytes, SEEK_HOLE);
+	*ret_end_bytes = at < 0 ? end_bytes : (uint64_t)at;
+	return 0;
+}

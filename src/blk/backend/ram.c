@@ -3,6 +3,7 @@
  * and writes of the same block from several loops race, as they do on a real disk.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,6 +29,13 @@ struct ram_dev {
 	struct blk_dev dev;
 	char *memory;
 	uint64_t mapped_bytes, page_bytes;
+	/*
+	 * Which pages were written since they were last given back, a bit each. Set after a write,
+	 * cleared before pages are given back: what races may be called mapped without being so,
+	 * never the other way round.
+	 */
+	_Atomic uint64_t *written;
+	uint32_t page_shift;
 	/*
 	 * Protection information of all blocks, inverted: fresh memory reads as "do not check".
 	 * NULL without. pi_bytes: its length.
@@ -89,6 +97,59 @@ static int ram_pi_open(struct ram_dev *ram, const struct ram_params *p, struct e
 	return ram->pi ? 0 : -ENOMEM;
 }
 
+/* ---- what is allocated ---- */
+
+static size_t ram_written_bytes(const struct ram_dev *ram)
+{
+	return ((ram->mapped_bytes >> ram->page_shift) / 64 + 1) * sizeof(uint64_t);
+}
+
+static inline uint64_t ram_written_word(const struct ram_dev *ram, uint64_t page)
+{
+	return atomic_load_explicit(&ram->written[page / 64], memory_order_relaxed);
+}
+
+/* Pages [first, end). */
+static void ram_written_clear(struct ram_dev *ram, uint64_t first, uint64_t end)
+{
+	for (uint64_t page = first; page < end;) {
+		uint64_t bit = page % 64, n = MIN(64 - bit, end - page);
+		uint64_t mask = (n == 64 ? UINT64_MAX : (1ull << n) - 1) << bit;
+
+		if (ram_written_word(ram, page) & mask)
+			atomic_fetch_and(&ram->written[page / 64], ~mask);
+		page += n;
+	}
+}
+
+static inline void ram_written_set(struct ram_dev *ram, uint64_t off, uint64_t len)
+{
+	uint64_t end = (off + len + ram->page_bytes - 1) >> ram->page_shift;
+
+	for (uint64_t page = off >> ram->page_shift; len && page < end; page++) {
+		uint64_t mask = 1ull << (page % 64);
+
+		if (unlikely(!(ram_written_word(ram, page) & mask)))
+			atomic_fetch_or(&ram->written[page / 64], mask);
+	}
+}
+
+static int ram_extent(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
+		      uint64_t *ret_end_bytes, bool *ret_mapped)
+{
+	struct ram_dev *ram = container_of(dev, struct ram_dev, dev);
+	uint64_t page = offset_bytes >> ram->page_shift;
+	bool mapped = ram_written_word(ram, page) >> (page % 64) & 1;
+
+	do
+		page++;
+	while (page << ram->page_shift < end_bytes &&
+	       (ram_written_word(ram, page) >> (page % 64) & 1) == mapped);
+	*ret_mapped = mapped;
+	*ret_end_bytes = page << ram->page_shift;
+	return 0;
+}
+
 static int ram_open(struct blk_dev *dev, void *params, struct err *reterr)
 {
 	struct ram_dev *ram = container_of(dev, struct ram_dev, dev);
@@ -99,6 +160,10 @@ static int ram_open(struct blk_dev *dev, void *params, struct err *reterr)
 	if (!ram->memory)
 		return -ENOMEM;
 	ram->mapped_bytes = p->size_bytes;
+	ram->page_shift = (uint32_t)__builtin_ctzll(ram->page_bytes);
+	ram->written = ram_map(ram_written_bytes(ram), reterr);
+	if (!ram->written)
+		return -ENOMEM;
 	/* A translation miss costs as much as the copy of a block. */
 	madvise(ram->memory, p->size_bytes, MADV_HUGEPAGE);
 	dev->caps = (struct blk_caps){
@@ -123,6 +188,8 @@ static void ram_close(struct blk_dev *dev)
 
 	if (ram->memory)
 		munmap(ram->memory, ram->mapped_bytes);
+	if (ram->written)
+		munmap(ram->written, ram_written_bytes(ram));
 	if (ram->pi)
 		munmap(ram->pi, ram->pi_bytes);
 }
@@ -160,10 +227,14 @@ static enum blk_status ram_zero(struct ram_dev *ram, uint64_t off, uint64_t len,
 		memset(ram_pi_at(ram, off), 0, (len >> ram->block_shift) * BLK_PI_BYTES);
 	if (first >= end || (!unmap && end - first < RAM_UNMAP_MIN_BYTES)) {
 		memset(ram->memory + off, 0, len);
+		ram_written_set(ram, off, len);
 		return BLK_ST_OK;
 	}
 	memset(ram->memory + off, 0, first - off);
 	memset(ram->memory + end, 0, off + len - end);
+	ram_written_set(ram, off, first - off);
+	ram_written_set(ram, end, off + len - end);
+	ram_written_clear(ram, first >> ram->page_shift, end >> ram->page_shift);
 	if (madvise(ram->memory + first, end - first, MADV_DONTNEED))
 		memset(ram->memory + first, 0, end - first);
 	return BLK_ST_OK;
@@ -186,6 +257,8 @@ static enum blk_status ram_copy(struct ram_dev *ram, const struct blk_req *req)
 		left -= v->iov_len;
 	}
 	ASSERT(!left);
+	if (req->op == BLK_WRITE)
+		ram_written_set(ram, req->offset_bytes, req->len_bytes);
 	if (unlikely(ram->pi))
 		ram_pi_copy(ram, req);
 	return BLK_ST_OK;
@@ -223,5 +296,6 @@ const struct blk_impl blk_ram = {
 	.chan_bytes = sizeof(struct blk_chan),
 	.open = ram_open,
 	.close = ram_close,
+	.map = ram_extent,
 	.submit = ram_submit,
 };

@@ -23,6 +23,7 @@ struct sim_dev {
 	struct blk_dev dev;
 	struct sim_params params;
 	char *memory;
+	bool *written; /* each block: since it was last deallocated */
 	uint64_t new_size_bytes;
 	uint32_t chan_count; /* gives each channel a seed of its own */
 	bool hold;
@@ -99,7 +100,8 @@ static int sim_open(struct blk_dev *dev, void *params, struct err *reterr)
 	sim->params = *p;
 	sim->new_size_bytes = p->size_bytes;
 	sim->memory = calloc(1, p->size_bytes);
-	if (!sim->memory)
+	sim->written = calloc(p->size_bytes / p->block_bytes + 1, sizeof(bool));
+	if (!sim->memory || !sim->written)
 		return err_set(reterr, -ENOMEM, "no memory");
 	dev->caps = (struct blk_caps){
 		.size_bytes = p->size_bytes,
@@ -119,6 +121,7 @@ static int sim_open(struct blk_dev *dev, void *params, struct err *reterr)
 static void sim_close(struct blk_dev *dev)
 {
 	free(sim_of(dev)->memory);
+	free(sim_of(dev)->written);
 }
 
 static int sim_rescan(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reterr)
@@ -160,9 +163,36 @@ static struct sim_io *sim_io_of(struct blk_req *req)
 	return (struct sim_io *)req->impl;
 }
 
+static int sim_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
+		   uint64_t *ret_end_bytes, bool *ret_mapped)
+{
+	struct sim_dev *sim = sim_of(dev);
+	uint64_t block = offset_bytes / dev->caps.block_bytes;
+	uint64_t end = end_bytes / dev->caps.block_bytes;
+
+	*ret_mapped = sim->written[block];
+	while (block < end && sim->written[block] == *ret_mapped)
+		block++;
+	*ret_end_bytes = block * dev->caps.block_bytes;
+	return 0;
+}
+
+static void sim_written_set(struct sim_dev *sim, const struct blk_req *req)
+{
+	uint64_t block_bytes = sim->dev.caps.block_bytes;
+	bool written =
+		req->op == BLK_WRITE || (req->op == BLK_WRITE_ZEROES && !(req->flags & BLK_UNMAP));
+
+	memset(sim->written + req->offset_bytes / block_bytes, written,
+	       req->len_bytes / block_bytes);
+}
+
 static void sim_apply(struct sim_dev *sim, struct blk_req *req)
 {
 	char *at = sim->memory + req->offset_bytes;
+
+	if (req->op != BLK_READ && req->op != BLK_FLUSH)
+		sim_written_set(sim, req);
 
 	switch ((enum blk_op)req->op) {
 	case BLK_READ:
@@ -278,6 +308,7 @@ const struct blk_impl blk_sim = {
 	.open = sim_open,
 	.close = sim_close,
 	.rescan = sim_rescan,
+	.map = sim_map,
 	.chan_open = sim_chan_open,
 	.chan_close = sim_chan_close,
 	.submit = sim_submit,
