@@ -134,6 +134,9 @@ static bool sweep_matches(const struct sweep *s, const struct scsi_task *t)
 		return false;
 	if (sweep_is_held_by_copy(s, t))
 		return true;
+	/* Two PREEMPT AND ABORT would wait for each other; PERSISTENT RESERVE OUT does no I/O. */
+	if (s->but && t->cdb[0] == 0x5f)
+		return false;
 	if ((s->lu && t->itl->lu != s->lu) || (s->itl && t->itl != s->itl))
 		return false;
 	if (s->nexus &&

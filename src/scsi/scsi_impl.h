@@ -9,7 +9,7 @@
  *   sanitize.c      SANITIZE                             spc.c     INQUIRY and what every unit has
  *   vpd.c           vital product data pages             mode.c    mode pages
  *   logpage.c       LOG SENSE                            opcodes.c REPORT SUPPORTED OPERATION CODES
- * ... alua.c          target port groups                   resv.c    persistent reservations
+ * ... alua.c          target port groups                   resv.h    persistent reservations
  *   state.c         what survives a restart              copy.c    EXTENDED COPY
  *   token.c         POPULATE TOKEN, WRITE USING TOKEN
  *
@@ -39,6 +39,7 @@
 #define GATE_RESV_READ	((uint32_t)CDB_RESV_READ) /* reservation conflict for these */
 #define GATE_RESV_WRITE ((uint32_t)CDB_RESV_WRITE)
 #define GATE_WRITES	((uint32_t)CDB_WRITES) /* write-protected, or tokens to cancel (copy.h) */
+#define GATE_LEGACY	((uint32_t)CDB_LEGACY) /* of RESERVE(6) only */
 #define GATE_MEDIUM	((uint32_t)CDB_MEDIUM) /* not ready: stopped, sanitize */
 #define GATE_ALUA	(1u << 30)	       /* not active: stops all but CDB_ALUA_ANY */
 #define GATE_UA		(1u << 31)
@@ -95,6 +96,8 @@ struct scsi_lu {
 	uint8_t alua_status;  /* 0 none, 1 by SET TARGET PORT GROUPS, 2 implicit */
 	struct list turn_waiters;
 	struct scsi_task *turn_holder;
+	uint64_t state_seq;   /* state.c: number of the last content */
+	uint64_t state_saved; /* of the one on disk; under state.c's own lock */
 	/* sanitize.c */
 	bool sanitize_running, sanitize_failed, sanitize_ause;
 	_Atomic uint32_t sanitize_progress; /* of 65536 */

@@ -321,7 +321,7 @@ static __attribute__((noinline)) bool task_gate(struct scsi_task *t, uint32_t ga
 	enum scsi_cause cause = SCSI_CAUSE_NONE;
 	enum scsi_ua ua = SCSI_UA_COUNT;
 
-	if (flags & gate & (GATE_RESV_READ | GATE_RESV_WRITE)) {
+	if (flags & gate & (GATE_RESV_READ | GATE_RESV_WRITE | GATE_LEGACY)) {
 		scsi_task_end_status(t, SCSI_RESERVATION_CONFLICT);
 		return true;
 	}
