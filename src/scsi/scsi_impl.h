@@ -251,6 +251,7 @@ struct sweep {
 	uint32_t target; /* with nexus; UINT32_MAX: any */
 	bool has_tag;
 	uint64_t tag;
+	uint16_t row_flags;	 /* any of these flags; 0: whatever they are */
 	enum scsi_end abort_end; /* SWEEP_ABORT */
 	/* the nexus whose tasks end so; those of others end with TASK ABORTED status where TAS says
 	 * so; NULL: all end so */
