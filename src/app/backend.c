@@ -7,6 +7,7 @@
 #include "blk/blk.h"
 
 const char *const backend_direct_names[] = { "auto", "on", "off", NULL };
+const char *const backend_pi_names[] = { "0", "1", "3", NULL };
 
 int backend_check(const struct backend_def *back, struct err *reterr)
 {
@@ -21,6 +22,8 @@ int backend_check(const struct backend_def *back, struct err *reterr)
 		return err_set(reterr, -EINVAL, "file: expected a path, got ''");
 	if (!back->file && back->direct)
 		return err_set(reterr, -EINVAL, "direct: only with file=");
+	if (!back->ram_bytes && back->pi_type)
+		return err_set(reterr, -EINVAL, "pi-type: only with ram=");
 	if (back->block_bytes && !num_is_pow2(back->block_bytes))
 		return err_set(reterr, -EINVAL, "block-size: expected a power of two, got %u",
 			       back->block_bytes);
@@ -62,6 +65,8 @@ static const char *backend_params(const struct backend_def *back, struct backend
 	if (!back->file) {
 		snprintf(number, sizeof(number), "%llu", (unsigned long long)size);
 		backend_text_add(t, "size", number);
+		if (back->pi_type)
+			backend_text_add(t, "pi-type", backend_pi_names[back->pi_type]);
 		return back->null_bytes ? "null" : "ram";
 	}
 	backend_text_add(t, "direct", backend_direct_names[back->direct]);

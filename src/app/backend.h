@@ -19,10 +19,11 @@ struct backend_def {
 	uint64_t null_bytes, ram_bytes;
 	uint32_t block_bytes; /* 0: the back-end's own */
 	int direct;	      /* index into backend_direct_names */
+	int pi_type;	      /* index into backend_pi_names; scsi only */
 	bool read_only, lock, discard;
 };
 
-extern const char *const backend_direct_names[];
+extern const char *const backend_direct_names[], *const backend_pi_names[];
 
 /* A row of a parameter table for the field of struct `s`. */
 #define DEF_ROW(s, key, kind, field, lo, hi, dflt, text)                                           \

@@ -52,9 +52,12 @@ int device_def_type_set(struct device_def *def, const char *type, struct err *re
 
 int device_unit_add(struct device_def *def, struct unit_def **ret_unit, struct err *reterr)
 {
-	const size_t count = (size_t)def->unit_count + 1;
-	struct unit_def *more = realloc(def->units, count * sizeof(*more));
+	const size_t count = def->unit_count;
+	struct unit_def *more = def->units;
 
+	/* room for the next power of two of them */
+	if (!(count & (count - 1)))
+		more = realloc(more, (count ? count * 2 : 1) * sizeof(*more));
 	if (!more)
 		return err_set(reterr, -ENOMEM, "out of memory");
 	def->units = more;
@@ -177,8 +180,11 @@ int device_start(struct device *dev, struct loop *main_loop, struct loop **loops
 
 void device_on_left(struct device *dev)
 {
-	if (dev->stopping && !dev->ep && !dev->leaving)
-		dev->stopped(dev);
+	if (!dev->stopping || dev->ep || dev->leaving)
+		return;
+	if (dev->def->type->release)
+		dev->def->type->release(dev);
+	dev->stopped(dev);
 }
 
 static void device_on_stopped(void *arg)

@@ -59,6 +59,8 @@ struct device_type {
 	int (*check)(struct device_def *def, struct err *reterr);
 	/* Opens all that is behind; on failure close follows. Thread: main, as all below. */
 	int (*open)(struct device *dev, struct err *reterr);
+	/* Optional: lets go what needs the main loop for that; no front-end is there any more. */
+	void (*release)(struct device *dev);
 	void (*close)(struct device *dev);
 	int (*rescan)(struct device *dev, struct err *reterr);
 	int (*vdev_make)(void *dev, struct vdev **ret_vdev, struct err *reterr);

@@ -219,6 +219,7 @@ const struct device_type device_scsi = {
 	.has_units = true,
 	.check = device_scsi_check,
 	.open = device_scsi_open,
+	.release = device_scsi_close,
 	.close = device_scsi_close,
 	.rescan = device_scsi_rescan,
 	.vdev_make = device_scsi_vdev_make,

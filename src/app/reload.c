@@ -22,6 +22,9 @@ struct reload {
 	struct list added; /* struct device_unit, open and not shown */
 };
 
+/* What is to be read again as soon as another unit was closed; NULL: nothing. */
+static const struct app_config *waiting;
+
 /* ---- which device is which ---- */
 
 static bool reload_is_taken(const struct reload *r, uint32_t idx)
@@ -130,7 +133,7 @@ static int reload_place_order(const void *left, const void *right)
 
 	if (!order)
 		order = (a->lun > b->lun) - (a->lun < b->lun);
-	return order ? order : !b->unit - !a->unit; /* what is, first */
+	return order ? order : !a->unit - !b->unit; /* what is, first */
 }
 
 /* All places of dev, the running ones and those of def, sorted. */
@@ -280,10 +283,32 @@ static void reload_undo(struct reload *r)
 			unit->doomed = false;
 }
 
+/* A unit that is to be is still being closed: its image is in use. Nothing is opened before. */
+static int reload_check_closing(const struct app_config *next, struct err *reterr)
+{
+	char where[UNIT_WHERE_MAX];
+
+	for (uint32_t i = 0; units_closing() && i < next->device_count; i++) {
+		const struct device_def *def = &next->devices[i];
+
+		for (uint32_t u = 0; u < def->unit_count; u++) {
+			const struct unit_def *unit = &def->units[u];
+
+			if (!unit_is_closing(unit))
+				continue;
+			return err_set(reterr, -EAGAIN, "%s: %s: is still being closed", def->name,
+				       unit_where(unit->target, unit->lun, where));
+		}
+	}
+	return 0;
+}
+
 static int reload_prepare(struct reload *r, struct err *reterr)
 {
 	int rc = args_parse_again(r->running, &r->next, reterr);
 
+	if (rc == 0)
+		rc = reload_check_closing(&r->next, reterr);
 	if (rc == 0)
 		rc = reload_match(r, reterr);
 	for (uint32_t i = 0; i < r->next.device_count && rc == 0; i++) {
@@ -299,11 +324,19 @@ void reload_run(const struct app_config *running)
 {
 	struct reload r = { .running = running };
 	struct err err = { 0 };
+	int rc;
 
 	list_init(&r.added);
-	if (reload_prepare(&r, &err) < 0) {
-		log_error("reload: %s; nothing was changed", err.msg);
+	waiting = NULL;
+	rc = reload_prepare(&r, &err);
+	if (rc < 0) {
 		reload_undo(&r);
+		if (rc == -EAGAIN) {
+			log_info("reload: %s; waiting", err.msg);
+			waiting = running;
+		} else {
+			log_error("reload: %s; nothing was changed", err.msg);
+		}
 	} else {
 		reload_tell(&r);
 		for (uint32_t i = 0; i < r.next.device_count; i++)
@@ -313,4 +346,10 @@ void reload_run(const struct app_config *running)
 	}
 	free(r.match);
 	app_config_fini(&r.next);
+}
+
+void reload_on_unit_closed(void)
+{
+	if (waiting)
+		reload_run(waiting);
 }

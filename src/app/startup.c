@@ -7,7 +7,8 @@
  *
  * STARTING  nothing yet, or partly there
  * SERVING   sockets listen, READY=1 was sent
- * STOPPING  every started device is asked to stop; `pending` counts those that have not answered
+ * STOPPING  every started device is asked to stop; `pending` counts those that have not answered;
+ *           then units that are still being closed are waited for
  * ENDING    only the two watches are left; the last one's end makes loop_run return
  *
  * A second SIGTERM or SIGINT removes the sockets' files and ends the process at once.
@@ -99,6 +100,8 @@ static void app_on_drained(void)
 		loop_quit(app.main_loop);
 		return;
 	}
+	if (units_closing()) /* then app_on_unit_closed */
+		return;
 	app_state_set(APP_ENDING);
 	app.pending = 2;
 	loop_watch_stop(&app.signal_watch, app_watch_on_stopped);
@@ -109,6 +112,14 @@ static void app_pending_leave(void)
 {
 	ASSERT(app.pending);
 	if (--app.pending == 0)
+		app_on_drained();
+}
+
+static void app_on_unit_closed(void)
+{
+	if (app.state == APP_SERVING)
+		reload_on_unit_closed();
+	else if (app.state == APP_STOPPING && !app.pending)
 		app_on_drained();
 }
 
@@ -293,6 +304,7 @@ static void app_on_start(struct loop_msg *msg)
 	struct err err = { 0 };
 	int rc;
 
+	units_on_closed_set(app_on_unit_closed);
 	loop_watch_start(app.main_loop, &app.signal_watch, app.signal_fd, POLLIN, app_on_signal);
 	loop_watch_start(app.main_loop, &app.lost_watch, app.lost_fd, POLLIN, app_on_lost);
 	rc = app_devices_open(app.reterr);

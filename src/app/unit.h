@@ -56,7 +56,7 @@ const struct opts_row *unit_differs(const struct unit_def *a, const struct unit_
 const struct unit_def *unit_leader(const struct unit_def *unit);
 /*
  * Finds the units of all devices that are one, adds up what is said of them, checks them, and that
- * no serial number or wwn is that of two units. -EINVAL, -ENOMEM; both places are named.
+ * no serial number, wwn or state file is that of two. -EINVAL, -ENOMEM; both places are named.
  */
 int units_resolve(struct device_def *defs, uint32_t def_count, struct err *reterr);
 
@@ -71,7 +71,16 @@ struct unit_open;
  */
 int unit_open(const struct unit_def *unit, const struct device_def *owner,
 	      struct unit_open **ret_open, struct err *reterr);
+/*
+ * One place less. The last one closes it, which may take a while: until it is closed the image is
+ * in use, and unit_open of the same gives -EAGAIN.
+ */
 void unit_close(struct unit_open *open);
+/* How many are being closed. */
+uint32_t units_closing(void);
+bool unit_is_closing(const struct unit_def *unit);
+/* Called each time that one was closed; maybe before unit_close returns. */
+void units_on_closed_set(void (*fn)(void));
 struct scsi_lu *unit_open_lu(const struct unit_open *open);
 const struct unit_def *unit_open_def(const struct unit_open *open);
 int unit_open_rescan(struct unit_open *open, struct err *reterr);

@@ -13,7 +13,7 @@
 
 struct unit_open {
 	struct list node;
-	uint32_t refs;
+	uint32_t refs;	     /* 0: it is being closed */
 	struct unit_def def; /* a copy of the leader's */
 	char *state_path;    /* NULL: none */
 	struct blk_dev *blk;
@@ -21,6 +21,8 @@ struct unit_open {
 };
 
 static struct list units_open = { &units_open, &units_open };
+static uint32_t closing_count;
+static void (*on_closed)(void);
 
 /* A unit that is this one, by its share name or its image. */
 static struct unit_open *unit_open_find(const struct unit_def *leader)
@@ -87,14 +89,23 @@ static int unit_state_path(struct unit_open *open, struct err *reterr)
 	return err_set(reterr, -ENOMEM, "out of memory");
 }
 
+/* What is left when there is no logical unit any more. */
 static void unit_open_free(struct unit_open *open)
 {
-	scsi_lu_unref(open->lu);
 	if (open->blk)
 		blk_dev_unref(open->blk);
+	list_remove(&open->node);
 	unit_fini(&open->def);
 	free(open->state_path);
 	free(open);
+}
+
+static void unit_open_on_closed(void *arg)
+{
+	unit_open_free(arg);
+	closing_count--;
+	if (on_closed)
+		on_closed();
 }
 
 static int unit_open_lu_new(struct unit_open *open, const char *name,
@@ -110,6 +121,8 @@ static int unit_open_lu_new(struct unit_open *open, const char *name,
 		.product = def->product,
 		.read_only = def->back.read_only,
 		.rotation_rpm = def->rotation_rpm,
+		.closed = unit_open_on_closed,
+		.arg = open,
 	};
 	int rc = backend_open(&def->back, name, &open->blk, reterr);
 
@@ -135,6 +148,7 @@ static int unit_open_new(const struct unit_def *leader, const struct device_def 
 
 	if (!open)
 		return err_set(reterr, -ENOMEM, "out of memory");
+	list_init(&open->node);
 	if (leader->share)
 		snprintf(name, sizeof(name), "%s", leader->share);
 	else
@@ -167,6 +181,8 @@ int unit_open(const struct unit_def *unit, const struct device_def *owner,
 
 	if (!open)
 		return unit_open_new(leader, owner, ret_open, reterr);
+	if (!open->refs)
+		return err_set(reterr, -EAGAIN, "the unit is still being closed");
 	row = unit_differs(&open->def, leader, false);
 	if (row)
 		return err_set(reterr, -EEXIST, "%s: '%.64s', but the unit is open with '%.64s'",
@@ -179,11 +195,32 @@ int unit_open(const struct unit_def *unit, const struct device_def *owner,
 
 void unit_close(struct unit_open *open)
 {
+	struct blk_dev *blk = open->blk;
+
 	ASSERT(open->refs);
 	if (--open->refs)
 		return;
-	list_remove(&open->node);
-	unit_open_free(open);
+	closing_count++;
+	open->blk = NULL;
+	blk_dev_unref(blk); /* the logical unit has its own reference */
+	scsi_lu_unref(open->lu);
+}
+
+uint32_t units_closing(void)
+{
+	return closing_count;
+}
+
+bool unit_is_closing(const struct unit_def *unit)
+{
+	const struct unit_open *open = closing_count ? unit_open_find(unit_leader(unit)) : NULL;
+
+	return open && !open->refs;
+}
+
+void units_on_closed_set(void (*fn)(void))
+{
+	on_closed = fn;
 }
 
 struct scsi_lu *unit_open_lu(const struct unit_open *open)

@@ -1,5 +1,6 @@
 /*
- * Which units are one: each share name, image path, serial number, wwn and place is a key; sorted,
+ * Which units are one: each share name, image path, serial number, wwn, state file and place is a
+ * key; sorted,
  * equal keys are neighbours.
  */
 #include <errno.h>
@@ -17,13 +18,14 @@ enum share_kind {
 	SHARE_FILE,
 	SHARE_SERIAL,
 	SHARE_WWN,
+	SHARE_STATE,
 	SHARE_PLACE,
 	SHARE_KIND_COUNT
 };
 
 static const char *const share_kind_keys[SHARE_KIND_COUNT] = {
 	[SHARE_NAME] = "share", [SHARE_FILE] = "file",	 [SHARE_SERIAL] = "serial",
-	[SHARE_WWN] = "wwn",	[SHARE_PLACE] = "place",
+	[SHARE_WWN] = "wwn",	[SHARE_STATE] = "state", [SHARE_PLACE] = "place",
 };
 
 struct share_ref {
@@ -85,6 +87,8 @@ static int share_set_init(struct share_set *set, struct device_def *defs, uint32
 				share_key_add(set, SHARE_SERIAL, unit->serial, 0, ref);
 			if (unit->naa)
 				share_key_add(set, SHARE_WWN, "", unit->naa, ref);
+			if (unit->state && strcmp(unit->state, "none") != 0)
+				share_key_add(set, SHARE_STATE, unit->state, 0, ref);
 			share_key_add(set, SHARE_PLACE, "",
 				      (uint64_t)d << 32 | unit->target << 16 | unit->lun, ref);
 		}
@@ -167,9 +171,8 @@ static int share_refuse(const struct share_set *set, const struct share_key *fir
 	if (share_leader(a->unit) == share_leader(b->unit))
 		return 0;
 	err_set(reterr, -EINVAL, "%s: '%.64s' is also that of %s: %s, another unit",
-		share_kind_keys[first->kind],
-		first->kind == SHARE_WWN ? b->unit->wwn : b->unit->serial, a->owner->where,
-		unit_where(a->unit->target, a->unit->lun, where));
+		share_kind_keys[first->kind], first->kind == SHARE_WWN ? b->unit->wwn : later->text,
+		a->owner->where, unit_where(a->unit->target, a->unit->lun, where));
 	return share_fail(b, reterr);
 }
 

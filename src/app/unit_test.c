@@ -97,74 +97,73 @@ static void test_names_go_by_type_and_place(void **state)
 
 #define SCSI "scsi,socket=/s,"
 
+static const struct {
+	const char *device, *message;
+} refusals[] = {
+	{ "num-queues=254", "num-queues: expected 1..253, got 254" },
+	{ "num-queues=0", "num-queues: expected 1..253, got 0" },
+	{ "connections=65", "connections: expected 1..64, got 65" },
+	{ "seg-max=1023", "seg-max: expected 1..1022, got 1023" },
+	{ "colour=red", "colour: no parameter of scsi device" },
+	{ "file=/f", "file: no parameter of scsi device" },
+	{ "guest-buffers=on", "guest-buffers: no parameter of scsi device" },
+	{ "initiator=", "initiator: expected 1..220 characters, got 0" },
+	{ "initiator=a b", "initiator: expected printable ASCII without spaces and commas, "
+			   "got byte 0x20" },
+	{ "target", "target: expected N[/LUN]:KEY=VALUE:..., got ''" },
+	{ "target=", "target: expected N[/LUN]:KEY=VALUE:..., got ''" },
+	{ "target=:ram=1M", "target: expected N[/LUN]:KEY=VALUE:..., got ':ram=1M'" },
+	{ "target=x:ram=1M", "target: expected a number, got 'x'" },
+	{ "target=-1:ram=1M", "target: expected a number, got '-1'" },
+	{ "target=256:ram=1M", "target: expected 0..255, got 256" },
+	{ "target=0/16384:ram=1M", "lun: expected 0..16383, got 16384" },
+	{ "target=0/:ram=1M", "lun: expected a number, got ''" },
+	{ "target=0/1/2:ram=1M", "lun: expected a number, got '1/2'" },
+	{ "target=3/1:colour=red", "target 3/1: colour: no parameter of scsi unit" },
+	{ "target=3:serial", "target 3: serial: expected serial=value, got no value" },
+	{ "target=3:num-queues=2", "target 3: num-queues: no parameter of scsi unit" },
+	{ "target=0", "target 0: expected exactly one of file=, null= and ram=, got 0" },
+	{ "target=0:ram=1M:null=1M",
+	  "target 0: expected exactly one of file=, null= and ram=, got 2" },
+	{ "target=0:file=", "target 0: file: expected a path, got ''" },
+	{ "target=0:ram=1M:direct=on", "target 0: direct: only with file=" },
+	{ "target=0:ram=1M:block-size=1000",
+	  "target 0: block-size: expected a power of two, got 1000" },
+	{ "target=0:ram=1M:block-size=256", "target 0: block-size: expected 512..65536, got 256" },
+	{ "target=0:ram=1M:serial=", "target 0: serial: expected 1..64 characters, got 0" },
+	{ "target=0:ram=1M:serial=12345678901234567890123456789012345678901234567890"
+	  "123456789012345",
+	  "target 0: serial: expected 1..64 characters, got 65" },
+	{ "target=0:ram=1M:serial=\xc3\xa4",
+	  "target 0: serial: expected printable ASCII, got byte 0xc3" },
+	{ "target=0:ram=1M:wwn=50000000", "target 0: wwn: expected 16 hex digits, got '50000000'" },
+	{ "target=0:ram=1M:wwn=5000000000000xyz",
+	  "target 0: wwn: expected 16 hex digits, got '5000000000000xyz'" },
+	{ "target=0:ram=1M:wwn=0000000000000001",
+	  "target 0: wwn: expected the first digit (NAA) to be 2, 3 or 5, got "
+	  "'0000000000000001'" },
+	{ "target=0:ram=1M:pi-type=2", "target 0: pi-type: expected 0|1|3, got '2'" },
+	{ "target=0:null=1M:pi-type=1", "target 0: pi-type: only with ram=" },
+	{ "target=0:ram=1M:vendor=ninechars", "target 0: vendor: expected 1..8 characters, got 9" },
+	{ "target=0:ram=1M:product=seventeen letters",
+	  "target 0: product: expected 1..16 characters, got 17" },
+	{ "target=0:ram=1M:rotation-rpm=2",
+	  "target 0: rotation-rpm: expected 0, 1 or 1025..65534, got 2" },
+	{ "target=0:ram=1M:rotation-rpm=65535",
+	  "target 0: rotation-rpm: expected 0..65534, got 65535" },
+	{ "target=0:ram=1M:state=", "target 0: state: expected a path or none, got ''" },
+	{ "target=0:ram=1M:share=", "target 0: share: expected 1..64 characters, got 0" },
+	{ "target=0:ram=1M,target=0/0:ram=1M", "target 0: given twice" },
+	{ "target=0/7:ram=1M,target=1:ram=1M,target=0/7:ram=1M", "target 0/7: given twice" },
+};
+
 static void test_each_refusal_names_the_thing_the_value_and_the_limit(void **state)
 {
-	static const struct {
-		const char *device, *message;
-	} rows[] = {
-		{ "num-queues=254", "num-queues: expected 1..253, got 254" },
-		{ "num-queues=0", "num-queues: expected 1..253, got 0" },
-		{ "connections=65", "connections: expected 1..64, got 65" },
-		{ "seg-max=1023", "seg-max: expected 1..1022, got 1023" },
-		{ "colour=red", "colour: no parameter of scsi device" },
-		{ "file=/f", "file: no parameter of scsi device" },
-		{ "guest-buffers=on", "guest-buffers: no parameter of scsi device" },
-		{ "initiator=", "initiator: expected 1..220 characters, got 0" },
-		{ "initiator=a b", "initiator: expected printable ASCII without spaces and commas, "
-				   "got byte 0x20" },
-		{ "target", "target: expected N[/LUN]:KEY=VALUE:..., got ''" },
-		{ "target=", "target: expected N[/LUN]:KEY=VALUE:..., got ''" },
-		{ "target=:ram=1M", "target: expected N[/LUN]:KEY=VALUE:..., got ':ram=1M'" },
-		{ "target=x:ram=1M", "target: expected a number, got 'x'" },
-		{ "target=-1:ram=1M", "target: expected a number, got '-1'" },
-		{ "target=256:ram=1M", "target: expected 0..255, got 256" },
-		{ "target=0/16384:ram=1M", "lun: expected 0..16383, got 16384" },
-		{ "target=0/:ram=1M", "lun: expected a number, got ''" },
-		{ "target=0/1/2:ram=1M", "lun: expected a number, got '1/2'" },
-		{ "target=3/1:colour=red", "target 3/1: colour: no parameter of scsi unit" },
-		{ "target=3:serial", "target 3: serial: expected serial=value, got no value" },
-		{ "target=3:num-queues=2", "target 3: num-queues: no parameter of scsi unit" },
-		{ "target=0", "target 0: expected exactly one of file=, null= and ram=, got 0" },
-		{ "target=0:ram=1M:null=1M",
-		  "target 0: expected exactly one of file=, null= and ram=, got 2" },
-		{ "target=0:file=", "target 0: file: expected a path, got ''" },
-		{ "target=0:ram=1M:direct=on", "target 0: direct: only with file=" },
-		{ "target=0:ram=1M:block-size=1000",
-		  "target 0: block-size: expected a power of two, got 1000" },
-		{ "target=0:ram=1M:block-size=256",
-		  "target 0: block-size: expected 512..65536, got 256" },
-		{ "target=0:ram=1M:serial=", "target 0: serial: expected 1..64 characters, got 0" },
-		{ "target=0:ram=1M:serial=12345678901234567890123456789012345678901234567890"
-		  "123456789012345",
-		  "target 0: serial: expected 1..64 characters, got 65" },
-		{ "target=0:ram=1M:serial=\xc3\xa4",
-		  "target 0: serial: expected printable ASCII, got byte 0xc3" },
-		{ "target=0:ram=1M:wwn=50000000",
-		  "target 0: wwn: expected 16 hex digits, got '50000000'" },
-		{ "target=0:ram=1M:wwn=5000000000000xyz",
-		  "target 0: wwn: expected 16 hex digits, got '5000000000000xyz'" },
-		{ "target=0:ram=1M:wwn=0000000000000001",
-		  "target 0: wwn: expected the first digit (NAA) to be 2, 3 or 5, got "
-		  "'0000000000000001'" },
-		{ "target=0:ram=1M:vendor=ninechars",
-		  "target 0: vendor: expected 1..8 characters, got 9" },
-		{ "target=0:ram=1M:product=seventeen letters",
-		  "target 0: product: expected 1..16 characters, got 17" },
-		{ "target=0:ram=1M:rotation-rpm=2",
-		  "target 0: rotation-rpm: expected 0, 1 or 1025..65534, got 2" },
-		{ "target=0:ram=1M:rotation-rpm=65535",
-		  "target 0: rotation-rpm: expected 0..65534, got 65535" },
-		{ "target=0:ram=1M:state=", "target 0: state: expected a path or none, got ''" },
-		{ "target=0:ram=1M:share=", "target 0: share: expected 1..64 characters, got 0" },
-		{ "target=0:ram=1M,target=0/0:ram=1M", "target 0: given twice" },
-		{ "target=0/7:ram=1M,target=1:ram=1M,target=0/7:ram=1M",
-		  "target 0/7: given twice" },
-	};
 	char text[256], message[512];
 
-	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
-		snprintf(text, sizeof(text), SCSI "%s", rows[i].device);
-		snprintf(message, sizeof(message), "--device 1: %s", rows[i].message);
+	for (size_t i = 0; i < ARRAY_SIZE(refusals); i++) {
+		snprintf(text, sizeof(text), SCSI "%s", refusals[i].device);
+		snprintf(message, sizeof(message), "--device 1: %s", refusals[i].message);
 		assert_true(parse(text, NULL, NULL) < 0);
 		assert_string_equal(err.msg, message);
 		app_config_fini(&cfg);
@@ -221,7 +220,7 @@ static void test_contradictions_name_both_places(void **state)
 				     "and ram=, got 2");
 }
 
-static void test_no_two_units_have_one_serial_or_wwn(void **state)
+static void test_no_two_units_have_one_serial_wwn_or_state_file(void **state)
 {
 	assert_true(parse("scsi,socket=/a,target=1:ram=1M:serial=x",
 			  "scsi,socket=/b,target=2:ram=1M:serial=x", NULL) < 0);
@@ -234,6 +233,12 @@ static void test_no_two_units_have_one_serial_or_wwn(void **state)
 	assert_string_equal(err.msg,
 			    "--device 1: target 2: wwn: '5000000000000001' is also that of "
 			    "--device 1: target 1, another unit");
+	app_config_fini(&cfg);
+	assert_true(parse("scsi,socket=/a,target=1:ram=1M:state=/s,target=2:ram=1M:state=/s,"
+			  "target=3:ram=1M:state=none,target=4:ram=1M:state=none",
+			  NULL, NULL) < 0);
+	assert_string_equal(err.msg, "--device 1: target 2: state: '/s' is also that of "
+				     "--device 1: target 1, another unit");
 }
 
 #define T(f) cmocka_unit_test_teardown(f, teardown)
@@ -247,7 +252,7 @@ int main(void)
 		T(test_a_name_too_long_for_the_initiator_is_refused),
 		T(test_units_of_one_image_or_share_are_one),
 		T(test_contradictions_name_both_places),
-		T(test_no_two_units_have_one_serial_or_wwn),
+		T(test_no_two_units_have_one_serial_wwn_or_state_file),
 	};
 
 	return cmocka_run_group_tests_name("unit", tests, NULL, NULL);

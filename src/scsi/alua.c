@@ -7,10 +7,40 @@
 
 #define GROUP		   1
 #define PORT		   1
+#define STATE_STANDBY	   2
 #define STATE_SETTABLE	   3 /* active/optimized, non-optimized, standby, unavailable: 0 to 3 */
 #define STATUS_BY_SET	   1
 #define FORMAT_LENGTH_ONLY 0
 #define FORMAT_EXTENDED	   1
+
+/*
+ * What standby lets through beyond the commands of every state: LOG SENSE, MODE SENSE and SELECT,
+ * PERSISTENT RESERVE IN and OUT (SPC-5, 5.18.2.6).
+ */
+static bool alua_in_standby(uint8_t opcode)
+{
+	switch (opcode) {
+	case 0x15:
+	case 0x1a:
+	case 0x4d:
+	case 0x55:
+	case 0x5a:
+	case 0x5e:
+	case 0x5f:
+		return true;
+	default:
+		return false;
+	}
+}
+
+enum scsi_cause scsi_alua_cause(const struct scsi_lu *lu, const struct cdb_row *row)
+{
+	if (lu->alua_state < STATE_STANDBY || row->flags & CDB_ALUA_ANY)
+		return SCSI_CAUSE_NONE;
+	if (lu->alua_state != STATE_STANDBY)
+		return SCSI_CAUSE_UNAVAILABLE;
+	return alua_in_standby(row->opcode) ? SCSI_CAUSE_NONE : SCSI_CAUSE_STANDBY;
+}
 
 /* REPORT TARGET PORT GROUPS (SPC-5, 6.39) */
 void scsi_report_tpg(struct scsi_task *t)

@@ -53,6 +53,28 @@ static void each_state_can_be_set_and_lets_through_what_it_should(void **state)
 	rig_close(&r);
 }
 
+static void standby_lets_management_through_and_unavailable_does_not(void **state)
+{
+	struct rig r;
+
+	reply_open(&r, "size=1M");
+	SET(&r, "00000000 02 00 0001", 8);
+	RUN(&r, 0x1a, 0, 0x0a, 0, 4, 0);
+	assert_good(&r);
+	RUN(&r, 0x4d, 0, 0x40, 0, 0, 0, 0, 0, 4, 0);
+	assert_good(&r);
+	RUN(&r, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0);
+	assert_check(&r, 0x2, 0x04, 0x0b);
+	SET(&r, "00000000 03 00 0001", 8);
+	RUN(&r, 0x1a, 0, 0x0a, 0, 4, 0);
+	assert_check(&r, 0x2, 0x04, 0x0c);
+	RUN(&r, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0);
+	assert_good(&r);
+	RUN(&r, 0x03, 0, 0, 0, 18, 0);
+	assert_good(&r);
+	rig_close(&r);
+}
+
 static void a_new_state_is_told_to_the_others(void **state)
 {
 	struct rig r;
@@ -109,6 +131,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_group_is_reported_in_both_formats),
 		cmocka_unit_test(each_state_can_be_set_and_lets_through_what_it_should),
+		cmocka_unit_test(standby_lets_management_through_and_unavailable_does_not),
 		cmocka_unit_test(a_new_state_is_told_to_the_others),
 		cmocka_unit_test(wrong_lists_change_nothing),
 	};

@@ -16,12 +16,16 @@ const size_t cdb_row_count = ARRAY_SIZE(cdb_rows);
 /* The first row of each opcode, + 1; the rows of one opcode are neighbours. */
 static uint8_t first[256];
 
+const struct cdb_row *cdb_plain[256];
+
 static void first_fill(void)
 {
 	_Static_assert(ARRAY_SIZE(cdb_rows) < 255, "first[] is of bytes");
 	for (size_t i = 0; i < cdb_row_count; i++) {
 		if (!first[cdb_rows[i].opcode])
 			first[cdb_rows[i].opcode] = (uint8_t)(i + 1);
+		if (cdb_rows[i].sa == CDB_NO_SA)
+			cdb_plain[cdb_rows[i].opcode] = &cdb_rows[i];
 	}
 }
 

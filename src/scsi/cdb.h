@@ -14,15 +14,17 @@ struct scsi_task;
 
 /* What a persistent reservation of another nexus does to it (SPC-5, table 73 and SBC-4, table 13)
  */
-#define CDB_RESV_READ  (1u << 0) /* conflicts with exclusive access types */
-#define CDB_RESV_WRITE (1u << 1) /* conflicts with all types */
-#define CDB_NO_UA      (1u << 2) /* does not report unit attentions: INQUIRY, REPORT LUNS, ... */
-#define CDB_MEDIUM     (1u << 3) /* needs a ready medium */
-#define CDB_WRITES     (1u << 4) /* refused on a write-protected unit */
-#define CDB_ANY_LUN    (1u << 5) /* answered for LUNs that are not there */
-#define CDB_MAP	       (1u << 6) /* logical block provisioning: offered if the back-end discards */
-#define CDB_SANITIZE   (1u << 7) /* offered if the back-end can */
-#define CDB_ALUA_ANY   (1u << 8) /* in every asymmetric access state */
+#define CDB_RESV_READ  (1u << 0)  /* conflicts with exclusive access types */
+#define CDB_RESV_WRITE (1u << 1)  /* conflicts with all types */
+#define CDB_NO_UA      (1u << 2)  /* does not report unit attentions: INQUIRY, REPORT LUNS, ... */
+#define CDB_MEDIUM     (1u << 3)  /* needs a ready medium */
+#define CDB_WRITES     (1u << 4)  /* refused on a write-protected unit */
+#define CDB_ANY_LUN    (1u << 5)  /* answered for LUNs that are not there */
+#define CDB_MAP	       (1u << 6)  /* logical block provisioning: offered if the back-end discards */
+#define CDB_SANITIZE   (1u << 7)  /* offered if the back-end can */
+#define CDB_ALUA_ANY   (1u << 8)  /* in every asymmetric access state */
+#define CDB_COPIES     (1u << 9)  /* works on other units of its nexus too: see copy.h */
+#define CDB_LEGACY     (1u << 10) /* conflicts with RESERVE(6) of another only (SPC-2, table 8) */
 
 /* The gate of an I_T_L nexus (see scsi_impl.h) shares these bits: row->flags & gate stops it. */
 
@@ -48,6 +50,8 @@ enum cdb_found {
 	CDB_BAD_SA
 };
 enum cdb_found cdb_find(const uint8_t *cdb, const struct cdb_row **ret_row);
+/* The row of an opcode without service actions, else NULL. Filled by cdb_init. */
+extern const struct cdb_row *cdb_plain[256];
 /* The byte with the service action of this opcode's commands, 0: they have none. */
 uint32_t cdb_sa_byte(uint8_t opcode);
 
@@ -106,23 +110,18 @@ static inline void cdb_put64(uint8_t *p, uint64_t v)
 static inline void cdb_lba_get(const uint8_t *cdb, uint32_t len_bytes, uint64_t *ret_lba,
 			       uint64_t *ret_blocks)
 {
-	switch (len_bytes) {
-	case 6:
-		*ret_lba = cdb_u24(cdb + 1) & 0x1fffff;
-		*ret_blocks = cdb[4] ? cdb[4] : 256;
-		return;
-	case 10:
+	if (len_bytes == 10) {
 		*ret_lba = cdb_u32(cdb + 2);
 		*ret_blocks = cdb_u16(cdb + 7);
-		return;
-	case 12:
-		*ret_lba = cdb_u32(cdb + 2);
-		*ret_blocks = cdb_u32(cdb + 6);
-		return;
-	default:
+	} else if (len_bytes == 16) {
 		*ret_lba = cdb_u64(cdb + 2);
 		*ret_blocks = cdb_u32(cdb + 10);
-		return;
+	} else if (len_bytes == 12) {
+		*ret_lba = cdb_u32(cdb + 2);
+		*ret_blocks = cdb_u32(cdb + 6);
+	} else {
+		*ret_lba = cdb_u24(cdb + 1) & 0x1fffff;
+		*ret_blocks = cdb[4] ? cdb[4] : 256;
 	}
 }
 

@@ -27,7 +27,7 @@ struct scsi_task;
 #define COPY_SEGMENTS_MAX	   64
 #define COPY_DESCRIPTORS_MAX_BYTES (COPY_CSCDS_MAX * 32u + COPY_SEGMENTS_MAX * 32u)
 #define COPY_INLINE_MAX_BYTES	   0
-#define COPY_SEGMENT_MAX_BYTES	   (256u << 20)
+#define COPY_SEGMENT_MAX_BYTES	   (32u << 20)
 #define COPY_CONCURRENT_MAX	   16 /* of one nexus: TOTAL CONCURRENT COPIES */
 #define COPY_IDENTIFIED_MAX	   16 /* MAXIMUM (IDENTIFIED) CONCURRENT COPIES */
 #define COPY_GRANULARITY_LOG2	   0  /* of segments, inline and held data: bytes */
@@ -42,15 +42,16 @@ struct scsi_task;
 /* ---- tokens: third-party copy descriptors 0000h, 0106h and 0108h ---- */
 
 #define COPY_TOKEN_BYTES	    512
-#define COPY_TOKEN_RANGES_MAX	    64		/* MAXIMUM RANGE DESCRIPTORS */
-#define COPY_TOKEN_MAX_SECONDS	    3600	/* MAXIMUM INACTIVITY TIMEOUT */
-#define COPY_TOKEN_DEFAULT_SECONDS  60		/* DEFAULT INACTIVITY TIMEOUT */
-#define COPY_TOKEN_MIN_LIFE_SECONDS 0		/* MINIMUM TOKEN LIFETIME: they may be cancelled */
-#define COPY_TOKEN_MAX_LIFE_SECONDS 0xffffffffu /* MAXIMUM TOKEN LIFETIME: as long as it is used   \
-						 */
-#define COPY_TOKEN_MAX_BYTES	 (256u << 20)	/* MAXIMUM TOKEN TRANSFER SIZE, there in blocks */
-#define COPY_TOKEN_OPTIMAL_BYTES (64u << 20)	/* OPTIMAL TRANSFER COUNT, there in blocks */
-#define COPY_REMOTE_TOKENS	 0x0		/* REMOTE TOKENS: only those made here */
+#define COPY_TOKEN_RANGES_MAX	    64	 /* MAXIMUM RANGE DESCRIPTORS */
+#define COPY_TOKEN_MAX_SECONDS	    3600 /* MAXIMUM INACTIVITY TIMEOUT */
+#define COPY_TOKEN_DEFAULT_SECONDS  60	 /* DEFAULT INACTIVITY TIMEOUT */
+#define COPY_TOKEN_MIN_LIFE_SECONDS 0	 /* MINIMUM TOKEN LIFETIME: they may be cancelled */
+#define COPY_TOKEN_MAX_LIFE_SECONDS                                                                \
+	0xffffffffu			      /* MAXIMUM TOKEN LIFETIME: as long as it is used     \
+					       */
+#define COPY_TOKEN_MAX_BYTES	 (256u << 20) /* MAXIMUM TOKEN TRANSFER SIZE, there in blocks */
+#define COPY_TOKEN_OPTIMAL_BYTES (64u << 20)  /* OPTIMAL TRANSFER COUNT, there in blocks */
+#define COPY_REMOTE_TOKENS	 0x0	      /* REMOTE TOKENS: only those made here */
 
 /* ROD types (SPC-5, 5.17.6.2): value, flags (TOKEN_OUT 01h: POPULATE TOKEN makes it, TOKEN_IN 02h:
  * WRITE USING TOKEN takes it), PREFERENCE INDICATOR. "Any" is answered with "change vulnerable". */
@@ -78,7 +79,7 @@ void scsi_copy_lu_reset(const struct scsi_lu *lu);
 
 /* A task of a row with CDB_COPIES is about to be freed. */
 void scsi_copy_ended(struct scsi_task *task);
-/* GATE_TOKENS stopped a command that writes: cancels the tokens of the blocks that it names. */
+/* GATE_WRITES stopped a command that writes: cancels the tokens of the blocks that it names. */
 void scsi_token_on_write(const struct scsi_task *task);
 
 #endif

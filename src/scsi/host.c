@@ -65,6 +65,7 @@ struct scsi_itl *scsi_itl_find_slow(struct scsi_queue *queue, uint32_t target, u
 	queue->last_key = key;
 	queue->last_generation = map->generation;
 	queue->last_itl = map->entries[at].itl;
+	queue->last_chan = NULL;
 	return queue->last_itl;
 }
 
@@ -509,11 +510,19 @@ int scsi_queue_open(struct scsi_nexus *nexus, struct loop *loop, struct scsi_que
 	return 0;
 }
 
+void scsi_queue_carries_pi(struct scsi_queue *q)
+{
+	q->carries_pi = true;
+}
+
 void scsi_queue_close(struct scsi_queue *q)
 {
+	const struct scsi_task *t;
+
 	if (!q)
 		return;
-	ASSERT(!q->task_count);
+	list_for_each(t, &q->sl->tasks, node)
+		ASSERT(t->queue != q);
 	scsi_loop_put(q->sl);
 	atomic_fetch_sub(&q->nexus->queue_count, 1);
 	free(q);

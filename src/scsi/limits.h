@@ -7,8 +7,11 @@
 
 #include "scsi/scsi_impl.h"
 
-/* READ and WRITE: more than any memory; a number, since an atomic write must not exceed it. */
-#define SCSI_TRANSFER_BLOCKS_MAX 0x7fffffff
+/*
+ * MAXIMUM TRANSFER LENGTH: what the CDB can say. Not 0 ("not reported"), because no atomic write
+ * may be longer than it.
+ */
+#define SCSI_TRANSFER_BLOCKS_MAX UINT32_MAX
 /* COMPARE AND WRITE: one byte in the CDB. */
 #define SCSI_CAW_BLOCKS_MAX 255
 /* UNMAP: descriptors of one list, and blocks of one command. */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "scsi/background.h"
+#include "scsi/copy.h"
 #include "scsi/scsi_impl.h"
 
 /* ---- the numbers of units ---- */
@@ -95,12 +96,14 @@ void scsi_event_others(struct scsi_lu *lu, const struct scsi_itl *but, enum scsi
 
 void scsi_lu_gates_update(struct scsi_lu *lu)
 {
+	bool protected = lu->read_only || atomic_load_explicit(&lu->mode.swp, memory_order_relaxed);
 	bool not_ready = lu->stopped || lu->sanitize_running || lu->sanitize_failed;
 	struct scsi_itl *itl;
 
 	list_for_each(itl, &lu->itls, node) {
 		scsi_gate_set(itl, GATE_MEDIUM, not_ready);
 		scsi_gate_set(itl, GATE_ALUA, lu->alua_state >= 2);
+		scsi_gate_set(itl, GATE_WRITES, protected || lu->token_count);
 	}
 }
 
@@ -122,6 +125,7 @@ void scsi_lu_reset(struct scsi_lu *lu, const struct scsi_itl *by)
 	struct scsi_itl *itl;
 
 	scsi_resv_legacy_release(lu, NULL);
+	scsi_copy_lu_reset(lu);
 	scsi_mode_reset(lu);
 	lu->stopped = false;
 	list_for_each(itl, &lu->itls, node) {
@@ -248,6 +252,10 @@ static int lu_identity(struct scsi_lu *lu, const struct scsi_lu_params *p, struc
 
 static void lu_free(struct scsi_lu *lu)
 {
+	void (*closed)(void *arg) = lu->closed;
+	void *arg = lu->closed_arg;
+
+	scsi_copy_lu_gone(lu);
 	if (lu->dev) {
 		blk_dev_unlisten(&lu->listener);
 		blk_dev_unref(lu->dev);
@@ -259,6 +267,8 @@ static void lu_free(struct scsi_lu *lu)
 	free(lu->serial);
 	free(lu->state_path);
 	free(lu);
+	if (closed)
+		closed(arg);
 }
 
 static int lu_open(struct scsi_lu *lu, const struct scsi_lu_params *p, struct err *reterr)
@@ -300,6 +310,8 @@ int scsi_lu_new(const struct scsi_lu_params *p, struct scsi_lu **ret_lu, struct 
 		lu_free(lu);
 		return rc;
 	}
+	lu->closed = p->closed;
+	lu->closed_arg = p->arg;
 	*ret_lu = lu;
 	return 0;
 }

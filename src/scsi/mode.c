@@ -65,11 +65,11 @@ static const struct mode_page {
 	  .at = CACHING_AT,
 	  .defaults = { 0x08, CACHING_BYTES - 2, CACHING_WCE },
 	  .changeable = { [2] = CACHING_WCE } },
-	{ .code = 0x0a, /* control: GLTSD; QUEUE ALGORITHM MODIFIER 1, unrestricted */
+	{ .code = 0x0a, /* control: GLTSD; QUEUE ALGORITHM MODIFIER 1; BUSY TIMEOUT unlimited */
 	  .bytes = CONTROL_BYTES,
 	  .header_bytes = 2,
 	  .at = CONTROL_AT,
-	  .defaults = { 0x0a, CONTROL_BYTES - 2, 0x02, 0x10, 0, CONTROL_ATO },
+	  .defaults = { 0x0a, CONTROL_BYTES - 2, 0x02, 0x10, 0, CONTROL_ATO, 0, 0, 0xff, 0xff },
 	  .changeable = { [2] = CONTROL_D_SENSE, [4] = CONTROL_SWP, [5] = CONTROL_TAS } },
 	{ .code = 0x0a, /* control extension */
 	  .subpage = 0x01,
@@ -114,6 +114,7 @@ static void mode_publish(struct scsi_lu *lu)
 	atomic_store(&m->wce, m->current[CACHING_AT + 2] & CACHING_WCE);
 	atomic_store(&m->d_sense, m->current[CONTROL_AT + 2] & CONTROL_D_SENSE);
 	atomic_store(&m->swp, m->current[CONTROL_AT + 4] & CONTROL_SWP);
+	scsi_lu_gates_update(lu); /* write-protected, or not any more */
 	atomic_store(&m->tas, m->current[CONTROL_AT + 5] & CONTROL_TAS);
 }
 

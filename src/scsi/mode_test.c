@@ -11,7 +11,7 @@
 #define PAGE_01	  "01 0a c0 00 00000000 00000000"
 #define PAGE_02	  "02 0e 0000 00000000 00000000 00000000"
 #define PAGE_08	  "08 12 04 00 00000000 00000000 00000000 00000000"
-#define PAGE_0A	  "0a 0a 02 10 00 00 0000 0000 0000"
+#define PAGE_0A	  "0a 0a 02 10 00 00 0000 ffff 0000"
 #define PAGE_0A01 "4a 01 001c 00000000 00000000 00000000 00000000 00000000 00000000 00000000"
 #define PAGE_1C	  "1c 0a 08 00 00000000 00000000"
 /* MODE SELECT (6): header without block descriptor */
@@ -136,7 +136,7 @@ static void the_owner_of_application_tags_is_told_with_protection(void **state)
 	r.lu[0]->pi_type = 1;
 	SENSE(&r, DEFAULT | 0x0a, 0);
 	assert_dump(&r, "0012 00 10 00 00 0000"
-			"0a 0a 02 10 00 80 0000 0000 0000");
+			"0a 0a 02 10 00 80 0000 ffff 0000");
 	rig_close(&r);
 }
 
@@ -169,6 +169,25 @@ static void saved_values_need_a_state_file(void **state)
 	rig_close(&r);
 }
 
+static void values_that_cannot_be_written_are_not_saved(void **state)
+{
+	const struct scsi_lu_params lu = { .state_path = "/nonexistent/state" };
+	struct rig r;
+
+	reply_open_lu(&r, "size=1M", &lu);
+	rig_ua_clear_all(&r);
+	RUN_OUT(&r, HEADER_6 "8a 0a 06 10 00 00 0000 ffff 0000", 0x15, 0x11, 0, 0, 16, 0);
+	assert_int_equal(r.task.status, SCSI_CHECK_CONDITION);
+	assert_memory_equal(r.task.sense, "\x72\x04\x44\x00", 4); /* D_SENSE is in force */
+	SENSE(&r, 0x0a, 0);
+	assert_dump(&r, "0012 00 10 00 00 0000"
+			"8a 0a 06 10 00 00 0000 ffff 0000");
+	SENSE(&r, SAVED | 0x0a, 0);
+	assert_dump(&r, "0012 00 10 00 00 0000"
+			"8a 0a 02 10 00 00 0000 ffff 0000");
+	rig_close(&r);
+}
+
 /* ---- MODE SELECT ---- */
 
 static void d_sense_changes_the_format_of_sense_data(void **state)
@@ -176,11 +195,11 @@ static void d_sense_changes_the_format_of_sense_data(void **state)
 	struct rig r;
 
 	reply_open(&r, "size=1M");
-	SELECT_6(&r, HEADER_6 "0a 0a 06 10 00 00 0000 0000 0000", 16);
+	SELECT_6(&r, HEADER_6 "0a 0a 06 10 00 00 0000 ffff 0000", 16);
 	assert_good(&r);
 	SENSE(&r, 0x0a, 0);
 	assert_dump(&r, "0012 00 10 00 00 0000"
-			"0a 0a 06 10 00 00 0000 0000 0000");
+			"0a 0a 06 10 00 00 0000 ffff 0000");
 	RUN(&r, 0x12, 0, 0x83, 0, 96, 0);
 	assert_int_equal(r.task.status, SCSI_CHECK_CONDITION);
 	assert_int_equal(r.task.sense[0], 0x72);
@@ -194,14 +213,14 @@ static void swp_protects_and_tas_is_published(void **state)
 	struct rig r;
 
 	reply_open(&r, "size=1M");
-	SELECT_6(&r, HEADER_6 "0a 0a 02 10 08 40 0000 0000 0000", 16);
+	SELECT_6(&r, HEADER_6 "0a 0a 02 10 08 40 0000 ffff 0000", 16);
 	assert_good(&r);
 	assert_true(r.lu[0]->mode.tas);
 	rig_cdb(&r, block, 512, 0, 0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0);
 	assert_check(&r, 0x7, 0x27, 0x00);
 	RUN(&r, 0x1a, 0x08, 0x0a, 0, 4, 0);
 	assert_dump(&r, "0f 00 90 00");
-	SELECT_6(&r, HEADER_6 "0a 0a 02 10 00 00 0000 0000 0000", 16);
+	SELECT_6(&r, HEADER_6 "0a 0a 02 10 00 00 0000 ffff 0000", 16);
 	assert_good(&r);
 	assert_false(r.lu[0]->mode.tas);
 	rig_cdb(&r, block, 512, 0, 0x2a, 0, 0, 0, 0, 0, 0, 0, 1, 0);
@@ -247,7 +266,7 @@ static void a_change_is_told_to_the_others_and_no_change_is_not(void **state)
 	SELECT_6(&r, HEADER_6 PAGE_0A, 16);
 	assert_good(&r);
 	assert_int_equal(r.events, 0);
-	SELECT_6(&r, HEADER_6 "0a 0a 02 10 08 00 0000 0000 0000", 16);
+	SELECT_6(&r, HEADER_6 "0a 0a 02 10 08 00 0000 ffff 0000", 16);
 	assert_good(&r);
 	assert_int_equal(r.events, 1);
 	assert_int_equal(r.last_event.type, SCSI_EVENT_PARAM_CHANGED);
@@ -271,7 +290,7 @@ static void one_list_may_change_several_pages(void **state)
 	RUN_OUT(&r,
 		"0000 00 00 00 00 0008 00000800 00 000200" PAGE_01
 		"08 12 00 00 00000000 00000000 00000000 00000000"
-		"0a 0a 06 10 00 00 0000 0000 0000" PAGE_0A01 PAGE_1C,
+		"0a 0a 06 10 00 00 0000 ffff 0000" PAGE_0A01 PAGE_1C,
 		0x55, 0x10, 0, 0, 0, 0, 0, 0, 16 + 12 + 20 + 12 + 32 + 12, 0);
 	assert_good(&r);
 	assert_false(r.lu[0]->mode.wce);
@@ -285,7 +304,7 @@ static void an_error_in_a_later_page_changes_nothing(void **state)
 
 	reply_open(&r, "size=1M");
 	SELECT_6(&r,
-		 HEADER_6 "0a 0a 06 10 00 00 0000 0000 0000"
+		 HEADER_6 "0a 0a 06 10 00 00 0000 ffff 0000"
 			  "1c 0a 00 00 00000000 00000000",
 		 28);
 	assert_bad_list(&r, 18, 3);
@@ -342,15 +361,15 @@ static void mode_select_refuses_wrong_fields_of_the_list(void **state)
 	assert_bad_list(&r, 4, 5);
 	SELECT_6(&r, HEADER_6 "4a 00 000a", 8); /* no subpage format there */
 	assert_bad_list(&r, 4, 5);
-	SELECT_6(&r, HEADER_6 "0a 09 02 10 00 00 0000 0000 00", 15); /* PAGE LENGTH */
+	SELECT_6(&r, HEADER_6 "0a 09 02 10 00 00 0000 ffff 00", 15); /* PAGE LENGTH */
 	assert_bad_list(&r, 5, -1);
 	SELECT_6(&r, HEADER_6 "4a 01 001b 00000000", 12);
 	assert_bad_list(&r, 6, -1);
-	SELECT_6(&r, HEADER_6 "0a 0a 03 10 00 00 0000 0000 0000", 16); /* RLEC */
+	SELECT_6(&r, HEADER_6 "0a 0a 03 10 00 00 0000 ffff 0000", 16); /* RLEC */
 	assert_bad_list(&r, 6, 0);
-	SELECT_6(&r, HEADER_6 "0a 0a 02 00 00 00 0000 0000 0000", 16); /* QAM */
+	SELECT_6(&r, HEADER_6 "0a 0a 02 00 00 00 0000 ffff 0000", 16); /* QAM */
 	assert_bad_list(&r, 7, 4);
-	SELECT_6(&r, HEADER_6 "0a 0a 02 10 00 00 0000 8000 0000", 16); /* BUSY TIMEOUT */
+	SELECT_6(&r, HEADER_6 "0a 0a 02 10 00 00 0000 7fff 0000", 16); /* BUSY TIMEOUT */
 	assert_bad_list(&r, 12, 7);
 	rig_close(&r);
 }
@@ -394,7 +413,7 @@ static void rtd_reverts_to_the_defaults(void **state)
 	struct rig r;
 
 	reply_open(&r, "size=1M");
-	SELECT_6(&r, HEADER_6 "0a 0a 02 10 08 40 0000 0000 0000", 16);
+	SELECT_6(&r, HEADER_6 "0a 0a 02 10 08 40 0000 ffff 0000", 16);
 	RUN(&r, 0x15, 0x12, 0, 0, 0, 0);
 	assert_good(&r);
 	assert_false(r.lu[0]->mode.swp);
@@ -424,7 +443,7 @@ static void a_reset_brings_the_saved_values_back(void **state)
 	struct rig r;
 
 	reply_open(&r, "size=1M");
-	SELECT_6(&r, HEADER_6 "0a 0a 02 10 08 00 0000 0000 0000", 16);
+	SELECT_6(&r, HEADER_6 "0a 0a 02 10 08 00 0000 ffff 0000", 16);
 	pthread_mutex_lock(&r.lu[0]->lock);
 	scsi_mode_reset(r.lu[0]);
 	pthread_mutex_unlock(&r.lu[0]->lock);
@@ -444,10 +463,10 @@ static void saved_pages_are_lines_that_are_read_back(void **state)
 	len = mode_state_write(r.lu[0], text, sizeof(text));
 	assert_int_equal(len, strlen(text));
 	assert_string_equal(text, "mode 08 00 040000000000000000000000000000000000\n"
-				  "mode 0a 00 02100000000000000000\n");
+				  "mode 0a 00 021000000000ffff0000\n");
 	assert_int_equal(mode_state_write(r.lu[0], few, 40), 32);
-	assert_string_equal(few, "mode 0a 00 02100000000000000000\n");
-	assert_true(mode_state_read(r.lu[0], "mode 0a 00 06100840000000000000\n"));
+	assert_string_equal(few, "mode 0a 00 021000000000ffff0000\n");
+	assert_true(mode_state_read(r.lu[0], "mode 0a 00 061008400000ffff0000\n"));
 	assert_true(r.lu[0]->mode.d_sense);
 	assert_true(r.lu[0]->mode.swp);
 	assert_true(r.lu[0]->mode.tas);
@@ -455,7 +474,7 @@ static void saved_pages_are_lines_that_are_read_back(void **state)
 	assert_false(r.lu[0]->mode.wce);
 	mode_state_write(r.lu[0], text, sizeof(text));
 	assert_string_equal(text, "mode 08 00 000000000000000000000000000000000000\n"
-				  "mode 0a 00 06100840000000000000\n");
+				  "mode 0a 00 061008400000ffff0000\n");
 	rig_close(&r);
 }
 
@@ -480,10 +499,10 @@ static void lines_that_are_no_pages_are_refused(void **state)
 		"mode 0a",
 		"mode 0a 00 ",
 		"mode 0a 00 0610084000000000000",
-		"mode 0a 00 0610084000000000000000",
+		"mode 0a 00 061008400000ffff000000",
 		"mode 0a 00 0610084000000000000g",
-		"mode 0b 00 06100840000000000000",
-		"reservation 0a 00 06100840000000000000",
+		"mode 0b 00 061008400000ffff0000",
+		"reservation 0a 00 061008400000ffff0000",
 	};
 	struct rig r;
 
@@ -507,6 +526,7 @@ int main(void)
 		cmocka_unit_test(the_owner_of_application_tags_is_told_with_protection),
 		cmocka_unit_test(mode_sense_refuses_unknown_pages_and_subpages),
 		cmocka_unit_test(saved_values_need_a_state_file),
+		cmocka_unit_test(values_that_cannot_be_written_are_not_saved),
 		cmocka_unit_test(d_sense_changes_the_format_of_sense_data),
 		cmocka_unit_test(swp_protects_and_tas_is_published),
 		cmocka_unit_test(wce_off_flushes_what_is_in_the_cache),

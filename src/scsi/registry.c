@@ -4,8 +4,9 @@
  * A scsi_loop lives from the first queue on its loop to the last, or to the last part of a sweep
  * that was posted to it. Its channels are opened by the first command for a unit.
  *
- * A part counts the matching tasks that were there when it ran; they are told from later ones by
- * their sequence number, so a stream of new commands does not keep a sweep waiting.
+ * A part counts the matching tasks that were there when it ran and marks them as swept; they are
+ * told from later ones by the loop's epoch, so a stream of new commands does not keep a sweep
+ * waiting.
  */
 #include <stdlib.h>
 
@@ -16,7 +17,7 @@ struct sweep_part {
 	struct list node; /* sl->waiters */
 	struct sweep *sweep;
 	struct scsi_loop *sl;
-	uint64_t seq;
+	uint64_t epoch; /* tasks that it waits for have an older one */
 	uint32_t count;
 };
 
@@ -117,9 +118,24 @@ struct blk_chan *scsi_loop_chan_open(struct scsi_loop *sl, struct scsi_lu *lu)
 
 /* ---- sweeps ---- */
 
+/*
+ * A copy may be using any unit of its nexus, so each is waited for before one of them goes. Of a
+ * task this is the same from its start to its end.
+ */
+static bool sweep_is_held_by_copy(const struct sweep *s, const struct scsi_task *t)
+{
+	return s->action == SWEEP_WAIT && s->itl && t->row && t->row->flags & CDB_COPIES &&
+	       t->queue->nexus == s->itl->nexus;
+}
+
 static bool sweep_matches(const struct sweep *s, const struct scsi_task *t)
 {
 	if (t == s->but || !t->itl)
+		return false;
+	if (sweep_is_held_by_copy(s, t))
+		return true;
+	/* Two PREEMPT AND ABORT would wait for each other; PERSISTENT RESERVE OUT does no I/O. */
+	if (s->but && t->cdb[0] == 0x5f)
 		return false;
 	if ((s->lu && t->itl->lu != s->lu) || (s->itl && t->itl != s->itl))
 		return false;
@@ -174,15 +190,17 @@ static void part_run(struct loop_msg *msg)
 	struct sweep *s = p->sweep;
 	struct scsi_task *t;
 
-	p->seq = p->sl->task_seq;
+	p->epoch = ++p->sl->epoch;
 	list_for_each(t, &p->sl->tasks, node) {
 		if (!sweep_matches(s, t))
 			continue;
 		atomic_store_explicit(&s->found, true, memory_order_relaxed);
 		if (s->action == SWEEP_ABORT)
 			sweep_abort(s, t);
-		if (s->action != SWEEP_FIND)
-			p->count++;
+		if (s->action == SWEEP_FIND)
+			continue;
+		t->swept = true;
+		p->count++;
 	}
 	if (s->action == SWEEP_CLOSE_CHAN) {
 		ASSERT(!p->count); /* no nexus has the unit any more */
@@ -200,7 +218,7 @@ void sweep_task_ended(struct scsi_task *t)
 	struct sweep_part *p, *next;
 
 	list_for_each_safe(p, next, &sl->waiters, node) {
-		if (t->seq >= p->seq || !sweep_matches(p->sweep, t) || --p->count)
+		if (t->epoch >= p->epoch || !sweep_matches(p->sweep, t) || --p->count)
 			continue;
 		list_remove(&p->node);
 		part_done(p);

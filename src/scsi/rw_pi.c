@@ -92,7 +92,7 @@ void scsi_rw_pi(struct scsi_task *t, enum blk_op op)
 	struct scsi_lu *lu = task_lu(t);
 	/* the 6-byte forms have no such field */
 	uint8_t protect = t->row->len_bytes == 6 ? 0 : t->cdb[1] >> 5;
-	struct iov_cur *pi = op == BLK_READ ? t->pi_in : t->pi_out;
+	struct iov_cur *pi = !t->queue->carries_pi ? NULL : op == BLK_READ ? t->pi_in : t->pi_out;
 	uint64_t bytes = t->blocks << lu->block_shift;
 	uint32_t checks;
 

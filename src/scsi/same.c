@@ -91,11 +91,12 @@ static bool same_cdb_ok(struct scsi_task *t)
 static bool same_blocks_ok(struct scsi_task *t)
 {
 	cdb_lba_get(t->cdb, t->row->len_bytes, &t->lba, &t->blocks);
-	if (!scsi_task_range(t, t->lba, t->blocks))
+	/* None: to the end (WSNZ is 0), which is one block at least. */
+	if (!scsi_task_range(t, t->lba, MAX(t->blocks, (uint64_t)1)))
 		return false;
 	if (!t->blocks)
-		t->blocks = scsi_lu_blocks(task_lu(t)) - t->lba; /* WSNZ is 0: to the end */
-	if (t->blocks > SCSI_WRITE_SAME_BLOCKS_MAX) {
+		t->blocks = scsi_lu_blocks(task_lu(t)) - t->lba;
+	if (SCSI_WRITE_SAME_BLOCKS_MAX && t->blocks > SCSI_WRITE_SAME_BLOCKS_MAX) {
 		scsi_task_bad_cdb(t, t->row->len_bytes == 10 ? 7 : 10, -1);
 		return false;
 	}

@@ -55,6 +55,12 @@ struct scsi_lu_params {
 	bool read_only;
 	uint16_t rotation_rpm;	/* 0: not reported, 1: non-rotating (default of the callers) */
 	const char *state_path; /* file for APTPL and saved mode pages; NULL: none is offered */
+	/*
+	 * Optional: the unit is gone and has given its node back, which may take a while after the
+	 * last reference went. Thread: main.
+	 */
+	void (*closed)(void *arg);
+	void *arg;
 };
 
 /* Errors: -EINVAL with the parameter named; -ENOMEM; what reading state_path gives. */
@@ -117,6 +123,8 @@ void scsi_nexus_close(struct scsi_nexus *nexus);
 /* Thread: owner loop. Errors: -ENOMEM. */
 int scsi_queue_open(struct scsi_nexus *nexus, struct loop *loop, struct scsi_queue **ret_queue,
 		    struct err *reterr);
+/* Its tasks' pi_out and pi_in are valid from here on. */
+void scsi_queue_carries_pi(struct scsi_queue *queue);
 /* All its tasks are done (ASSERT). */
 void scsi_queue_close(struct scsi_queue *queue);
 
@@ -158,30 +166,38 @@ struct scsi_task {
 	uint32_t target;
 	uint32_t lun; /* SCSI_LUN_NONE: none that can be named; SCSI_LUN_WELL_KNOWN + n */
 	uint64_t tag;
-	uint8_t cdb[SCSI_CDB_MAX]; /* a private copy */
-	struct iov_cur *out, *in;  /* data only; consumed */
-	/* Protection information beside the data; NULL: the transport carries none. */
-	struct iov_cur *pi_out, *pi_in;
+	uint8_t cdb[SCSI_CDB_MAX];	/* a private copy */
+	struct iov_cur *out, *in;	/* data only; consumed */
+	struct iov_cur *pi_out, *pi_in; /* with scsi_queue_carries_pi: beside the data, or NULL */
 	void (*done)(struct scsi_task *task);
 
-	/* result, valid in done */
-	uint8_t end;	   /* enum scsi_end */
-	uint8_t status;	   /* enum scsi_status */
-	uint8_t sense_len; /* 0: none */
+	/* Eight bytes that are all zero at the end of an ordinary command: unusual tests them. */
+	union {
+		struct {
+			/* result, valid in done */
+			uint8_t end;	   /* enum scsi_end */
+			uint8_t status;	   /* enum scsi_status */
+			uint8_t sense_len; /* 0: none */
+			/* private: */
+			bool starting;
+			bool exclusive : 1;    /* holds, or waits for, the unit's turn */
+			bool abort_status : 1; /* TAS: ends with TASK ABORTED instead */
+			bool has_buf : 1;
+			bool swept : 1;	   /* a sweep waits for its end */
+			uint8_t abort_end; /* enum scsi_end it will end with, 0: not aborted */
+		};
+		uint64_t unusual;
+	};
+	uint64_t in_bytes;  /* result: written to `in`, from its start */
+	uint64_t out_bytes; /* result: taken from `out` */
 	uint8_t sense[SCSI_SENSE_MAX];
-	uint64_t in_bytes;  /* written to `in`, from its start */
-	uint64_t out_bytes; /* taken from `out` */
 
 	/* private: see scsi_impl.h */
-	bool starting;
-	bool exclusive;	   /* holds, or waits for, the unit's turn */
-	uint8_t abort_end; /* enum scsi_end it will end with, 0: not aborted */
-	bool abort_status; /* TAS: ends with status TASK ABORTED instead */
 	const struct cdb_row *row;
 	struct scsi_queue *queue;
 	struct scsi_itl *itl;
 	struct list node;      /* in flight on its loop */
-	uint64_t seq;	       /* in the order of starting on its loop */
+	uint64_t epoch;	       /* of its loop when it started: see registry.c */
 	struct loop_work work; /* what completes at once */
 	struct loop_msg msg;   /* its turn came, from another loop */
 	struct list wait_node; /* waits for its turn */

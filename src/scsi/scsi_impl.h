@@ -9,7 +9,7 @@
  *   sanitize.c      SANITIZE                             spc.c     INQUIRY and what every unit has
  *   vpd.c           vital product data pages             mode.c    mode pages
  *   logpage.c       LOG SENSE                            opcodes.c REPORT SUPPORTED OPERATION CODES
- * ... alua.c          target port groups                   resv.c    persistent reservations
+ * ... alua.c          target port groups                   resv.h    persistent reservations
  *   state.c         what survives a restart              copy.c    EXTENDED COPY
  *   token.c         POPULATE TOKEN, WRITE USING TOKEN
  *
@@ -38,6 +38,8 @@
 
 #define GATE_RESV_READ	((uint32_t)CDB_RESV_READ) /* reservation conflict for these */
 #define GATE_RESV_WRITE ((uint32_t)CDB_RESV_WRITE)
+#define GATE_WRITES	((uint32_t)CDB_WRITES) /* write-protected, or tokens to cancel (copy.h) */
+#define GATE_LEGACY	((uint32_t)CDB_LEGACY) /* of RESERVE(6) only */
 #define GATE_MEDIUM	((uint32_t)CDB_MEDIUM) /* not ready: stopped, sanitize */
 #define GATE_ALUA	(1u << 30)	       /* not active: stops all but CDB_ALUA_ANY */
 #define GATE_UA		(1u << 31)
@@ -73,6 +75,8 @@ struct scsi_lu {
 	struct blk_dev *dev;
 	const struct blk_caps *caps; /* size_bytes: scsi_lu_blocks */
 	struct blk_listener listener;
+	void (*closed)(void *arg); /* of the params; NULL until it is made */
+	void *closed_arg;
 	uint32_t block_bytes, block_shift;
 	bool read_only;
 	char *name, *serial, *state_path;
@@ -86,11 +90,14 @@ struct scsi_lu {
 	struct list itls;
 	struct scsi_mode mode;
 	struct scsi_resv resv;
-	bool stopped;	     /* START STOP UNIT */
-	uint8_t alua_state;  /* 0 active/optimized, 1 non-optimized, 2 standby, 3 unavailable */
-	uint8_t alua_status; /* 0 none, 1 by SET TARGET PORT GROUPS, 2 implicit */
+	bool stopped;	      /* START STOP UNIT */
+	uint32_t token_count; /* that can still be cancelled: token_table.c */
+	uint8_t alua_state;   /* 0 active/optimized, 1 non-optimized, 2 standby, 3 unavailable */
+	uint8_t alua_status;  /* 0 none, 1 by SET TARGET PORT GROUPS, 2 implicit */
 	struct list turn_waiters;
 	struct scsi_task *turn_holder;
+	uint64_t state_seq;   /* state.c: number of the last content */
+	uint64_t state_saved; /* of the one on disk; under state.c's own lock */
 	/* sanitize.c */
 	bool sanitize_running, sanitize_failed, sanitize_ause;
 	_Atomic uint32_t sanitize_progress; /* of 65536 */
@@ -155,7 +162,7 @@ struct scsi_loop {
 	uint32_t chan_count;
 	struct list tasks;   /* in flight, of all hosts */
 	struct list waiters; /* struct sweep_part: what waits for tasks to end */
-	uint64_t task_seq;
+	uint64_t epoch;	     /* counts sweeps that had to wait */
 	struct loop *loop;
 	uint32_t refs;	  /* queues and sweep parts; under the registry's lock */
 	struct list node; /* in the registry */
@@ -164,11 +171,12 @@ struct scsi_loop {
 struct scsi_queue {
 	struct scsi_nexus *nexus;
 	struct scsi_loop *sl;
-	uint32_t task_count;
+	bool carries_pi;
 	/* the last look-up */
 	uint32_t last_key;
 	uint64_t last_generation;
 	struct scsi_itl *last_itl;
+	struct blk_chan *last_chan; /* of last_itl's unit; NULL: not asked for yet */
 };
 
 /* ---- lu.c ---- */
@@ -191,7 +199,7 @@ enum scsi_ua scsi_ua_take(struct scsi_itl *itl);
 void scsi_gate_set(struct scsi_itl *itl, uint32_t mask, bool on);
 /* Tells the other nexuses' transports (CHANGE): lock held. */
 void scsi_event_others(struct scsi_lu *lu, const struct scsi_itl *but, enum scsi_ua ua);
-/* GATE_MEDIUM and GATE_ALUA of all nexuses, from stopped, sanitize_running, alua_state. Held. */
+/* GATE_MEDIUM, GATE_ALUA and GATE_WRITES of all nexuses, from the fields above. Held. */
 void scsi_lu_gates_update(struct scsi_lu *lu);
 /* The cause behind GATE_MEDIUM and its sense extra. Lock held. */
 enum scsi_cause scsi_lu_not_ready(struct scsi_lu *lu, struct sense_extra *ret_extra);
@@ -261,7 +269,7 @@ struct sweep {
 bool sweep_start(struct sweep *sweep);
 /* Does anything run on data loops? If not, a sweep is not needed. Thread: main. */
 bool scsi_loops_any(void);
-void sweep_task_ended(struct scsi_task *t); /* task.c, when sl->waiters is not empty */
+void sweep_task_ended(struct scsi_task *t); /* of a task that is swept */
 
 /* ---- host.c ---- */
 
@@ -274,7 +282,7 @@ static inline struct scsi_itl *scsi_itl_find(struct scsi_queue *queue, uint32_t 
 	const struct scsi_map *map = atomic_load_explicit(&queue->nexus->map, memory_order_acquire);
 
 	if (likely(queue->last_key == scsi_map_key(target, lun) &&
-		   queue->last_generation == map->generation && lun < SCSI_LUNS_MAX))
+		   queue->last_generation == map->generation)) /* no key of an invalid LUN */
 		return queue->last_itl;
 	return scsi_itl_find_slow(queue, target, lun);
 }
@@ -289,6 +297,24 @@ uint32_t scsi_map_target(const struct scsi_map *map, uint32_t target,
 static inline struct scsi_lu *task_lu(const struct scsi_task *t)
 {
 	return t->itl->lu;
+}
+
+void scsi_task_finish_slow(struct scsi_task *t);
+
+/* The end of every task, for task.c and rw.c. Not while starting. */
+static inline void scsi_task_finish_usual(struct scsi_task *t)
+{
+	t->node.prev->next = t->node.next;
+	t->node.next->prev = t->node.prev;
+	t->done(t);
+}
+
+static inline void scsi_task_finish(struct scsi_task *t)
+{
+	if (likely(!t->unusual))
+		scsi_task_finish_usual(t);
+	else
+		scsi_task_finish_slow(t);
 }
 
 void scsi_task_good(struct scsi_task *t);
@@ -339,6 +365,8 @@ uint8_t scsi_write_flags(const struct scsi_lu *lu, bool fua);
 void scsi_task_durable(struct scsi_task *t, bool fua);
 /* Does this unit have the command? (CDB_MAP, CDB_SANITIZE) */
 bool scsi_row_offered(const struct scsi_lu *lu, const struct cdb_row *row);
+/* alua.c: why the access state stops it; SCSI_CAUSE_NONE: it does not. Lock held. */
+enum scsi_cause scsi_alua_cause(const struct scsi_lu *lu, const struct cdb_row *row);
 
 /* rw.c and rw_pi.c: byte 1 of all forms but the 6-byte ones. */
 #define SCSI_RW_FUA	0x08

@@ -97,6 +97,7 @@ static inline struct rig_task *rig_start(struct rig *rig, const uint8_t *cdb, si
 	rt->task.in = &rt->in;
 	rt->task.pi_out = rt->task.pi_in = rig->pi;
 	rt->task.done = rig_task_done;
+	rig->queue[rig->nexus_idx]->carries_pi = rig->pi;
 	scsi_task_start(rig->queue[rig->nexus_idx], &rt->task);
 	assert_false(rt->done);
 	return rt;

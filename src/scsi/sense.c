@@ -71,6 +71,8 @@ static uint8_t sense_fixed(uint8_t *buf, const struct cause_row *row, const stru
 	}
 	buf[2] = row->key;
 	buf[7] = SENSE_FIXED_BYTES - 8;
+	if (x->has_specific)
+		cdb_put32(buf + 8, x->specific);
 	buf[12] = row->asc;
 	buf[13] = row->ascq;
 	sense_specific(x, buf + 15);
@@ -93,6 +95,14 @@ static uint8_t sense_descriptor(uint8_t *buf, const struct cause_row *row,
 
 		memcpy(buf + len, head, sizeof(head));
 		cdb_put64(buf + len + 4, x->info);
+		len += 12;
+	}
+	if (x->has_specific) {
+		const uint8_t head[4] = { 0x01, 0x0a, 0x00, 0x00 };
+
+		memcpy(buf + len, head, sizeof(head));
+		cdb_put32(buf + len + 4, x->specific);
+		cdb_put32(buf + len + 8, 0);
 		len += 12;
 	}
 	if (sense_specific(x, sks)) {

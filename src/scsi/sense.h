@@ -24,12 +24,16 @@
 	X(WRITE_ERROR, 0x3, 0x0c, 0x00, "write error")                                             \
 	X(SANITIZE_FAILED, 0x3, 0x31, 0x03, "sanitize command failed")                             \
 	X(INTERNAL_FAILURE, 0x4, 0x44, 0x00, "internal target failure")                            \
+	X(OPERATION_IN_PROGRESS, 0x5, 0x00, 0x16, "operation in progress")                         \
+	X(TOKEN_UNDERRUN, 0x5, 0x0d, 0x04, "copy target device data underrun")                     \
 	X(PARAM_LIST_LENGTH, 0x5, 0x1a, 0x00, "parameter list length error")                       \
 	X(INVALID_OPCODE, 0x5, 0x20, 0x00, "invalid command operation code")                       \
 	X(LBA_OUT_OF_RANGE, 0x5, 0x21, 0x00, "logical block address out of range")                 \
 	X(INVALID_TOKEN_OP, 0x5, 0x23, 0x00, "invalid token operation, cause not reportable")      \
 	X(TOKEN_UNSUPPORTED_TYPE, 0x5, 0x23, 0x01,                                                 \
 	  "invalid token operation, unsupported token type")                                       \
+	X(TOKEN_REMOTE_USAGE, 0x5, 0x23, 0x02,                                                     \
+	  "invalid token operation, remote token usage not supported")                             \
 	X(TOKEN_REMOTE_RIGHTS, 0x5, 0x23, 0x03,                                                    \
 	  "invalid token operation, remote token creation not supported")                          \
 	X(TOKEN_UNKNOWN, 0x5, 0x23, 0x04, "invalid token operation, token unknown")                \
@@ -37,6 +41,7 @@
 	X(TOKEN_REVOKED, 0x5, 0x23, 0x06, "invalid token operation, token revoked")                \
 	X(TOKEN_EXPIRED, 0x5, 0x23, 0x07, "invalid token operation, token expired")                \
 	X(TOKEN_CANCELLED, 0x5, 0x23, 0x08, "invalid token operation, token cancelled")            \
+	X(TOKEN_DELETED, 0x5, 0x23, 0x09, "invalid token operation, token deleted")                \
 	X(TOKEN_LENGTH, 0x5, 0x23, 0x0a, "invalid token operation, invalid token length")          \
 	X(INVALID_FIELD_CDB, 0x5, 0x24, 0x00, "invalid field in CDB")                              \
 	X(LU_NOT_SUPPORTED, 0x5, 0x25, 0x00, "logical unit not supported")                         \
@@ -53,11 +58,18 @@
 	X(MEDIUM_REMOVAL_PREVENTED, 0x5, 0x53, 0x02, "medium removal prevented")                   \
 	X(INSUFFICIENT_RESOURCES, 0x5, 0x55, 0x03, "insufficient resources")                       \
 	X(REGISTRATION_RESOURCES, 0x5, 0x55, 0x04, "insufficient registration resources")          \
-	X(TOKEN_RESOURCES, 0x5, 0x55, 0x0c, "maximum number of tokens or resources reached")       \
+	X(TOKEN_RESOURCES, 0x5, 0x55, 0x0d, "insufficient resources to create ROD token")          \
 	X(WRITE_PROTECTED, 0x7, 0x27, 0x00, "write protected")                                     \
 	X(SPACE_ALLOC_FAILED, 0x7, 0x27, 0x07, "space allocation failed write protect")            \
+	X(COPY_ABORTED, 0xa, 0x00, 0x00, "copy aborted")                                           \
+	X(COPY_CSCD_UNKNOWN, 0xa, 0x08, 0x04, "unreachable copy target")                           \
 	X(COPY_UNREACHABLE, 0xa, 0x0d, 0x02, "copy target device not reachable")                   \
 	X(COPY_TARGET_FAILED, 0xa, 0x0d, 0x01, "third party device failure")                       \
+	X(COPY_DEVICE_TYPE, 0xa, 0x0d, 0x03, "incorrect copy target device type")                  \
+	X(COPY_UNDERRUN, 0xa, 0x0d, 0x04, "copy target device data underrun")                      \
+	X(COPY_BAD_FIELD, 0xa, 0x26, 0x00, "invalid field in parameter list")                      \
+	X(COPY_INEXACT, 0xa, 0x26, 0x0a, "unexpected inexact segment")                             \
+	X(COPY_CLEARED, 0xa, 0x2f, 0x02, "commands cleared by device server")                      \
 	X(GUARD_CHECK, 0xb, 0x10, 0x01, "logical block guard check failed")                        \
 	X(APP_TAG_CHECK, 0xb, 0x10, 0x02, "logical block application tag check failed")            \
 	X(REF_TAG_CHECK, 0xb, 0x10, 0x03, "logical block reference tag check failed")              \
@@ -103,6 +115,8 @@ struct sense_extra {
 	bool field_in_cdb;
 	int8_t field_bit; /* most significant wrong bit, -1: not told */
 	uint16_t field_byte;
+	bool has_specific; /* COMMAND-SPECIFIC INFORMATION, its first four bytes */
+	uint32_t specific;
 	bool has_progress; /* PROGRESS INDICATION, of 65536 */
 	uint16_t progress;
 };

@@ -74,8 +74,8 @@ static void inquiry_standard(struct scsi_task *t)
 
 void scsi_inquiry(struct scsi_task *t)
 {
-	if (t->cdb[1] & 0xfe)
-		scsi_task_bad_cdb(t, 1, 31 - __builtin_clz(t->cdb[1]));
+	if (t->cdb[1] & 0x02) /* CMDDT, obsolete; the LUN bits of SCSI-2 are not looked at */
+		scsi_task_bad_cdb(t, 1, 1);
 	else if (t->cdb[1] & 0x01)
 		scsi_inquiry_vpd(t);
 	else if (t->cdb[2])

@@ -17,34 +17,37 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "scsi/copy.h"
 #include "scsi/scsi_impl.h"
+
+#define CONTROL_NACA 0x04 /* SAM-6, 5.2 */
 
 /* ---- the end ---- */
 
-static inline void task_finish(struct scsi_task *t)
+void scsi_task_finish_slow(struct scsi_task *t)
 {
 	list_remove(&t->node);
-	t->queue->task_count--;
-	if (unlikely(t->buf)) {
+	if (t->has_buf) {
+		if (t->row->flags & CDB_COPIES)
+			scsi_copy_ended(t);
 		free(t->buf);
-		t->buf = NULL;
 	}
-	if (unlikely(t->exclusive))
+	if (t->exclusive)
 		scsi_turn_give(t);
-	if (unlikely(!list_empty(&t->queue->sl->waiters)))
+	if (t->swept)
 		sweep_task_ended(t);
 	t->done(t);
 }
 
 static void task_finish_work(struct loop_work *work)
 {
-	task_finish(container_of(work, struct scsi_task, work));
+	scsi_task_finish(container_of(work, struct scsi_task, work));
 }
 
 static inline void task_end(struct scsi_task *t)
 {
 	if (likely(!t->starting)) {
-		task_finish(t);
+		scsi_task_finish(t);
 		return;
 	}
 	t->work.fn = task_finish_work;
@@ -190,8 +193,9 @@ void scsi_task_reply(struct scsi_task *t, const void *from, size_t len, size_t a
 
 bool scsi_task_scratch(struct scsi_task *t, size_t len)
 {
-	ASSERT(!t->buf);
+	ASSERT(!t->has_buf);
 	t->buf = calloc(1, MAX(len, (size_t)1));
+	t->has_buf = t->buf;
 	if (!t->buf)
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 	return t->buf;
@@ -280,7 +284,7 @@ void scsi_task_durable(struct scsi_task *t, bool fua)
 	const struct scsi_lu *lu = task_lu(t);
 	bool through = !atomic_load_explicit(&lu->mode.wce, memory_order_relaxed);
 
-	if (likely(!(fua || through) || !lu->caps->volatile_cache || lu->caps->fua))
+	if (likely(!(fua || through) || !lu->caps->volatile_cache || lu->caps->fua || t->abort_end))
 		scsi_task_good(t);
 	else
 		scsi_task_io(t, NULL, BLK_FLUSH, 0, 0, 0, NULL, 0, task_flushed);
@@ -305,12 +309,6 @@ static void task_check_ua(struct scsi_task *t, enum scsi_ua ua)
 	task_end(t);
 }
 
-/* SPC-5, 5.18.2: what the access state of the port lets through. */
-static enum scsi_cause alua_cause(uint8_t state)
-{
-	return state == 2 ? SCSI_CAUSE_STANDBY : SCSI_CAUSE_UNAVAILABLE;
-}
-
 /*
  * Something in the gate may stop it. RESERVATION CONFLICT comes before a unit attention (SAM-6,
  * 5.3.3), that before what the unit's state forbids. true: it was stopped, and ended.
@@ -323,7 +321,7 @@ static __attribute__((noinline)) bool task_gate(struct scsi_task *t, uint32_t ga
 	enum scsi_cause cause = SCSI_CAUSE_NONE;
 	enum scsi_ua ua = SCSI_UA_COUNT;
 
-	if (flags & gate & (GATE_RESV_READ | GATE_RESV_WRITE)) {
+	if (flags & gate & (GATE_RESV_READ | GATE_RESV_WRITE | GATE_LEGACY)) {
 		scsi_task_end_status(t, SCSI_RESERVATION_CONFLICT);
 		return true;
 	}
@@ -331,9 +329,9 @@ static __attribute__((noinline)) bool task_gate(struct scsi_task *t, uint32_t ga
 	if (gate & GATE_UA && !(flags & CDB_NO_UA))
 		ua = scsi_ua_take(t->itl);
 	if (ua == SCSI_UA_COUNT) {
-		if (gate & GATE_ALUA && !(flags & CDB_ALUA_ANY) && lu->alua_state >= 2)
-			cause = alua_cause(lu->alua_state);
-		else if (flags & gate & GATE_MEDIUM)
+		if (gate & GATE_ALUA)
+			cause = scsi_alua_cause(lu, t->row);
+		if (cause == SCSI_CAUSE_NONE && flags & gate & GATE_MEDIUM)
 			cause = scsi_lu_not_ready(lu, &extra);
 	}
 	pthread_mutex_unlock(&lu->lock);
@@ -342,12 +340,6 @@ static __attribute__((noinline)) bool task_gate(struct scsi_task *t, uint32_t ga
 	else if (cause != SCSI_CAUSE_NONE)
 		scsi_task_check_extra(t, cause, &extra);
 	return ua != SCSI_UA_COUNT || cause != SCSI_CAUSE_NONE;
-}
-
-static inline bool task_gate_suspects(const struct scsi_task *t, uint32_t gate)
-{
-	return (gate & (t->row->flags | GATE_ALUA)) ||
-	       (gate & GATE_UA && !(t->row->flags & CDB_NO_UA));
 }
 
 static bool task_write_protected(const struct scsi_task *t)
@@ -368,51 +360,73 @@ static __attribute__((noinline)) void task_no_lun(struct scsi_task *t, enum cdb_
 		scsi_task_check(t, SCSI_CAUSE_LU_NOT_SUPPORTED);
 }
 
-static void task_dispatch(struct scsi_task *t, enum cdb_found found)
+static void task_run_stopped(struct scsi_task *t, uint32_t gate)
 {
+	if (t->row->flags & gate & GATE_WRITES)
+		scsi_token_on_write(t);
+	t->row->run(t);
+}
+
+/* Everything that is checked, in the order of the standards. */
+static __attribute__((noinline)) void task_dispatch(struct scsi_task *t)
+{
+	enum cdb_found found = cdb_find(t->cdb, &t->row);
 	uint32_t gate;
 
-	if (unlikely(!t->itl)) {
+	if (!t->itl) {
 		task_no_lun(t, found);
 		return;
 	}
-	if (unlikely(found == CDB_BAD_OPCODE ||
-		     (found == CDB_FOUND && !scsi_row_offered(task_lu(t), t->row)))) {
+	if (found == CDB_BAD_OPCODE ||
+	    (found == CDB_FOUND && !scsi_row_offered(task_lu(t), t->row))) {
 		scsi_task_check(t, SCSI_CAUSE_INVALID_OPCODE);
 		return;
 	}
-	if (unlikely(found == CDB_BAD_SA)) {
+	if (found == CDB_BAD_SA) {
 		scsi_task_bad_cdb(t, cdb_sa_byte(t->cdb[0]), 4);
 		return;
 	}
 	gate = atomic_load_explicit(&t->itl->gate, memory_order_acquire);
-	if (unlikely(task_gate_suspects(t, gate)) && task_gate(t, gate))
+	if (task_gate(t, gate))
 		return;
 	/* NACA: no ACA here (NormACA is 0) */
-	if (unlikely(t->cdb[t->row->len_bytes - 1] & 0x04))
+	if (t->cdb[t->row->len_bytes - 1] & CONTROL_NACA)
 		scsi_task_bad_cdb(t, t->row->len_bytes - 1u, 2);
-	else if (unlikely(t->row->flags & CDB_WRITES && task_write_protected(t)))
+	else if (t->row->flags & CDB_WRITES && task_write_protected(t))
 		scsi_task_check(t, SCSI_CAUSE_WRITE_PROTECTED);
 	else
-		t->row->run(t);
+		task_run_stopped(t, gate);
+}
+
+/* Nothing for task_dispatch to find: what the flags of an ordinary command tell in one look. */
+static inline bool task_is_ordinary(const struct scsi_task *t, const struct cdb_row *row,
+				    const struct scsi_itl *itl)
+{
+	uint32_t flags = row->flags;
+	uint32_t gate = atomic_load_explicit(&itl->gate, memory_order_acquire);
+
+	return !((gate & (flags | GATE_ALUA | GATE_UA)) | (flags & (CDB_MAP | CDB_SANITIZE)) |
+		 (t->cdb[row->len_bytes - 1u] & CONTROL_NACA));
 }
 
 void scsi_task_start(struct scsi_queue *queue, struct scsi_task *t)
 {
-	enum cdb_found found = cdb_find(t->cdb, &t->row);
+	const struct cdb_row *row = cdb_plain[t->cdb[0]];
+	struct scsi_itl *itl = scsi_itl_find(queue, t->target, t->lun);
+	struct scsi_loop *sl = queue->sl;
 
 	t->queue = queue;
+	t->row = row;
+	t->itl = itl;
+	t->unusual = 0;
 	t->starting = true;
-	t->exclusive = false;
-	t->abort_end = 0;
-	t->abort_status = false;
-	t->seq = queue->sl->task_seq++;
-	t->buf = NULL;
+	t->epoch = sl->epoch;
 	t->in_bytes = 0;
 	t->out_bytes = 0;
-	t->itl = scsi_itl_find(queue, t->target, t->lun);
-	list_append(&queue->sl->tasks, &t->node);
-	queue->task_count++;
-	task_dispatch(t, found);
+	list_append(&sl->tasks, &t->node);
+	if (likely(itl && row && task_is_ordinary(t, row, itl)))
+		row->run(t);
+	else
+		task_dispatch(t);
 	t->starting = false;
 }

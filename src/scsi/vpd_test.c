@@ -198,7 +198,7 @@ static void page_8f_tells_what_the_copy_manager_can(void **state)
 			"00800000 03 00 0002" ROD_TYPE_REST "00800001 03 00 0001" ROD_TYPE_REST
 			"0080ffff 01 00 0003" ROD_TYPE_REST "ffff0001 02 00 0000" ROD_TYPE_REST
 			/* general copy operations */
-			"8001 0020  00000010 00000010 10000000 00 00 0000" ZEROES_16);
+			"8001 0020  00000010 00000010 02000000 00 00 0000" ZEROES_16);
 	rig_close(&r);
 }
 
@@ -208,22 +208,22 @@ static void page_b0_has_the_limits_in_blocks(void **state)
 
 	reply_open(&r, "size=1M");
 	VPD(&r, 0xb0);
-	assert_dump(&r, "00 b0 003c  00 ff 0001 00000000 00000000 00000000"
+	assert_dump(&r, "00 b0 003c  00 ff 0001 ffffffff 00000000 00000000"
 			"00100000 00000100 00000001 80000000"
-			"0000000000000000 00000100 00000000 00000000 00000000 00000000");
+			"0000000000000000 00000800 00000000 00000000 00000000 00000000");
 	rig_caps(&r)->phys_bytes = 4096;
 	rig_caps(&r)->opt_io_bytes = 65536;
 	rig_caps(&r)->discard_align_bytes = 4096;
 	VPD(&r, 0xb0);
-	assert_dump(&r, "00 b0 003c  00 ff 0008 00000000 00000080 00000000"
+	assert_dump(&r, "00 b0 003c  00 ff 0008 ffffffff 00000080 00000000"
 			"00100000 00000100 00000008 80000000"
-			"0000000000000000 00000100 00000000 00000000 00000000 00000000");
+			"0000000000000000 00000800 00000000 00000000 00000000 00000000");
 	rig_close(&r);
 	reply_open(&r, "size=1M,block-size=4096");
 	VPD(&r, 0xb0);
-	assert_dump(&r, "00 b0 003c  00 ff 0001 00000000 00000000 00000000"
+	assert_dump(&r, "00 b0 003c  00 ff 0001 ffffffff 00000000 00000000"
 			"00100000 00000100 00000001 80000000"
-			"0000000000000000 00000020 00000000 00000000 00000000 00000000");
+			"0000000000000000 00000100 00000000 00000000 00000000 00000000");
 	rig_close(&r);
 }
 
@@ -234,8 +234,8 @@ static void pages_b0_and_b2_promise_no_unmap_without_discard(void **state)
 	reply_open(&r, "size=1M");
 	rig_caps(&r)->discard = false;
 	VPD(&r, 0xb0);
-	assert_dump(&r, "00 b0 003c  00 ff 0001 00000000 00000000 00000000" ZEROES_16
-			"0000000000000000 00000100 00000000 00000000 00000000 00000000");
+	assert_dump(&r, "00 b0 003c  00 ff 0001 ffffffff 00000000 00000000" ZEROES_16
+			"0000000000000000 00000800 00000000 00000000 00000000 00000000");
 	VPD(&r, 0xb2);
 	assert_dump(&r, "00 b2 0004  00 00 00 00");
 	rig_close(&r);
@@ -248,11 +248,11 @@ static void page_b1_tells_the_rotation_rate(void **state)
 
 	reply_open(&r, "size=1M");
 	VPD(&r, 0xb1);
-	assert_dump(&r, "00 b1 003c  0001 00 00 0000000000000000" ZEROES_16 ZEROES_16 ZEROES_16);
+	assert_dump(&r, "00 b1 003c  0001 00 40 0000000000000000" ZEROES_16 ZEROES_16 ZEROES_16);
 	rig_close(&r);
 	reply_open_lu(&r, "size=1M", &lu);
 	VPD(&r, 0xb1);
-	assert_dump(&r, "00 b1 003c  1c20 00 00 0000000000000000" ZEROES_16 ZEROES_16 ZEROES_16);
+	assert_dump(&r, "00 b1 003c  1c20 00 40 0000000000000000" ZEROES_16 ZEROES_16 ZEROES_16);
 	rig_close(&r);
 }
 

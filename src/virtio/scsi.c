@@ -22,6 +22,9 @@
 
 _Static_assert(offsetof(struct vscsi_req, chain) == 0, "virtq sizes slots by this");
 
+#define REQ_DEFAULT_BYTES  (sizeof(struct virtio_scsi_req_head) + VSCSI_CDB_DEFAULT_BYTES)
+#define RESP_DEFAULT_BYTES (sizeof(struct virtio_scsi_resp_head) + VSCSI_SENSE_DEFAULT_BYTES)
+
 static const uint8_t end_wire[SCSI_END_COUNT] = {
 	[SCSI_END_COMPLETE] = VIRTIO_SCSI_S_OK,
 	[SCSI_END_OVERRUN] = VIRTIO_SCSI_S_OVERRUN,
@@ -58,41 +61,62 @@ static void resp_fill(const struct vscsi_req *r, struct virtio_scsi_resp_head *r
 	resp->response = end_wire[t->end];
 }
 
-/* The response is in several pieces, or shares one with data. */
-static __attribute__((noinline)) void resp_write_slow(struct vscsi_req *r, uint32_t sense_len)
+/* With sense data, or anything else out of the ordinary. */
+static __attribute__((noinline)) void req_done_slow(struct vscsi_req *r)
 {
+	uint32_t room = r->queue->sense_bytes;
+	uint32_t sense_len = MIN((uint32_t)r->task.sense_len, room);
 	struct virtio_scsi_resp_head resp;
 
-	if (r->shared)
-		*r->shared = r->shared_orig;
 	resp_fill(r, &resp, sense_len);
-	iov_cur_write_slow(&r->resp_cur, &resp, sizeof(resp));
-	if (sense_len)
-		iov_cur_write_slow(&r->resp_cur, r->task.sense, sense_len);
-	if (r->sense_room_bytes > sense_len)
-		iov_cur_zero(&r->resp_cur, r->sense_room_bytes - sense_len);
+	if (r->resp) { /* of default size */
+		memcpy(r->resp, &resp, sizeof(resp));
+		memcpy(r->resp + 1, r->task.sense, sense_len);
+		memset((uint8_t *)(r->resp + 1) + sense_len, 0, room - sense_len);
+	} else {
+		if (r->shared)
+			*r->shared = r->shared_orig;
+		iov_cur_write_slow(&r->resp_cur, &resp, sizeof(resp));
+		if (sense_len)
+			iov_cur_write_slow(&r->resp_cur, r->task.sense, sense_len);
+		iov_cur_zero(&r->resp_cur, room - sense_len);
+	}
+	virtq_push(r->queue->vq, &r->chain, (uint32_t)(sizeof(resp) + room + r->task.in_bytes));
+}
+
+/* Zeroes the room for sense data. In vectors: as memset, GCC 12 makes "rep stos" of it, which takes
+ * longer than all the rest of the answer. */
+static inline void sense_clear(void *sense)
+{
+	typedef uint64_t vec __attribute__((vector_size(16), aligned(1), may_alias));
+
+	vec *v = sense, zero = { 0, 0 };
+
+	_Static_assert(VSCSI_SENSE_DEFAULT_BYTES == 6 * sizeof(vec), "six of them");
+	v[0] = zero;
+	v[1] = zero;
+	v[2] = zero;
+	v[3] = zero;
+	v[4] = zero;
+	v[5] = zero;
 }
 
 static void req_done(struct scsi_task *t)
 {
 	struct vscsi_req *r = container_of(t, struct vscsi_req, task);
-	uint32_t room = r->sense_room_bytes;
-	uint32_t sense_len = MIN((uint32_t)t->sense_len, room);
+	struct virtio_scsi_resp_head *resp = r->resp;
 
-	if (likely(r->resp)) {
-		uint8_t *sense = (uint8_t *)(r->resp + 1);
-
-		resp_fill(r, r->resp, sense_len);
-		if (unlikely(sense_len))
-			memcpy(sense, t->sense, sense_len);
-		if (likely(room == VSCSI_SENSE_DEFAULT_BYTES && !sense_len))
-			memset(sense, 0, VSCSI_SENSE_DEFAULT_BYTES);
-		else
-			memset(sense + sense_len, 0, room - sense_len);
-	} else {
-		resp_write_slow(r, sense_len);
+	if (unlikely(t->unusual || !resp)) {
+		req_done_slow(r);
+		return;
 	}
-	virtq_push(r->queue->vq, &r->chain, (uint32_t)(sizeof(*r->resp) + room + t->in_bytes));
+	/* GOOD, without sense data: all zero but the residual. */
+	*resp = (struct virtio_scsi_resp_head){
+		.residual_bytes = le32((uint32_t)(r->expected_bytes - t->in_bytes - t->out_bytes))
+	};
+	sense_clear(resp + 1);
+	virtq_push(r->queue->vq, &r->chain,
+		   (uint32_t)(sizeof(*resp) + VSCSI_SENSE_DEFAULT_BYTES + t->in_bytes));
 }
 
 static void fail_fn(struct loop_work *work)
@@ -100,17 +124,18 @@ static void fail_fn(struct loop_work *work)
 	struct vscsi_req *r = container_of(work, struct vscsi_req, work);
 	struct virtio_scsi_resp_head resp = { .response = VIRTIO_SCSI_S_FAILURE };
 
-	if (r->resp)
-		memcpy(r->resp, &resp, sizeof(resp));
-	else if (iov_cur_write_slow(&r->resp_cur, &resp, sizeof(resp)) && r->shared)
+	if (r->shared)
 		*r->shared = r->shared_orig;
+	iov_cur_write_slow(&r->resp_cur, &resp, sizeof(resp));
 	virtq_push(r->queue->vq, &r->chain, sizeof(resp));
 }
 
 /* ---- the request ---- */
 
-static __attribute__((noinline)) bool resp_take_slow(struct vscsi_req *r, uint64_t len)
+/* Takes the response off the front of the device's side. */
+static bool resp_take(struct vscsi_req *r)
 {
+	uint64_t len = sizeof(struct virtio_scsi_resp_head) + r->queue->sense_bytes;
 	struct iov_cur *in = &r->chain.in;
 
 	r->resp = NULL;
@@ -126,25 +151,9 @@ static __attribute__((noinline)) bool resp_take_slow(struct vscsi_req *r, uint64
 	return true;
 }
 
-/* Takes the response off the front of the device's side. */
-static inline bool resp_take(struct vscsi_req *r, uint32_t sense_bytes)
+static bool cdb_read(struct vscsi_req *r)
 {
-	struct iov_cur *in = &r->chain.in;
-	uint64_t len = sizeof(*r->resp) + sense_bytes;
-
-	r->sense_room_bytes = sense_bytes;
-	if (unlikely(!in->count || in->iov->iov_len != len ||
-		     (uintptr_t)in->iov->iov_base % _Alignof(struct le32)))
-		return resp_take_slow(r, len);
-	r->resp = in->iov->iov_base;
-	in->iov++;
-	in->count--;
-	in->left_bytes -= len;
-	return true;
-}
-
-static bool cdb_read_slow(struct vscsi_req *r, uint32_t cdb_bytes)
-{
+	uint32_t cdb_bytes = r->queue->cdb_bytes;
 	uint32_t take = MIN(cdb_bytes, (uint32_t)SCSI_CDB_MAX);
 
 	memset(r->task.cdb, 0, sizeof(r->task.cdb));
@@ -153,64 +162,84 @@ static bool cdb_read_slow(struct vscsi_req *r, uint32_t cdb_bytes)
 	       iov_cur_skip(&r->chain.out, cdb_bytes - take);
 }
 
-/* Copied once: the guest may change it meanwhile. The first branch is what all drivers do. */
-static inline bool req_read(struct vscsi_req *r, struct virtio_scsi_req_head *head,
-			    uint32_t cdb_bytes)
-{
-	struct iov_cur *out = &r->chain.out;
-
-	if (unlikely(!out->count || cdb_bytes != SCSI_CDB_MAX ||
-		     out->iov->iov_len != sizeof(*head) + SCSI_CDB_MAX))
-		return iov_cur_read(out, head, sizeof(*head)) && cdb_read_slow(r, cdb_bytes);
-	memcpy(head, out->iov->iov_base, sizeof(*head));
-	memcpy(r->task.cdb, (char *)out->iov->iov_base + sizeof(*head), SCSI_CDB_MAX);
-	__asm__ volatile("" ::: "memory");
-	out->iov++;
-	out->count--;
-	out->left_bytes -= sizeof(*head) + SCSI_CDB_MAX;
-	return true;
-}
-
 static void fail_later(struct vscsi_req *r)
 {
 	r->work.fn = fail_fn;
 	loop_defer(r->queue->loop, &r->work);
 }
 
-static inline void task_start(struct vscsi_req *r, const struct virtio_scsi_req_head *head)
+__attribute__((noinline)) bool vscsi_lun_decode_slow(uint64_t lun, uint32_t *ret_target,
+						     uint32_t *ret_lun)
+{
+	uint8_t single[8] = { 0 };
+
+	*ret_target = (uint8_t)(lun >> 8);
+	for (int i = 0; i < 6; i++)
+		single[i] = (uint8_t)(lun >> (8 * (i + 2)));
+	*ret_lun = scsi_lun_decode(single);
+	return (uint8_t)lun == 1;
+}
+
+static inline void task_start(struct vscsi_req *r)
 {
 	struct scsi_task *t = &r->task;
 
-	if (unlikely(!vscsi_lun_decode(head->lun, &t->target, &t->lun))) {
+	if (unlikely(!vscsi_lun_decode(r->lun, &t->target, &t->lun))) {
 		t->target = SCSI_TARGETS_MAX; /* BAD_TARGET */
 		t->lun = SCSI_LUN_NONE;
 	}
-	t->tag = le64_get(head->id);
 	t->out = &r->chain.out;
 	t->in = &r->chain.in;
 	r->expected_bytes = t->out->left_bytes + t->in->left_bytes;
 	scsi_task_start(r->queue->scsi, t);
 }
 
-void vscsi_on_request(struct vscsi_queue *q, struct vq_chain *chain)
+/* Any layout, any sizes. */
+static __attribute__((noinline)) void request_slow(struct vscsi_req *r)
 {
-	struct vscsi_req *r = container_of(chain, struct vscsi_req, chain);
 	struct virtio_scsi_req_head head;
 
-	r->queue = q;
-	if (unlikely(!resp_take(
-		    r, atomic_load_explicit(&q->dev->sense_bytes, memory_order_relaxed)))) {
+	if (!resp_take(r)) {
 		vscsi_drop_later(r);
 		return;
 	}
-	if (unlikely(!req_read(r, &head,
-			       atomic_load_explicit(&q->dev->cdb_bytes, memory_order_relaxed)))) {
+	if (!iov_cur_read(&r->chain.out, &head, sizeof(head)) || !cdb_read(r)) {
 		fail_later(r);
 		return;
 	}
-	r->task.pi_out = r->task.pi_in = NULL;
+	r->lun = le64_get(head.lun);
+	r->task.tag = le64_get(head.id);
+	task_start(r);
+}
+
+/* Copied once: the guest may change it meanwhile. The first branch is what all drivers do. */
+void vscsi_on_request(struct vscsi_queue *q, struct vq_chain *chain)
+{
+	struct vscsi_req *r = container_of(chain, struct vscsi_req, chain);
+	struct iov_cur *in = &chain->in, *out = &chain->out;
+	const struct virtio_scsi_req_head *head;
+
+	r->queue = q;
 	r->task.done = req_done;
-	task_start(r, &head);
+	if (unlikely(!q->default_sizes || !in->count || !out->count ||
+		     in->iov->iov_len != RESP_DEFAULT_BYTES ||
+		     out->iov->iov_len != REQ_DEFAULT_BYTES)) {
+		request_slow(r);
+		return;
+	}
+	r->resp = in->iov->iov_base;
+	head = out->iov->iov_base;
+	r->lun = le64_get(head->lun);
+	r->task.tag = le64_get(head->id);
+	memcpy(r->task.cdb, head + 1, SCSI_CDB_MAX);
+	__asm__ volatile("" ::: "memory"); /* only the copies count from here */
+	in->iov++;
+	in->count--;
+	in->left_bytes -= RESP_DEFAULT_BYTES;
+	out->iov++;
+	out->count--;
+	out->left_bytes -= REQ_DEFAULT_BYTES;
+	task_start(r);
 }
 
 /* ---- with protection information in front of the data (T10_PI) ---- */
@@ -250,16 +279,17 @@ void vscsi_on_request_pi(struct vscsi_queue *q, struct vq_chain *chain)
 
 	r->queue = q;
 	r->pi_iov = NULL;
-	if (!resp_take(r, q->dev->sense_bytes)) {
+	if (!resp_take(r)) {
 		vscsi_drop_later(r);
 		return;
 	}
-	if (!iov_cur_read(&chain->out, &head, sizeof(head)) ||
-	    !cdb_read_slow(r, q->dev->cdb_bytes) ||
+	if (!iov_cur_read(&chain->out, &head, sizeof(head)) || !cdb_read(r) ||
 	    !pi_take(r, le32_get(head.pi_out_bytes), le32_get(head.pi_in_bytes))) {
 		fail_later(r);
 		return;
 	}
+	r->task.tag = le64_get(head.head.id);
 	r->task.done = req_pi_done;
-	task_start(r, &head.head);
+	r->lun = le64_get(head.head.lun);
+	task_start(r);
 }

@@ -74,7 +74,7 @@ static void ctrl_tmf(struct vscsi_req *r)
 		ctrl_later(r, rejected_fn);
 		return;
 	}
-	if (!vscsi_lun_decode(req.lun, &r->tmf.target, &r->tmf.lun)) {
+	if (!vscsi_lun_decode(le64_get(req.lun), &r->tmf.target, &r->tmf.lun)) {
 		ctrl_later(r, bad_target_fn);
 		return;
 	}

@@ -110,6 +110,10 @@ static int vscsi_queue_start(struct vdev *vdev, uint32_t idx, struct virtq *vq, 
 	q->dev = v;
 	q->vq = vq;
 	q->loop = loop;
+	q->cdb_bytes = v->cdb_bytes;
+	q->sense_bytes = v->sense_bytes;
+	q->default_sizes = q->cdb_bytes == VSCSI_CDB_DEFAULT_BYTES &&
+			   q->sense_bytes == VSCSI_SENSE_DEFAULT_BYTES;
 	if (idx == VSCSI_QUEUE_CTRL)
 		q->on_chain = vscsi_on_ctrl;
 	else
@@ -120,6 +124,8 @@ static int vscsi_queue_start(struct vdev *vdev, uint32_t idx, struct virtq *vq, 
 		free(q);
 		return err_prefix(reterr, rc, "queue %u", idx);
 	}
+	if (virtq_features(vq) & VIRTIO_SCSI_F_T10_PI)
+		scsi_queue_carries_pi(q->scsi);
 	*ret_queue = q;
 	if (idx == VSCSI_QUEUE_EVENT)
 		vscsi_events_queue_set(v->events, q);

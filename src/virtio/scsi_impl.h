@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <string.h>
 
 #include "scsi/scsi.h"
 #include "virtio/scsi_wire.h"
@@ -51,8 +52,7 @@ struct vscsi {
 	char *name;
 	uint16_t num_queues;
 	uint32_t seg_max;
-	/* Written on main, read relaxed by data loops. */
-	_Atomic uint32_t cdb_bytes, sense_bytes;
+	_Atomic uint32_t cdb_bytes, sense_bytes; /* written on main; for queues that start */
 };
 
 struct vscsi_queue {
@@ -61,15 +61,19 @@ struct vscsi_queue {
 	struct loop *loop;
 	struct scsi_queue *scsi;
 	void (*on_chain)(struct vscsi_queue *q, struct vq_chain *chain);
+	/* As they were when the queue started: the driver sets them before (5.6.4). */
+	uint32_t cdb_bytes, sense_bytes;
+	bool default_sizes;
 };
 
 /* One chain of any of the queues. */
 struct vscsi_req {
 	struct vq_chain chain; /* first */
 	struct vscsi_queue *queue;
-	/* the response: in one piece, or NULL: through the cursor, shared restored before */
+	uint64_t lun; /* as it came: see vscsi_lun_decode */
+	/* the response: of default size in one piece, or NULL: through the cursor, with shared
+	 * restored before */
 	struct virtio_scsi_resp_head *resp;
-	uint32_t sense_room_bytes;
 	struct iov_cur resp_cur;
 	struct iovec *shared; /* the piece that holds the end of the response and data */
 	struct iovec shared_orig;
@@ -95,16 +99,17 @@ static inline const struct vscsi *vscsi_of_const(const struct vdev *vdev)
 }
 
 /* lun[0] must be 1; then target, then a single level LUN structure. false: no such address. */
-static inline bool vscsi_lun_decode(const uint8_t lun[8], uint32_t *ret_target, uint32_t *ret_lun)
-{
-	uint8_t single[8] = { lun[2], lun[3], lun[4], lun[5], lun[6], lun[7] };
+bool vscsi_lun_decode_slow(uint64_t lun, uint32_t *ret_target, uint32_t *ret_lun);
 
-	*ret_target = lun[1];
-	if (likely(lun[0] == 1)) {
-		*ret_lun = scsi_lun_decode(single);
+/* lun: its eight bytes as a little-endian number. */
+static inline bool vscsi_lun_decode(uint64_t lun, uint32_t *ret_target, uint32_t *ret_lun)
+{
+	*ret_target = (uint8_t)(lun >> 8);
+	*ret_lun = (uint8_t)(lun >> 24);
+	/* 1, target, 0 or 40h, LUN, zeroes: what drivers use below 256 */
+	if (likely((lun & 0xffffffff00bf00ff) == 1))
 		return true;
-	}
-	return false;
+	return vscsi_lun_decode_slow(lun, ret_target, ret_lun);
 }
 
 /* scsi.c */

@@ -32,7 +32,7 @@ enum virtio_scsi_response {
 
 /* What precedes the CDB, which has cdb_size bytes. */
 struct virtio_scsi_req_head {
-	uint8_t lun[8];
+	struct le64 lun; /* eight bytes, not a number: see vscsi_lun_decode */
 	struct le64 id;
 	uint8_t task_attr;
 	uint8_t prio;
@@ -53,7 +53,7 @@ struct virtio_scsi_resp_head {
 	struct le16 status_qualifier;
 	uint8_t status;
 	uint8_t response;
-};
+} __attribute__((packed)); /* at any address */
 
 /* 5.6.6.2: control requests */
 enum virtio_scsi_ctrl_type {
@@ -64,7 +64,7 @@ enum virtio_scsi_ctrl_type {
 
 struct virtio_scsi_tmf_req {
 	struct le32 type, subtype;
-	uint8_t lun[8];
+	struct le64 lun;
 	struct le64 id;
 };
 

@@ -20,9 +20,7 @@
 #include "blk/blk.h"
 #include "loop/job.h"
 #include "loop/loop.h"
-#include "scsi/cdb.h"
-#include "scsi/scsi.h"
-#include "scsi/sense.h"
+#include "scsi/scsi_impl.h" /* background_count: is anything going on behind an answer? */
 
 #define NEXUSES	   2
 #define UNITS	   2
@@ -281,6 +279,18 @@ static void settle(void)
 	turn();
 }
 
+/* SANITIZE and the like go on after their answer, for as long as the unit lives. */
+static void background_wait(void)
+{
+	uint64_t end_ns = loop_clock_ns() + END_NS;
+
+	for (unsigned u = 0; u < UNITS; u++)
+		while (units[u]->background_count) {
+			ASSERT(loop_clock_ns() < end_ns);
+			turn();
+		}
+}
+
 static void lun_choose(const struct step *s, const uint8_t *cdb, struct scsi_task *task)
 {
 	uint8_t wire[8];
@@ -448,6 +458,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *in, size_t len)
 	settle();
 	for (unsigned n = 0; n < NEXUSES; n++)
 		nexus_close(n);
+	background_wait();
 	scsi_host_unref(host);
 	for (unsigned u = 0; u < UNITS; u++) {
 		scsi_lu_unref(units[u]);

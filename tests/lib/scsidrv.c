@@ -137,7 +137,7 @@ static void write_head(struct scsidrv *s, struct scsidrv_req *r, const struct sc
 
 int scsidrv_add(struct scsidrv *s, struct scsidrv_req *r, const struct scsidrv_cmd *c)
 {
-	static struct chain chain;
+	struct chain chain;
 	int rc;
 
 	memset(r, 0, sizeof(*r));
@@ -230,7 +230,7 @@ static int check(struct scsidrv *s, struct scsidrv_req *r, const struct scsidrv_
 		snprintf(s->why, sizeof(s->why), "the device wrote outside its buffers");
 		return -EPROTO;
 	}
-	if (res->response == 0xff && r->resp_bytes >= RESP_BYTES) {
+	if (res->response == 0xff && r->resp_bytes == RESP_BYTES + s->sense_size) {
 		snprintf(s->why, sizeof(s->why), "completed without a response");
 		return -EPROTO;
 	}

@@ -13,6 +13,7 @@ import pytest
 HERE = os.path.dirname(os.path.abspath(__file__))
 VHOSTD = os.path.abspath(os.environ.get("VHOSTD", os.path.join(HERE, "../../build-check/vhostd")))
 SGVU = os.path.join(os.path.dirname(VHOSTD), "tests/tools/sgvu.so")
+GATE = os.path.join(os.path.dirname(VHOSTD), "tests/tools/iscsi-gate")
 TIMEOUT_S = 20
 SID_TOOLS_TIMEOUT_S = 300
 REPORTS = ("AddressSanitizer", "LeakSanitizer", "runtime error:", "ThreadSanitizer", "ASSERT")

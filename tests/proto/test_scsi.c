@@ -336,11 +336,11 @@ static void a_response_that_does_not_fit_costs_its_own_request_alone(void **stat
 
 			memcpy(cmd.lun, c->lun0, 8);
 			res = srig_do(c, &cmd);
-			assert_true(res.used_bytes <= 108 - cut[i]);
+			assert_int_equal(res.used_bytes, 0);
 			cmd.out = data;
 			cmd.out_bytes = 512;
 			res = srig_do(c, &cmd);
-			assert_true(res.used_bytes <= 108 - cut[i]);
+			assert_int_equal(res.used_bytes, 0);
 			srig_io(c, c->lun0, i * 8, 8);
 		}
 	}

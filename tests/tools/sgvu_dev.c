@@ -11,8 +11,7 @@
 #define QUEUE_REQUEST	2
 #define QUEUE_COUNT	3
 #define QUEUE_SIZE	128
-#define DATA_BYTES_MAX	(64u << 20)
-#define REGION_BYTES	(DATA_BYTES_MAX + (1u << 20))
+#define REGION_BYTES	(SGVU_DATA_BYTES_MAX + (1u << 20))
 #define PIECES_MAX	(QUEUE_SIZE - 2) /* the request and its answer take one each */
 #define ATTENTIONS_MAX	16
 #define TIMEOUT_MS_MAX	60000
@@ -53,6 +52,10 @@ enum {
 	TMF_LOGICAL_UNIT_RESET = 5,
 	TMF_COMPLETE = 0,
 	TMF_SUCCEEDED = 10,
+};
+
+enum {
+	RESPONSE_OVERRUN = 1,
 };
 
 /* The host byte that Linux's virtio_scsi makes of the response (include/scsi/scsi_status.h). */
@@ -123,10 +126,10 @@ static int connect_dev(struct sgvu_dev *dev, const char *path)
 		return rc;
 	dev->request_gpa = fe_alloc(&dev->fe, -1, sizeof(*dev->req), 64);
 	dev->answer_gpa = fe_alloc(&dev->fe, -1, sizeof(*dev->ans), 64);
-	dev->data_gpa = fe_alloc(&dev->fe, -1, DATA_BYTES_MAX, 4096);
+	dev->data_gpa = fe_alloc(&dev->fe, -1, SGVU_DATA_BYTES_MAX, 4096);
 	dev->req = fe_host(&dev->fe, dev->request_gpa, sizeof(*dev->req));
 	dev->ans = fe_host(&dev->fe, dev->answer_gpa, sizeof(*dev->ans));
-	dev->bytes = fe_host(&dev->fe, dev->data_gpa, DATA_BYTES_MAX);
+	dev->bytes = fe_host(&dev->fe, dev->data_gpa, SGVU_DATA_BYTES_MAX);
 	return dev->req && dev->ans && dev->bytes ? 0 : -ENOMEM;
 }
 
@@ -306,8 +309,8 @@ int sgvu_dev_command(struct sgvu_dev *dev, struct sg_io_hdr *hdr)
 	unsigned count = 0;
 	int rc;
 
-	if (hdr->cmd_len > sizeof(dev->req->cdb) || bytes > DATA_BYTES_MAX) {
-		errno = bytes > DATA_BYTES_MAX ? ENOMEM : EMSGSIZE;
+	if (hdr->cmd_len > sizeof(dev->req->cdb) || bytes > SGVU_DATA_BYTES_MAX) {
+		errno = bytes > SGVU_DATA_BYTES_MAX ? ENOMEM : EMSGSIZE;
 		return -1;
 	}
 	memset(dev->req, 0, sizeof(*dev->req));
@@ -338,6 +341,8 @@ int sgvu_dev_command(struct sgvu_dev *dev, struct sg_io_hdr *hdr)
 	if (!out && !rc)
 		copy_data(dev, hdr, bytes, false);
 	hdr->info = hdr->status || hdr->host_status ? SG_INFO_CHECK : SG_INFO_OK;
+	if (!rc && dev->ans->response == RESPONSE_OVERRUN)
+		hdr->info |= SGVU_INFO_OVERRUN;
 	trace_command(dev, hdr);
 	return 0;
 }

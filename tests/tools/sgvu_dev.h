@@ -11,6 +11,9 @@
 #include <scsi/sg.h>
 #include <stdbool.h>
 
+#define SGVU_DATA_BYTES_MAX (256u << 20)
+#define SGVU_INFO_OVERRUN   0x100 /* in the header's info: the response was OVERRUN */
+
 struct sgvu_dev;
 
 struct sgvu_options {
