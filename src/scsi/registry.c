@@ -142,6 +142,8 @@ static bool sweep_matches(const struct sweep *s, const struct scsi_task *t)
 	if (s->nexus &&
 	    (t->queue->nexus != s->nexus || (s->target != UINT32_MAX && t->target != s->target)))
 		return false;
+	if (s->row_flags && !(t->row && t->row->flags & s->row_flags))
+		return false;
 	return !s->has_tag || t->tag == s->tag;
 }
 

@@ -1,4 +1,6 @@
 /* PERSISTENT RESERVE IN (SPC-5, 6.16). */
+#include <stdlib.h>
+
 #include "scsi/handlers.h"
 #include "scsi/resv.h"
 
@@ -75,14 +77,16 @@ static void in_capabilities(const struct scsi_lu *lu, uint8_t *cap)
 	cap[5] = 1u << (RESV_EA_AR - 8);
 }
 
-/* Into t->buf; its length, 0: no memory, and the task ended. Lock held. */
+/* Into t->buf; its length, 0: no memory. Lock held. */
 static size_t in_build(struct scsi_task *t)
 {
 	const struct scsi_lu *lu = task_lu(t);
-	size_t len = HEADER_BYTES + RESERVATION_BYTES +
-		     lu->resv.registration_count * (STATUS_BYTES + TRANSPORT_ID_MAX);
+	size_t len;
 
-	if (!scsi_task_scratch(t, len))
+	scsi_task_buf_set(t, calloc(1, HEADER_BYTES + RESERVATION_BYTES +
+					       lu->resv.registration_count *
+						       (STATUS_BYTES + TRANSPORT_ID_MAX)));
+	if (!t->buf)
 		return 0;
 	switch (t->cdb[1] & 0x1f) {
 	case IN_REPORT_CAPABILITIES:
@@ -116,6 +120,8 @@ void scsi_pr_in(struct scsi_task *t)
 	pthread_mutex_unlock(&lu->lock);
 	if (conflict)
 		scsi_task_end_status(t, SCSI_RESERVATION_CONFLICT);
-	else if (len)
+	else if (!len)
+		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
+	else
 		scsi_task_reply(t, t->buf, len, cdb_u16(t->cdb + 7));
 }

@@ -61,7 +61,7 @@ static void same_pattern(struct scsi_task *t)
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 		return;
 	}
-	t->buf = buf;
+	scsi_task_buf_set(t, buf);
 	for (uint64_t i = 1; i < n; i++)
 		memcpy(buf + (i << lu->block_shift), buf, lu->block_bytes);
 	same_step(t);
@@ -125,6 +125,10 @@ void scsi_write_same(struct scsi_task *t)
 
 	if (!same_cdb_ok(t) || !same_blocks_ok(t))
 		return;
+	if (!t->blocks) { /* "to the end", from there */
+		scsi_task_good(t);
+		return;
+	}
 	if (!ndob && t->out->left_bytes != lu->block_bytes) {
 		/* Data-out is one block, whatever the CDB says; another length is a mistake. */
 		scsi_task_check(t, SCSI_CAUSE_INVALID_FIELD_CDB);
