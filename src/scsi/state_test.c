@@ -10,18 +10,15 @@ static char folder[] = "/tmp/vhostd-state-XXXXXX", path[64], temporary[64];
 
 static int folder_make(void **state)
 {
-	struct err err;
-
 	if (!mkdtemp(folder))
 		return -1;
 	snprintf(path, sizeof(path), "%s/state", folder);
 	snprintf(temporary, sizeof(temporary), "%s/state.new", folder);
-	return job_threads_start(1, &err);
+	return 0;
 }
 
 static int folder_remove(void **state)
 {
-	job_threads_stop();
 	unlink(path);
 	return rmdir(folder);
 }
@@ -35,12 +32,22 @@ static int file_remove(void **state)
 /* As after a restart: everything is made anew, from the file. */
 static void restart(void)
 {
+	struct err err;
+
+	assert_int_equal(job_threads_start(1, &err), 0);
 	rig_init(&r);
 	r.state_path = path;
 	rig_lu_add(&r, "ram", "size=1M");
 	rig_nexus_add(&r, NAME_A);
 	rig_nexus_add(&r, NAME_B);
 	rig_nexus_add(&r, NAME_C);
+}
+
+/* The threads first: a job's last step is to wake the loop. */
+static void shut(void)
+{
+	job_threads_stop();
+	rig_close(&r);
 }
 
 static uint8_t pr_register_aptpl(uint32_t nexus, uint8_t sa, uint64_t key, uint64_t sa_key,
@@ -86,7 +93,7 @@ static void registrations_and_reservation_survive_with_aptpl(void **state)
 		GOOD(pr_register_aptpl(0, RESV_SA_REGISTER, 0, KEY_A, true));
 		GOOD(pr_register_aptpl(1, RESV_SA_REGISTER, 0, KEY_B, true));
 		GOOD(pr_out(&r, 1, RESV_SA_RESERVE, type, KEY_B, 0));
-		rig_close(&r);
+		shut();
 		restart();
 		assert_reserved(&r, type, shared ? 0 : KEY_B);
 		KEYS(&r, KEY_A, KEY_B);
@@ -96,7 +103,7 @@ static void registrations_and_reservation_survive_with_aptpl(void **state)
 		assert_int_equal(r.in[3] & 0x01, 0x01); /* PTPL_A */
 		CONFLICT(do_write(&r, 2));
 		GOOD(do_write(&r, 1));
-		rig_close(&r);
+		shut();
 	}
 }
 
@@ -109,12 +116,12 @@ static void without_aptpl_nothing_survives(void **state)
 	GOOD(pr_out(&r, 1, RESV_SA_RESERVE, RESV_WE, KEY_B, 0));
 	/* the last one to say decides for all */
 	GOOD(pr_register_aptpl(0, RESV_SA_REGISTER, KEY_A, KEY_C, false));
-	rig_close(&r);
+	shut();
 	restart();
 	KEYS(&r);
 	assert_reserved(&r, 0, 0);
 	GOOD(do_write(&r, 2));
-	rig_close(&r);
+	shut();
 }
 
 static void each_change_is_on_disk_before_the_status(void **state)
@@ -124,20 +131,20 @@ static void each_change_is_on_disk_before_the_status(void **state)
 	GOOD(pr_register_aptpl(1, RESV_SA_REGISTER_IGNORE, 0, KEY_B, true));
 	GOOD(pr_out(&r, 0, RESV_SA_RESERVE, RESV_EA, KEY_A, 0));
 	GOOD(pr_out(&r, 1, RESV_SA_PREEMPT_ABORT, RESV_WE, KEY_B, KEY_A));
-	rig_close(&r);
+	shut();
 	restart();
 	KEYS(&r, KEY_B);
 	assert_reserved(&r, RESV_WE, KEY_B);
 	GOOD(pr_out(&r, 1, RESV_SA_RELEASE, RESV_WE, KEY_B, 0));
-	rig_close(&r);
+	shut();
 	restart();
 	KEYS(&r, KEY_B);
 	assert_reserved(&r, 0, 0);
 	GOOD(pr_out(&r, 1, RESV_SA_CLEAR, 0, KEY_B, 0));
-	rig_close(&r);
+	shut();
 	restart();
 	KEYS(&r);
-	rig_close(&r);
+	shut();
 }
 
 static void a_moved_reservation_survives_where_it_went(void **state)
@@ -155,12 +162,12 @@ static void a_moved_reservation_survives_where_it_went(void **state)
 	len = scsi_transport_id("iqn.2026-01.test:not here yet %", list + 24);
 	cdb_put32(list + 20, (uint32_t)len);
 	GOOD(pr_out_list(&r, 0, RESV_SA_MOVE, 0, list, 24 + len));
-	rig_close(&r);
+	shut();
 	restart();
 	rig_nexus_add(&r, "iqn.2026-01.test:not here yet %");
 	assert_reserved(&r, RESV_WE, KEY_C);
 	GOOD(do_write(&r, 3));
-	rig_close(&r);
+	shut();
 }
 
 static void the_file_is_small_text_and_private(void **state)
@@ -177,7 +184,7 @@ static void the_file_is_small_text_and_private(void **state)
 	pr_list(list, 0, KEY_A, LIST_APTPL | LIST_ALL_TG_PT);
 	GOOD(pr_out_list(&r, 0, RESV_SA_REGISTER, 0, list, sizeof(list)));
 	GOOD(pr_out(&r, 0, RESV_SA_RESERVE, RESV_WE_RO, KEY_A, 0));
-	rig_close(&r);
+	shut();
 	file_text(text, sizeof(text));
 	mode = strchr(text, '\n') + 1;
 	rest = strstr(text, "register");
@@ -201,11 +208,11 @@ static void saved_mode_pages_survive(void **state)
 	r.nexus_idx = 0;
 	GOOD(rig_cdb(&r, list, sizeof(list), 0, 0x15, 0x11, 0, 0, sizeof(list), 0));
 	assert_true(r.lu[0]->mode.d_sense);
-	rig_close(&r);
+	shut();
 	restart();
 	assert_true(r.lu[0]->mode.d_sense);
 	KEYS(&r);
-	rig_close(&r);
+	shut();
 }
 
 static void a_file_that_cannot_be_written_is_an_internal_failure(void **state)
@@ -217,10 +224,10 @@ static void a_file_that_cannot_be_written_is_an_internal_failure(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 	assert_int_equal(rmdir(temporary), 0);
 	GOOD(pr_register_aptpl(0, RESV_SA_REGISTER_IGNORE, 0, KEY_A, true));
-	rig_close(&r);
+	shut();
 	restart();
 	KEYS(&r, KEY_A);
-	rig_close(&r);
+	shut();
 }
 
 static void the_last_of_many_changes_at_once_is_on_disk(void **state)
@@ -237,10 +244,10 @@ static void the_last_of_many_changes_at_once_is_on_disk(void **state)
 		rig_finish(&r, started[i]);
 		GOOD(r.task.status);
 	}
-	rig_close(&r);
+	shut();
 	restart();
 	KEYS(&r, 49, 50);
-	rig_close(&r);
+	shut();
 }
 
 /* ---- broken files ---- */
