@@ -31,9 +31,11 @@ static void zero_blocks_go_on_to_the_end(void **state)
 	assert_true(sbc_all(m, (SIM_BLOCKS - 3) * 512, 0x55));
 	for (uint32_t b = SIM_BLOCKS - 3; b < SIM_BLOCKS; b++)
 		assert_memory_equal(m + b * 512, block, 512);
-	sbc_assert_good(rig, 0x93, 0, SIM_BLOCKS, 0, block, 512);
-	sbc_run(rig, 0x93, 0, SIM_BLOCKS + 1, 0, block, 512);
-	rig_assert_sense(rig, SCSI_CAUSE_LBA_OUT_OF_RANGE);
+	for (uint32_t beyond = 0; beyond < 2;
+	     beyond++) { /* where there is no block to begin with */
+		sbc_run(rig, 0x93, 0, SIM_BLOCKS + beyond, 0, block, 512);
+		rig_assert_sense(rig, SCSI_CAUSE_LBA_OUT_OF_RANGE);
+	}
 }
 
 static void zeroes_are_left_to_the_back_end(void **state)
