@@ -196,6 +196,8 @@ static void move_written(struct scsi_task *t, enum blk_status status)
 
 	if (move_failed(t, status, true))
 		return;
+	/* and those that were made while it was written */
+	token_on_write(m->dst_itl->lu, piece_dst(m), m->piece_bytes);
 	m->moved_bytes += m->piece_bytes;
 	move_step(t);
 }

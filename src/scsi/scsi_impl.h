@@ -38,8 +38,8 @@
 
 #define GATE_RESV_READ	((uint32_t)CDB_RESV_READ) /* reservation conflict for these */
 #define GATE_RESV_WRITE ((uint32_t)CDB_RESV_WRITE)
-#define GATE_WRITES	((uint32_t)CDB_WRITES) /* write-protected, or tokens to cancel (copy.h) */
 #define GATE_LEGACY	((uint32_t)CDB_LEGACY) /* of RESERVE(6) only */
+#define GATE_WRITES	((uint32_t)CDB_WRITES) /* write-protected, or tokens to cancel (copy.h) */
 #define GATE_MEDIUM	((uint32_t)CDB_MEDIUM) /* not ready: stopped, sanitize */
 #define GATE_ALUA	(1u << 30)	       /* not active: stops all but CDB_ALUA_ANY */
 #define GATE_UA		(1u << 31)
@@ -251,6 +251,7 @@ struct sweep {
 	uint32_t target; /* with nexus; UINT32_MAX: any */
 	bool has_tag;
 	uint64_t tag;
+	uint16_t row_flags;	 /* any of these flags; 0: whatever they are */
 	enum scsi_end abort_end; /* SWEEP_ABORT */
 	/* the nexus whose tasks end so; those of others end with TASK ABORTED status where TAS says
 	 * so; NULL: all end so */
