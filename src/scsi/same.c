@@ -61,7 +61,7 @@ static void same_pattern(struct scsi_task *t)
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 		return;
 	}
-	t->buf = buf;
+	scsi_task_buf_set(t, buf);
 	for (uint64_t i = 1; i < n; i++)
 		memcpy(buf + (i << lu->block_shift), buf, lu->block_bytes);
 	same_step(t);

@@ -340,6 +340,13 @@ void scsi_task_reply(struct scsi_task *t, const void *from, size_t len, size_t a
 bool scsi_task_list(struct scsi_task *t, size_t len);
 /* Zeroed scratch in t->buf, freed when the task ends. false: as above. */
 bool scsi_task_scratch(struct scsi_task *t, size_t len);
+/* buf (malloc) becomes t->buf and is freed when the task ends; NULL allowed. */
+static inline void scsi_task_buf_set(struct scsi_task *t, uint8_t *buf)
+{
+	t->buf = buf;
+	t->has_buf = buf;
+}
+
 /* lba + blocks inside the unit? Else it ended with LBA OUT OF RANGE (INFORMATION: the first LBA).
  */
 bool scsi_task_range(struct scsi_task *t, uint64_t lba, uint64_t blocks);
