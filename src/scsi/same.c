@@ -96,7 +96,7 @@ static bool same_blocks_ok(struct scsi_task *t)
 		return false;
 	if (!t->blocks)
 		t->blocks = scsi_lu_blocks(task_lu(t)) - t->lba;
-	if (t->blocks > SCSI_WRITE_SAME_BLOCKS_MAX) {
+	if (t->blocks > scsi_write_same_blocks_max(task_lu(t))) {
 		scsi_task_bad_cdb(t, t->row->len_bytes == 10 ? 7 : 10, -1);
 		return false;
 	}

@@ -123,10 +123,11 @@ static void anchor_and_the_obsolete_bits_are_invalid_fields(void **state)
 static void more_blocks_than_the_limit_are_refused(void **state)
 {
 	struct rig *rig = sbc_rig_new("null", "size=1G");
+	uint32_t max = scsi_write_same_blocks_max(rig->lu[0]);
 	uint8_t block[512] = { 0 };
 
-	sbc_assert_good(rig, 0x93, 0, 0, SCSI_WRITE_SAME_BLOCKS_MAX, block, 512);
-	sbc_run(rig, 0x93, 0, 0, SCSI_WRITE_SAME_BLOCKS_MAX + 1, block, 512);
+	sbc_assert_good(rig, 0x93, 0, 0, max, block, 512);
+	sbc_run(rig, 0x93, 0, 0, max + 1, block, 512);
 	rig_assert_field(rig, true, 10);
 	sbc_run(rig, 0x41, 0, 0, 0, block, 512); /* to the end */
 	rig_assert_field(rig, true, 7);
