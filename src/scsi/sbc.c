@@ -11,6 +11,7 @@
 
 #define COMPARE_BYTES	4096u
 #define ERASE_MAX_BYTES (1ull << 30) /* so that an abort does not wait for terabytes */
+#define FLUSHES_MAX	16	     /* of a unit, after their answers */
 
 #define CDB_IMMED 0x02 /* byte 1 of SYNCHRONIZE CACHE and PRE-FETCH */
 #define CDB_PMI	  0x01
@@ -185,13 +186,26 @@ static void flush_background_done(struct scsi_background *b, enum blk_status sta
 	free(b);
 }
 
+/* How many may go on is limited: then, and without memory, the answer waits after all. */
+static bool flush_may_go_on(struct scsi_lu *lu)
+{
+	bool may;
+
+	pthread_mutex_lock(&lu->lock);
+	may = lu->background_count < FLUSHES_MAX;
+	pthread_mutex_unlock(&lu->lock);
+	return may;
+}
+
 static void flush_immediate(struct scsi_task *t)
 {
-	struct scsi_background *b = calloc(1, sizeof(*b));
+	struct scsi_background *b = NULL;
 
+	if (flush_may_go_on(task_lu(t)))
+		b = calloc(1, sizeof(*b));
 	if (!b || !scsi_background_start(b, t)) {
 		free(b);
-		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
+		scsi_task_io(t, NULL, BLK_FLUSH, 0, 0, 0, NULL, 0, flush_done);
 		return;
 	}
 	scsi_background_io(b, BLK_FLUSH, 0, 0, NULL, 0, flush_background_done);

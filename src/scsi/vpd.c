@@ -380,7 +380,7 @@ static void page_limits(struct page *p)
 	cdb_put32(b + 12, blocks32(lu, lu->caps->opt_io_bytes));
 	if (lu->caps->discard)
 		page_limits_unmap(lu, b);
-	cdb_put64(b + 36, SCSI_WRITE_SAME_BLOCKS_MAX);
+	cdb_put64(b + 36, scsi_write_same_blocks_max(lu));
 	cdb_put32(b + 44, scsi_atomic_blocks_max(lu));
 	/* ATOMIC ALIGNMENT and GRANULARITY 0: any; and no atomic boundary */
 }
