@@ -96,7 +96,7 @@ static bool same_blocks_ok(struct scsi_task *t)
 		return false;
 	if (!t->blocks)
 		t->blocks = scsi_lu_blocks(task_lu(t)) - t->lba;
-	if (SCSI_WRITE_SAME_BLOCKS_MAX && t->blocks > SCSI_WRITE_SAME_BLOCKS_MAX) {
+	if (t->blocks > scsi_write_same_blocks_max(task_lu(t))) {
 		scsi_task_bad_cdb(t, t->row->len_bytes == 10 ? 7 : 10, -1);
 		return false;
 	}
@@ -125,10 +125,6 @@ void scsi_write_same(struct scsi_task *t)
 
 	if (!same_cdb_ok(t) || !same_blocks_ok(t))
 		return;
-	if (!t->blocks) { /* "to the end", from there */
-		scsi_task_good(t);
-		return;
-	}
 	if (!ndob && t->out->left_bytes != lu->block_bytes) {
 		/* Data-out is one block, whatever the CDB says; another length is a mistake. */
 		scsi_task_check(t, SCSI_CAUSE_INVALID_FIELD_CDB);

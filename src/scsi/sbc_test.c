@@ -118,6 +118,29 @@ static void an_immediate_flush_is_answered_first(void **state)
 	assert_int_equal(sbc_ops(rig, BLK_FLUSH), 1);
 }
 
+static void a_flood_of_immediate_flushes_is_answered_as_they_end(void **state)
+{
+	struct rig *rig = *state;
+	struct rig_task *rt[100];
+	uint32_t answered = 0;
+
+	blk_sim_hold(rig->dev[0], true);
+	for (uint32_t i = 0; i < ARRAY_SIZE(rt); i++)
+		rt[i] = sbc_start(rig, 0x91, 0x02, 0, 0, NULL, 0);
+	for (uint32_t i = 0; i < 10; i++)
+		rig_turn(rig);
+	for (uint32_t i = 0; i < ARRAY_SIZE(rt); i++)
+		answered += rt[i]->done;
+	assert_int_equal(answered, rig->lu[0]->background_count);
+	assert_true(answered > 0 && answered < 50);
+	blk_sim_hold(rig->dev[0], false);
+	for (uint32_t i = 0; i < ARRAY_SIZE(rt); i++) {
+		rig_finish(rig, rt[i]);
+		assert_int_equal(rig->task.status, SCSI_GOOD);
+	}
+	assert_int_equal(sbc_ops(rig, BLK_FLUSH), ARRAY_SIZE(rt));
+}
+
 static void a_failed_flush_is_told(void **state)
 {
 	struct rig *rig = sbc_rig_new("sim", "fail-every=1,fail-op=flush");
@@ -374,6 +397,7 @@ int main(void)
 		sbc_test(capacity_takes_an_lba_with_pmi_only),
 		sbc_test(a_flush_is_waited_for),
 		sbc_test(an_immediate_flush_is_answered_first),
+		sbc_test(a_flood_of_immediate_flushes_is_answered_as_they_end),
 		cmocka_unit_test(a_failed_flush_is_told),
 		sbc_test(a_unit_that_goes_waits_for_its_immediate_flush),
 		sbc_test(pre_fetch_says_that_not_all_is_in_a_cache),
