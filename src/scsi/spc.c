@@ -252,7 +252,7 @@ void scsi_start_stop(struct scsi_task *t)
 	} else if (condition) { /* NO_FLUSH, LOEJ and START are ignored then */
 		start_stopped_set(lu, false);
 		scsi_task_good(t);
-	} else if (loej && !start && start_removal_prevented(lu)) {
+	} else if (loej && start_removal_prevented(lu)) {
 		scsi_task_check(t, SCSI_CAUSE_MEDIUM_REMOVAL_PREVENTED);
 	} else if (loej && !lu->removable) {
 		scsi_task_bad_cdb(t, 4, 1);
