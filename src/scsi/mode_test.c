@@ -514,6 +514,20 @@ static void lines_that_are_no_pages_are_refused(void **state)
 	rig_close(&r);
 }
 
+/* The state file is written on a job thread. */
+static int jobs_start(void **state)
+{
+	struct err err;
+
+	return job_threads_start(1, &err);
+}
+
+static int jobs_stop(void **state)
+{
+	job_threads_stop();
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -546,5 +560,5 @@ int main(void)
 		cmocka_unit_test(lines_that_are_no_pages_are_refused),
 	};
 
-	return cmocka_run_group_tests_name("scsi / mode", tests, NULL, NULL);
+	return cmocka_run_group_tests_name("scsi / mode", tests, jobs_start, jobs_stop);
 }

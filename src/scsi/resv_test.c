@@ -54,6 +54,20 @@ static void reports_of_commands_conflict_with_exclusive_access(void **state)
 	rig_close(&r);
 }
 
+static void to_start_and_to_allow_removal_is_not_stopped(void **state)
+{
+	rig_open3(&r);
+	GOOD(pr_register(&r, 0, KEY_A));
+	GOOD(pr_out(&r, 0, RESV_SA_RESERVE, RESV_WE, KEY_A, 0));
+	r.nexus_idx = 1;
+	GOOD(rig_cdb(&r, NULL, 0, 0, 0x1b, 0, 0, 0, 0x01, 0));
+	CONFLICT(rig_cdb(&r, NULL, 0, 0, 0x1b, 0, 0, 0, 0x00, 0));
+	CONFLICT(rig_cdb(&r, NULL, 0, 0, 0x1b, 0, 0, 0, 0x11, 0));
+	GOOD(rig_cdb(&r, NULL, 0, 0, 0x1e, 0, 0, 0, 0, 0));
+	CONFLICT(rig_cdb(&r, NULL, 0, 0, 0x1e, 0, 0, 0, 1, 0));
+	rig_close(&r);
+}
+
 static void a_nexus_that_comes_later_is_stopped_too(void **state)
 {
 	rig_open(&r, "ram", "size=1M");
@@ -648,6 +662,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_type_stops_what_it_says),
 		cmocka_unit_test(reports_of_commands_conflict_with_exclusive_access),
+		cmocka_unit_test(to_start_and_to_allow_removal_is_not_stopped),
 		cmocka_unit_test(a_nexus_that_comes_later_is_stopped_too),
 		cmocka_unit_test(registration_and_reservation_outlive_the_connection),
 		cmocka_unit_test(a_reset_of_the_unit_keeps_them),

@@ -162,7 +162,7 @@ void scsi_read_capacity_16(struct scsi_task *t)
 	if (lu->pi_type)
 		reply[12] = (uint8_t)((lu->pi_type - 1) << 1 | 1); /* P_TYPE, PROT_EN */
 	/* LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT, of four bits */
-	reply[13] = (uint8_t)MIN(__builtin_ctz(lu->caps->phys_bytes) - (int)lu->block_shift, 15);
+	reply[13] = (uint8_t)MIN(__builtin_ctz(lu->phys_bytes) - (int)lu->block_shift, 15);
 	/* LBPME, LBPRZ; the LOWEST ALIGNED LOGICAL BLOCK ADDRESS is 0 */
 	if (lu->caps->discard)
 		reply[14] = (uint8_t)(0x80 | (scsi_lu_lbprz(lu) ? 0x40 : 0));

@@ -83,7 +83,9 @@ struct scsi_lu {
 	uint64_t wwn;
 	char vendor[8], product[16], revision[4]; /* padded with spaces, not terminated */
 	uint16_t rotation_rpm;
-	uint8_t pi_type; /* 0: no protection information */
+	bool removable;
+	uint32_t phys_bytes; /* at least block_bytes */
+	uint8_t pi_type;     /* 0: no protection information */
 
 	pthread_mutex_t lock;
 	/* under lock: */
@@ -91,6 +93,7 @@ struct scsi_lu {
 	struct scsi_mode mode;
 	struct scsi_resv resv;
 	bool stopped;	      /* START STOP UNIT */
+	bool ejected;	      /* its LOEJ, of a removable medium */
 	uint32_t token_count; /* that can still be cancelled: token_table.c */
 	uint8_t alua_state;   /* 0 active/optimized, 1 non-optimized, 2 standby, 3 unavailable */
 	uint8_t alua_status;  /* 0 none, 1 by SET TARGET PORT GROUPS, 2 implicit */
@@ -401,6 +404,8 @@ void scsi_resv_fini(struct scsi_lu *lu);
 /* A nexus came or went: finds its registration by name, sets its gate. Lock held. */
 void scsi_resv_attach(struct scsi_itl *itl);
 void scsi_resv_detach(struct scsi_itl *itl);
+/* For what conflicts, as a write does, in some of its forms only: true, and it ended. */
+bool scsi_resv_conflict(struct scsi_task *t);
 /* The legacy reservation ends with a reset or the nexus. Lock held. */
 void scsi_resv_legacy_release(struct scsi_lu *lu, const struct scsi_itl *holder_or_null);
 /* Reads lu->state_path (may be missing): registrations with APTPL, saved pages. Thread: main. */

@@ -193,7 +193,9 @@ static void the_file_is_small_text_and_private(void **state)
 static void saved_mode_pages_survive(void **state)
 {
 	/* MODE SELECT(6) with SP: control page, D_SENSE */
-	static const uint8_t list[16] = { 0, 0, 0, 0, 0x0a, 0x0a, 0x06, 0x10 };
+	static const uint8_t list[16] = {
+		0, 0, 0, 0, 0x0a, 0x0a, 0x06, 0x10, 0, 0, 0, 0, 0xff, 0xff
+	};
 
 	restart();
 	r.nexus_idx = 0;
