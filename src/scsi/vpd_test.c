@@ -211,7 +211,7 @@ static void page_b0_has_the_limits_in_blocks(void **state)
 	assert_dump(&r, "00 b0 003c  00 ff 0001 ffffffff 00000000 00000000"
 			"00100000 00000100 00000001 80000000"
 			"0000000000040000 00000800 00000000 00000000 00000000 00000000");
-	rig_caps(&r)->phys_bytes = 4096;
+	r.lu[0]->phys_bytes = 4096;
 	rig_caps(&r)->opt_io_bytes = 65536;
 	rig_caps(&r)->discard_align_bytes = 4096;
 	VPD(&r, 0xb0);
