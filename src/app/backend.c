@@ -22,8 +22,6 @@ int backend_check(const struct backend_def *back, struct err *reterr)
 		return err_set(reterr, -EINVAL, "file: expected a path, got ''");
 	if (!back->file && back->direct)
 		return err_set(reterr, -EINVAL, "direct: only with file=");
-	if (!back->file && back->phys_bytes)
-		return err_set(reterr, -EINVAL, "phys-block-size: only with file=");
 	if (!back->ram_bytes && back->pi_type)
 		return err_set(reterr, -EINVAL, "pi-type: only with ram=");
 	if (back->block_bytes && !num_is_pow2(back->block_bytes))
@@ -70,10 +68,6 @@ static const char *backend_params(const struct backend_def *back, struct backend
 		if (back->pi_type)
 			backend_text_add(t, "pi-type", backend_pi_names[back->pi_type]);
 		return back->null_bytes ? "null" : "ram";
-	}
-	if (back->phys_bytes) {
-		snprintf(number, sizeof(number), "%u", back->phys_bytes);
-		backend_text_add(t, "phys-block-size", number);
 	}
 	backend_text_add(t, "direct", backend_direct_names[back->direct]);
 	backend_text_add(t, "lock", back->lock ? "on" : "off");

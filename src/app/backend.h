@@ -18,7 +18,6 @@ struct backend_def {
 	char *file;
 	uint64_t null_bytes, ram_bytes;
 	uint32_t block_bytes; /* 0: the back-end's own */
-	uint32_t phys_bytes;  /* 0: the file's own */
 	int direct;	      /* index into backend_direct_names */
 	int pi_type;	      /* index into backend_pi_names; scsi only */
 	bool read_only, lock, discard;
@@ -43,8 +42,6 @@ extern const char *const backend_direct_names[], *const backend_pi_names[];
 		DEF_ROW(s, "read-only", OPTS_BOOL, at.read_only, 0, 0, "off", "refuse writes"),    \
 		DEF_ROW(s, "block-size", OPTS_U32, at.block_bytes, 512, 65536, NULL,               \
 			"logical block, power of two"),                                            \
-		DEF_ROW(s, "phys-block-size", OPTS_U32, at.phys_bytes, 512, 65536, NULL,           \
-			"physical block that is told, power of two (file)"),                       \
 		{ .name = "direct",                                                                \
 		  .type = OPTS_ENUM,                                                               \
 		  .offset = offsetof(struct s, at.direct),                                         \

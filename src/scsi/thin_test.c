@@ -174,7 +174,35 @@ static void a_unit_without_discard_has_no_unmap(void **state)
 	sbc_rig_free(rig);
 }
 
-/* ---- GET LBA STATUS ---- */
+/* ---- GET LBA STATUS: with a job thread ---- */
+
+static struct rig *status_rig_new(const char *type, const char *params)
+{
+	struct err err;
+
+	assert_int_equal(job_threads_start(1, &err), 0);
+	return sbc_rig_new(type, params);
+}
+
+static void status_rig_free(struct rig *rig)
+{
+	job_threads_stop(); /* first: a job's last step is to wake the loop */
+	sbc_rig_free(rig);
+}
+
+static int status_setup(void **state)
+{
+	*state = status_rig_new("sim", NULL);
+	return 0;
+}
+
+static int status_teardown(void **state)
+{
+	status_rig_free(*state);
+	return 0;
+}
+
+#define status_test(f) cmocka_unit_test_setup_teardown(f, status_setup, status_teardown)
 
 static uint8_t get_status(struct rig *rig, uint64_t lba, uint32_t room, uint8_t type)
 {
@@ -199,7 +227,7 @@ static void assert_descriptor(struct rig *rig, uint32_t i, uint64_t lba, uint32_
 
 static void check_status_follows_writes_and_unmaps(const char *type)
 {
-	struct rig *rig = sbc_rig_new(type, "size=1M,block-size=4096");
+	struct rig *rig = status_rig_new(type, "size=1M,block-size=4096");
 	const struct range middle = { 100, 10 };
 	uint8_t *out = malloc(64 * 4096);
 
@@ -218,7 +246,7 @@ static void check_status_follows_writes_and_unmaps(const char *type)
 	assert_descriptor(rig, 3, 110, 44, 0);
 	assert_descriptor(rig, 4, 154, 102, 1);
 	free(out);
-	sbc_rig_free(rig);
+	status_rig_free(rig);
 }
 
 static void lba_status_follows_writes_and_unmaps(void **state)
@@ -265,24 +293,11 @@ static void lba_status_reports_all_blocks_only(void **state)
 
 static void where_nobody_knows_all_blocks_are_mapped(void **state)
 {
-	struct rig *rig = sbc_rig_new("null", "size=8T");
+	struct rig *rig = status_rig_new("null", "size=8T");
 
 	assert_int_equal(get_status(rig, 0, 64, 0), SCSI_GOOD);
 	assert_descriptor(rig, 0, 0, UINT32_MAX, 0); /* as many as fit the field */
-	sbc_rig_free(rig);
-}
-
-static int group_setup(void **state)
-{
-	struct err err;
-
-	return job_threads_start(1, &err);
-}
-
-static int group_teardown(void **state)
-{
-	job_threads_stop();
-	return 0;
+	status_rig_free(rig);
 }
 
 int main(void)
@@ -299,11 +314,11 @@ int main(void)
 		cmocka_unit_test(a_failed_unmap_names_its_block),
 		cmocka_unit_test(a_unit_without_discard_has_no_unmap),
 		cmocka_unit_test(lba_status_follows_writes_and_unmaps),
-		sbc_test(lba_status_gives_what_there_is_room_for),
-		sbc_test(lba_status_begins_at_a_block_of_the_unit),
-		sbc_test(lba_status_reports_all_blocks_only),
+		status_test(lba_status_gives_what_there_is_room_for),
+		status_test(lba_status_begins_at_a_block_of_the_unit),
+		status_test(lba_status_reports_all_blocks_only),
 		cmocka_unit_test(where_nobody_knows_all_blocks_are_mapped),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,7 +32,6 @@ struct file_params {
 	int direct; /* enum file_direct */
 	bool read_only, lock, discard;
 	uint64_t block_bytes; /* 0: ask the file */
-	uint64_t phys_bytes;  /* 0: ask the file */
 };
 
 struct file_dev {

@@ -258,21 +258,6 @@ static int zeroes_map(struct file_dev *file, struct err *reterr)
 	return 0;
 }
 
-/* What is told of physical blocks, where the user knows better. */
-static int phys_set(struct file_dev *file, const struct file_params *p, struct err *reterr)
-{
-	struct blk_caps *caps = &file->dev.caps;
-
-	if (!p->phys_bytes)
-		return 0;
-	if (!num_is_pow2(p->phys_bytes) || p->phys_bytes < caps->block_bytes)
-		return err_set(reterr, -EINVAL,
-			       "phys-block-size: expected a power of two from %u on, got %llu",
-			       caps->block_bytes, (unsigned long long)p->phys_bytes);
-	caps->phys_bytes = (uint32_t)p->phys_bytes;
-	return 0;
-}
-
 int file_open(struct blk_dev *dev, void *params, struct err *reterr)
 {
 	struct file_dev *file = container_of(dev, struct file_dev, dev);
@@ -319,7 +304,7 @@ int file_open(struct blk_dev *dev, void *params, struct err *reterr)
 	else
 		file_caps_fill(file, p, &st, size);
 	dev->caps.zeroes_unmap = dev->caps.discard;
-	return phys_set(file, p, reterr);
+	return 0;
 }
 
 void file_close(struct blk_dev *dev)

@@ -172,18 +172,6 @@ static void file_cut_short_behind_our_back_is_an_io_error(void **state)
 	free(out);
 }
 
-static void physical_block_size_is_what_the_user_says(void **state)
-{
-	struct err err = { 0 };
-	struct disk d;
-
-	file_disk_open(&d, image, "phys-block-size=16K");
-	assert_int_equal(blk_dev_caps(d.dev)->phys_bytes, 16384);
-	disk_close(&d);
-	assert_int_equal(try_open(image, "phys-block-size=1000", &err), -EINVAL);
-	assert_int_equal(try_open(image, "block-size=4096,phys-block-size=512", &err), -EINVAL);
-}
-
 /* ---- discard and zeroes ---- */
 
 static void holes_of_the_file_are_not_mapped(void **state)
@@ -695,7 +683,6 @@ int main(void)
 		T(misaligned_memory_works_with_direct_io),
 		T(more_pieces_than_one_vector_takes_continue_at_the_right_place),
 		T(file_cut_short_behind_our_back_is_an_io_error),
-		T(physical_block_size_is_what_the_user_says),
 		T(holes_of_the_file_are_not_mapped),
 		T(discard_frees_the_files_blocks),
 		T(write_zeroes_reads_as_zeroes_in_every_way_of_doing_it),
