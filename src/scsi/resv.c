@@ -86,6 +86,14 @@ void resv_ua(struct scsi_lu *lu, const struct resv_reg *reg, const struct resv_r
 			scsi_ua_add(itl, ua);
 }
 
+bool scsi_resv_conflict(struct scsi_task *t)
+{
+	if (!(atomic_load_explicit(&t->itl->gate, memory_order_acquire) & GATE_RESV_WRITE))
+		return false;
+	scsi_task_end_status(t, SCSI_RESERVATION_CONFLICT);
+	return true;
+}
+
 /* ---- registrations ---- */
 
 static bool resv_is_of(const struct resv_reg *reg, const struct scsi_itl *itl)

@@ -83,8 +83,9 @@ static size_t in_build(struct scsi_task *t)
 	const struct scsi_lu *lu = task_lu(t);
 	size_t len;
 
-	t->buf = calloc(1, HEADER_BYTES + RESERVATION_BYTES +
-				   lu->resv.registration_count * (STATUS_BYTES + TRANSPORT_ID_MAX));
+	scsi_task_buf_set(t, calloc(1, HEADER_BYTES + RESERVATION_BYTES +
+					       lu->resv.registration_count *
+						       (STATUS_BYTES + TRANSPORT_ID_MAX)));
 	if (!t->buf)
 		return 0;
 	switch (t->cdb[1] & 0x1f) {

@@ -68,7 +68,34 @@ void srig_reload(void)
 	assert_int_equal(kill(rig_get()->d.pid, SIGHUP), 0);
 }
 
-static void bring_up(struct sconn *c, const struct fe_up_opts *o)
+/* The driver writes them before it says that it is ready (virtio 1.3, 5.6.4). */
+static int sizes_set(struct sconn *c, uint32_t sense_size, uint32_t cdb_size)
+{
+	const uint32_t off = offsetof(struct spec_scsi_config, sense_size);
+	int rc = fe_set_config(&c->fe, off, &sense_size, 4, 0);
+
+	return rc ? rc : fe_set_config(&c->fe, off + 4, &cdb_size, 4, 0);
+}
+
+static int queues_up(struct sconn *c, const struct fe_up_opts *o, uint32_t sense_size,
+		     uint32_t cdb_size)
+{
+	struct fe_up_opts later = *o;
+	int rc;
+
+	if (!sense_size)
+		return fe_up(&c->fe, o);
+	later.skip = FE_SKIP_START;
+	rc = fe_up(&c->fe, &later);
+	if (!rc)
+		rc = sizes_set(c, sense_size, cdb_size);
+	for (unsigned i = 0; !rc && i < o->queues; i++)
+		rc = fe_vring_start(&c->fe, i, o);
+	return rc;
+}
+
+static void bring_up(struct sconn *c, const struct fe_up_opts *o, uint32_t sense_size,
+		     uint32_t cdb_size)
 {
 	struct fe_up_opts full = *o;
 	unsigned queues = o->queues ? o->queues : 1;
@@ -80,7 +107,7 @@ static void bring_up(struct sconn *c, const struct fe_up_opts *o)
 				SPEC_SCSI_F_CHANGE;
 	rc = fe_connect(&c->fe, daemon_path(&rig_get()->d, "a.sock"));
 	if (!rc)
-		rc = fe_up(&c->fe, &full);
+		rc = queues_up(c, &full, sense_size, cdb_size);
 	if (rc) {
 		daemon_log_show(&rig_get()->d);
 		fail_msg("initiator: %d %s", rc, c->fe.why);
@@ -91,6 +118,10 @@ static void bring_up(struct sconn *c, const struct fe_up_opts *o)
 	for (unsigned i = 0; i < queues && i < SRIG_QUEUES_MAX; i++) {
 		assert_ok(drv_init(&c->q[i], &c->fe, SPEC_SCSI_Q_REQUEST + i));
 		assert_ok(scsidrv_init(&c->s[i], &c->q[i], 0));
+		if (sense_size) {
+			c->s[i].sense_size = sense_size;
+			c->s[i].cdb_size = cdb_size;
+		}
 	}
 	scsidrv_lun(c->lun0, 0, 0);
 }
@@ -101,7 +132,17 @@ struct sconn *srig_up(unsigned which, const struct fe_up_opts *o)
 	struct sconn *c = &conns[which];
 
 	srig_drop(which);
-	bring_up(c, o ? o : &plain);
+	bring_up(c, o ? o : &plain, 0, 0);
+	return c;
+}
+
+struct sconn *srig_up_sized(unsigned which, uint32_t sense_size, uint32_t cdb_size)
+{
+	static const struct fe_up_opts plain;
+	struct sconn *c = &conns[which];
+
+	srig_drop(which);
+	bring_up(c, &plain, sense_size, cdb_size);
 	return c;
 }
 

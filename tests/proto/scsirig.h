@@ -33,6 +33,8 @@ void srig_reload(void);
 
 /* Connects initiator which to a.sock and starts control, event and o->queues request queues. */
 struct sconn *srig_up(unsigned which, const struct fe_up_opts *o);
+/* The same with these sizes in the configuration space, set before the queues start. */
+struct sconn *srig_up_sized(unsigned which, uint32_t sense_size, uint32_t cdb_size);
 void srig_drop(unsigned which);
 /* The same, without unit attentions pending on target 0, LUN 0. */
 struct sconn *srig_ready(unsigned which, const struct fe_up_opts *o);

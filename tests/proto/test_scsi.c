@@ -397,28 +397,18 @@ static void the_configuration_says_what_the_device_can(void **state)
 	assert_int_equal(cfg.max_lun, 16383);
 }
 
-static void sizes(struct sconn *c, uint32_t sense, uint32_t cdb)
-{
-	assert_ok(
-		fe_set_config(&c->fe, offsetof(struct spec_scsi_config, sense_size), &sense, 4, 0));
-	assert_ok(fe_set_config(&c->fe, offsetof(struct spec_scsi_config, cdb_size), &cdb, 4, 0));
-	c->s[0].sense_size = sense;
-	c->s[0].cdb_size = cdb;
-}
-
 static void the_driver_may_choose_other_cdb_and_sense_sizes(void **state)
 {
-	static const uint32_t sense[] = { 96, 18, 32, 64, 95 };
-	static const uint32_t cdb[] = { 32, 16, 17, 20, 31 };
+	static const uint32_t sense[] = { 96, 18, 32, 252, 95 };
+	static const uint32_t cdb[] = { 32, 16, 17, 64, 31 };
 
 	srig_start(DISK);
 	for (unsigned s = 0; s < 5; s++)
 		for (unsigned d = 0; d < 5; d++) {
-			struct sconn *c = srig_up(0, NULL);
+			struct sconn *c = srig_up_sized(0, sense[s], cdb[d]);
 			struct spec_scsi_config cfg;
 			struct scsidrv_result res;
 
-			sizes(c, sense[s], cdb[d]);
 			assert_ok(fe_get_config(&c->fe, 0, &cfg, sizeof(cfg)));
 			assert_int_equal(cfg.sense_size, sense[s]);
 			assert_int_equal(cfg.cdb_size, cdb[d]);
