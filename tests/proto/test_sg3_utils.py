@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from conftest import REPORTS, Daemon, sgvu_env
+from conftest import REPORTS, Daemon, connects, sgvu_env, wait_for
 
 pytestmark = pytest.mark.skipif(not shutil.which("sg_inq"), reason="no sg3-utils here")
 
@@ -416,6 +416,8 @@ def test_registrations_with_aptpl_survive_a_killed_server(sg, fight):
     fight(FILE, "--out", "--register", "--param-sark=0xa", "--param-aptpl")
     fight(FILE, "--out", "--reserve", "--param-rk=0xa", "--prout-type=1")
     sg.daemon.kill()
+    # Its sockets outlive it until the kernel has torn down its io_uring.
+    wait_for("the end of the listeners", lambda: not any(map(connects, sg.sockets)))
     sg.start()
     assert keys(fight) == ["0xa"]
     assert "Key=0xa" in fight(RIVAL, "--in", "--read-reservation")
