@@ -28,6 +28,7 @@ SKIPS = {
     "MultipathIO.Reset": "wants two iSCSI paths at a time",
     "ReadDefectData10.Simple": "READ DEFECT DATA is not in the device's command set",
     "ReadDefectData12.Simple": "READ DEFECT DATA is not in the device's command set",
+    "ReadOnly.ReadOnlySBC": "all of it but UNMAP, which a read-only unit does not offer",
     "Sanitize.CryptoErase": CRYPTO_ERASE,
     "Sanitize.Readonly": CRYPTO_ERASE,
     "Sanitize.Reservations": CRYPTO_ERASE,
