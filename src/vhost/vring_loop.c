@@ -244,6 +244,9 @@ static void vring_call_swapped(struct notify *n)
 	struct vring *v = container_of(n, struct vring, call_bell);
 
 	notify_start(n, v->loop, v->cmd_fd);
+	/* The old bell may have been one that nobody hears: QEMU starts rings with such, and gives
+	 * the guest's afterwards. */
+	notify_send(n);
 	vring_answer(v, 0);
 }
 
