@@ -35,6 +35,9 @@ static const struct opts_row unit_rows[] = {
 	ROW("vendor", OPTS_STR, vendor, 0, 0, NULL, "at most 8 characters"),
 	ROW("product", OPTS_STR, product, 0, 0, NULL, "at most 16 characters"),
 	ROW("rotation-rpm", OPTS_U16, rotation_rpm, 0, 65534, "1", "0: not told, 1: no disc turns"),
+	ROW("removable", OPTS_BOOL, removable, 0, 0, "off", "the guest may eject and load it"),
+	ROW("physical-block-size", OPTS_U32, phys_bytes, 512, 1 << 20, NULL,
+	    "physical block told to the guest, power of two; default: the back-end's"),
 	ROW("state", OPTS_STR, state, 0, 0, NULL,
 	    "file for what survives a restart, or none; default for an image file: its path and "
 	    ".scsi-state"),
@@ -154,6 +157,10 @@ int unit_check(struct unit_def *unit, struct err *reterr)
 		rc = unit_check_text("share", unit->share, 64, reterr);
 	if (rc < 0)
 		return rc;
+	if (unit->phys_bytes && !num_is_pow2(unit->phys_bytes))
+		return err_set(reterr, -EINVAL,
+			       "physical-block-size: expected a power of two, got %u",
+			       unit->phys_bytes);
 	/* SBC-4, 6.6.2: values between are reserved */
 	if (rpm > 1 && rpm < 0x401)
 		return err_set(reterr, -EINVAL,

@@ -22,6 +22,8 @@ struct unit_def {
 	uint32_t target, lun;
 	struct backend_def back;
 	char *share, *serial, *wwn, *vendor, *product, *state;
+	bool removable;
+	uint32_t phys_bytes; /* 0: not given */
 	uint16_t rotation_rpm;
 	/* from elsewhere */
 	uint32_t given;		 /* rows of the table that were set: 1 << row */

@@ -121,6 +121,8 @@ static int unit_open_lu_new(struct unit_open *open, const char *name,
 		.product = def->product,
 		.read_only = def->back.read_only,
 		.rotation_rpm = def->rotation_rpm,
+		.removable = def->removable,
+		.phys_bytes = def->phys_bytes,
 		.closed = unit_open_on_closed,
 		.arg = open,
 	};

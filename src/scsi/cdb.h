@@ -14,16 +14,17 @@ struct scsi_task;
 
 /* What a persistent reservation of another nexus does to it (SPC-5, table 73 and SBC-4, table 13)
  */
-#define CDB_RESV_READ  (1u << 0) /* conflicts with exclusive access types */
-#define CDB_RESV_WRITE (1u << 1) /* conflicts with all types */
-#define CDB_NO_UA      (1u << 2) /* does not report unit attentions: INQUIRY, REPORT LUNS, ... */
-#define CDB_MEDIUM     (1u << 3) /* needs a ready medium */
-#define CDB_WRITES     (1u << 4) /* refused on a write-protected unit */
-#define CDB_ANY_LUN    (1u << 5) /* answered for LUNs that are not there */
-#define CDB_MAP	       (1u << 6) /* logical block provisioning: offered if the back-end discards */
-#define CDB_SANITIZE   (1u << 7) /* offered if the back-end can */
-#define CDB_ALUA_ANY   (1u << 8) /* in every asymmetric access state */
-#define CDB_COPIES     (1u << 9) /* works on other units of its nexus too: see copy.h */
+#define CDB_RESV_READ  (1u << 0)  /* conflicts with exclusive access types */
+#define CDB_RESV_WRITE (1u << 1)  /* conflicts with all types */
+#define CDB_NO_UA      (1u << 2)  /* does not report unit attentions: INQUIRY, REPORT LUNS, ... */
+#define CDB_MEDIUM     (1u << 3)  /* needs a ready medium */
+#define CDB_WRITES     (1u << 4)  /* refused on a write-protected unit */
+#define CDB_ANY_LUN    (1u << 5)  /* answered for LUNs that are not there */
+#define CDB_MAP	       (1u << 6)  /* logical block provisioning: offered if the back-end discards */
+#define CDB_SANITIZE   (1u << 7)  /* offered if the back-end can */
+#define CDB_ALUA_ANY   (1u << 8)  /* in every asymmetric access state */
+#define CDB_COPIES     (1u << 9)  /* works on other units of its nexus too: see copy.h */
+#define CDB_LEGACY     (1u << 10) /* conflicts with RESERVE(6) of another only (SPC-2, table 8) */
 
 /* The gate of an I_T_L nexus (see scsi_impl.h) shares these bits: row->flags & gate stops it. */
 

@@ -6,9 +6,8 @@
  * POPULATE TOKEN makes point in time tokens and no others (SBC-4, 5.21). Nothing is copied then: a
  * token names blocks, and the first command that writes one of them cancels it, so what it gives is
  * what was there when it was made, or nothing ("change vulnerable", SPC-5, 5.17.6.2.3.3). Writers
- * find out through the gate of their I_T_L nexus, so that a unit without tokens pays nothing. A
- * write that was under way while the token was made counts as later or earlier as it comes; writes
- * that do not come through scsi/ are not seen.
+ * find out through the gate of their I_T_L nexus, so that a unit without tokens pays nothing; those
+ * that had passed it are waited for. Writes that do not come through scsi/ are not seen.
  *
  * Every copy runs in the foreground: with IMMED too the status comes when the copy has ended.
  */

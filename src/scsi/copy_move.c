@@ -76,8 +76,9 @@ bool copy_move_alloc(struct scsi_task *t, size_t head_bytes)
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 		return false;
 	}
-	free(t->buf);
-	t->buf = buf;
+	if (t->has_buf)
+		free(t->buf);
+	scsi_task_buf_set(t, buf);
 	first = num_round_up((uintptr_t)buf + head_bytes, AREA_ALIGN) - (uintptr_t)buf;
 	copy_mover(t)->src_buf = first;
 	copy_mover(t)->dst_buf = first + AREA_BYTES;
@@ -196,6 +197,8 @@ static void move_written(struct scsi_task *t, enum blk_status status)
 
 	if (move_failed(t, status, true))
 		return;
+	/* and those that were made while it was written */
+	token_on_write(m->dst_itl->lu, piece_dst(m), m->piece_bytes);
 	m->moved_bytes += m->piece_bytes;
 	move_step(t);
 }

@@ -132,4 +132,63 @@ static inline void copy_pattern(struct rig *rig, uint32_t i)
 	}
 }
 
+/* ---- units, and what was in them ---- */
+
+static uint8_t *before[RIG_LUS];
+
+static inline uint8_t *mem(struct rig *rig, uint32_t i)
+{
+	return blk_sim_memory(rig->dev[i]);
+}
+
+static inline size_t mem_bytes(struct rig *rig, uint32_t i)
+{
+	return blk_dev_caps(rig->dev[i])->size_bytes;
+}
+
+static inline void patterns(struct rig *rig)
+{
+	for (uint32_t i = 0; i < rig->lu_count; i++) {
+		copy_pattern(rig, i);
+		free(before[i]);
+		before[i] = malloc(mem_bytes(rig, i));
+		memcpy(before[i], mem(rig, i), mem_bytes(rig, i));
+	}
+}
+
+/* Everything is as it was, but for len bytes of a unit. */
+static inline void assert_changed(struct rig *rig, uint32_t dst, size_t dst_at, const void *from,
+				  size_t len)
+{
+	memmove(before[dst] + dst_at, from, len);
+	for (uint32_t i = 0; i < rig->lu_count; i++)
+		assert_memory_equal(mem(rig, i), before[i], mem_bytes(rig, i));
+}
+
+/* Two sim units, full of patterns, and two nexuses. */
+static inline int setup_units(void **state, const char *first, const char *second)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+
+	rig_init(rig);
+	rig_lu_add(rig, "sim", first);
+	rig_lu_add(rig, "sim", second);
+	rig_nexus_add(rig, "iqn.2026-01.test:a");
+	rig_nexus_add(rig, "iqn.2026-01.test:b");
+	patterns(rig);
+	*state = rig;
+	return 0;
+}
+
+static inline int teardown(void **state)
+{
+	rig_close(*state);
+	free(*state);
+	for (uint32_t i = 0; i < RIG_LUS; i++) {
+		free(before[i]);
+		before[i] = NULL;
+	}
+	return 0;
+}
+
 #endif

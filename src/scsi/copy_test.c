@@ -1,39 +1,7 @@
 /* EXTENDED COPY on two units, byte by byte; RECEIVE COPY RESULTS; COPY OPERATION ABORT. */
 #include "scsi/copy_rig.h"
 
-#define SIZE (4u << 20)
-
 static struct copy_list list;
-static uint8_t *before[RIG_LUS];
-
-static uint8_t *mem(struct rig *rig, uint32_t i)
-{
-	return blk_sim_memory(rig->dev[i]);
-}
-
-static void patterns(struct rig *rig)
-{
-	for (uint32_t i = 0; i < rig->lu_count; i++) {
-		copy_pattern(rig, i);
-		free(before[i]);
-		before[i] = malloc(SIZE);
-		memcpy(before[i], mem(rig, i), blk_dev_caps(rig->dev[i])->size_bytes);
-	}
-}
-
-static int setup_units(void **state, const char *first, const char *second)
-{
-	struct rig *rig = calloc(1, sizeof(*rig));
-
-	rig_init(rig);
-	rig_lu_add(rig, "sim", first);
-	rig_lu_add(rig, "sim", second);
-	rig_nexus_add(rig, "iqn.2026-01.test:a");
-	rig_nexus_add(rig, "iqn.2026-01.test:b");
-	patterns(rig);
-	*state = rig;
-	return 0;
-}
 
 static int setup(void **state)
 {
@@ -77,17 +45,6 @@ static int setup_protected(void **state)
 	return 0;
 }
 
-static int teardown(void **state)
-{
-	rig_close(*state);
-	free(*state);
-	for (uint32_t i = 0; i < RIG_LUS; i++) {
-		free(before[i]);
-		before[i] = NULL;
-	}
-	return 0;
-}
-
 static void two_units(struct rig *rig, bool lid4)
 {
 	copy_list_init(&list, lid4, 1, 0);
@@ -95,13 +52,10 @@ static void two_units(struct rig *rig, bool lid4)
 	copy_list_cscd(&list, rig->lu[1]->wwn);
 }
 
-/* The whole destination unit is as it was, but for what was copied. */
 static void assert_copied(struct rig *rig, uint32_t src, uint32_t dst, size_t src_at, size_t dst_at,
 			  size_t len)
 {
-	memmove(before[dst] + dst_at, before[src] + src_at, len);
-	for (uint32_t i = 0; i < rig->lu_count; i++)
-		assert_memory_equal(mem(rig, i), before[i], blk_dev_caps(rig->dev[i])->size_bytes);
+	assert_changed(rig, dst, dst_at, before[src] + src_at, len);
 }
 
 /* COPY ABORTED names the segment, and points to a byte of the list. */

@@ -18,10 +18,15 @@
 #define SCSI_UNMAP_DESCRIPTORS_MAX 256
 #define SCSI_UNMAP_BLOCKS_MAX	   (1024 * 1024)
 /* WRITE SAME, also where 0 as number of blocks means "to the end" (WSNZ 0). */
-#define SCSI_WRITE_SAME_BLOCKS_MAX (512 * 1024)
-#define SCSI_WSNZ		   0
+#define SCSI_WRITE_SAME_BYTES_MAX (128 * 1024 * 1024)
+#define SCSI_WSNZ		  0
 /* WRITE ATOMIC (16): one request to the back-end. */
 #define SCSI_ATOMIC_BYTES_MAX (1024 * 1024)
+
+static inline uint32_t scsi_write_same_blocks_max(const struct scsi_lu *lu)
+{
+	return SCSI_WRITE_SAME_BYTES_MAX >> lu->block_shift;
+}
 
 static inline uint32_t scsi_atomic_blocks_max(const struct scsi_lu *lu)
 {

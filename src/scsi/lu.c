@@ -97,7 +97,7 @@ void scsi_event_others(struct scsi_lu *lu, const struct scsi_itl *but, enum scsi
 void scsi_lu_gates_update(struct scsi_lu *lu)
 {
 	bool protected = lu->read_only || atomic_load_explicit(&lu->mode.swp, memory_order_relaxed);
-	bool not_ready = lu->stopped || lu->sanitize_running || lu->sanitize_failed;
+	bool not_ready = lu->stopped || lu->ejected || lu->sanitize_running || lu->sanitize_failed;
 	struct scsi_itl *itl;
 
 	list_for_each(itl, &lu->itls, node) {
@@ -117,6 +117,8 @@ enum scsi_cause scsi_lu_not_ready(struct scsi_lu *lu, struct sense_extra *ret_ex
 	}
 	if (lu->sanitize_failed)
 		return SCSI_CAUSE_SANITIZE_FAILED;
+	if (lu->ejected)
+		return SCSI_CAUSE_NO_MEDIUM;
 	return lu->stopped ? SCSI_CAUSE_NOT_READY_START : SCSI_CAUSE_NONE;
 }
 
@@ -283,6 +285,8 @@ static int lu_open(struct scsi_lu *lu, const struct scsi_lu_params *p, struct er
 	lu->block_shift = (uint32_t)__builtin_ctz(lu->block_bytes);
 	lu->read_only = p->read_only || lu->caps->read_only;
 	lu->rotation_rpm = p->rotation_rpm;
+	lu->removable = p->removable;
+	lu->phys_bytes = MAX(p->phys_bytes ? p->phys_bytes : lu->caps->phys_bytes, lu->block_bytes);
 	lu->pi_type = lu->caps->pi_type;
 	lu->listener.resized = lu_on_resized;
 	blk_dev_listen(lu->dev, &lu->listener);

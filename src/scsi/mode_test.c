@@ -172,8 +172,10 @@ static void saved_values_need_a_state_file(void **state)
 static void values_that_cannot_be_written_are_not_saved(void **state)
 {
 	const struct scsi_lu_params lu = { .state_path = "/nonexistent/state" };
+	struct err err;
 	struct rig r;
 
+	assert_int_equal(job_threads_start(1, &err), 0);
 	reply_open_lu(&r, "size=1M", &lu);
 	rig_ua_clear_all(&r);
 	RUN_OUT(&r, HEADER_6 "8a 0a 06 10 00 00 0000 ffff 0000", 0x15, 0x11, 0, 0, 16, 0);
@@ -185,6 +187,7 @@ static void values_that_cannot_be_written_are_not_saved(void **state)
 	SENSE(&r, SAVED | 0x0a, 0);
 	assert_dump(&r, "0012 00 10 00 00 0000"
 			"8a 0a 02 10 00 00 0000 ffff 0000");
+	job_threads_stop(); /* before the loop that a job wakes */
 	rig_close(&r);
 }
 

@@ -132,12 +132,17 @@ static bool sweep_matches(const struct sweep *s, const struct scsi_task *t)
 {
 	if (t == s->but || !t->itl)
 		return false;
+	/* Two PREEMPT AND ABORT would wait for each other; PERSISTENT RESERVE OUT does no I/O. */
+	if (s->but && t->cdb[0] == 0x5f)
+		return false;
 	if (sweep_is_held_by_copy(s, t))
 		return true;
 	if ((s->lu && t->itl->lu != s->lu) || (s->itl && t->itl != s->itl))
 		return false;
 	if (s->nexus &&
 	    (t->queue->nexus != s->nexus || (s->target != UINT32_MAX && t->target != s->target)))
+		return false;
+	if (s->row_flags && !(t->row && t->row->flags & s->row_flags))
 		return false;
 	return !s->has_tag || t->tag == s->tag;
 }

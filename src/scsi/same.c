@@ -61,7 +61,7 @@ static void same_pattern(struct scsi_task *t)
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 		return;
 	}
-	t->buf = buf;
+	scsi_task_buf_set(t, buf);
 	for (uint64_t i = 1; i < n; i++)
 		memcpy(buf + (i << lu->block_shift), buf, lu->block_bytes);
 	same_step(t);
@@ -96,7 +96,7 @@ static bool same_blocks_ok(struct scsi_task *t)
 		return false;
 	if (!t->blocks)
 		t->blocks = scsi_lu_blocks(task_lu(t)) - t->lba;
-	if (SCSI_WRITE_SAME_BLOCKS_MAX && t->blocks > SCSI_WRITE_SAME_BLOCKS_MAX) {
+	if (t->blocks > scsi_write_same_blocks_max(task_lu(t))) {
 		scsi_task_bad_cdb(t, t->row->len_bytes == 10 ? 7 : 10, -1);
 		return false;
 	}

@@ -11,6 +11,7 @@
 
 #define COMPARE_BYTES	4096u
 #define ERASE_MAX_BYTES (1ull << 30) /* so that an abort does not wait for terabytes */
+#define FLUSHES_MAX	16	     /* of a unit, after their answers */
 
 #define CDB_IMMED 0x02 /* byte 1 of SYNCHRONIZE CACHE and PRE-FETCH */
 #define CDB_PMI	  0x01
@@ -161,7 +162,7 @@ void scsi_read_capacity_16(struct scsi_task *t)
 	if (lu->pi_type)
 		reply[12] = (uint8_t)((lu->pi_type - 1) << 1 | 1); /* P_TYPE, PROT_EN */
 	/* LOGICAL BLOCKS PER PHYSICAL BLOCK EXPONENT, of four bits */
-	reply[13] = (uint8_t)MIN(__builtin_ctz(lu->caps->phys_bytes) - (int)lu->block_shift, 15);
+	reply[13] = (uint8_t)MIN(__builtin_ctz(lu->phys_bytes) - (int)lu->block_shift, 15);
 	/* LBPME, LBPRZ; the LOWEST ALIGNED LOGICAL BLOCK ADDRESS is 0 */
 	if (lu->caps->discard)
 		reply[14] = (uint8_t)(0x80 | (scsi_lu_lbprz(lu) ? 0x40 : 0));
@@ -185,13 +186,26 @@ static void flush_background_done(struct scsi_background *b, enum blk_status sta
 	free(b);
 }
 
+/* How many may go on is limited: then, and without memory, the answer waits after all. */
+static bool flush_may_go_on(struct scsi_lu *lu)
+{
+	bool may;
+
+	pthread_mutex_lock(&lu->lock);
+	may = lu->background_count < FLUSHES_MAX;
+	pthread_mutex_unlock(&lu->lock);
+	return may;
+}
+
 static void flush_immediate(struct scsi_task *t)
 {
-	struct scsi_background *b = calloc(1, sizeof(*b));
+	struct scsi_background *b = NULL;
 
+	if (flush_may_go_on(task_lu(t)))
+		b = calloc(1, sizeof(*b));
 	if (!b || !scsi_background_start(b, t)) {
 		free(b);
-		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
+		scsi_task_io(t, NULL, BLK_FLUSH, 0, 0, 0, NULL, 0, flush_done);
 		return;
 	}
 	scsi_background_io(b, BLK_FLUSH, 0, 0, NULL, 0, flush_background_done);

@@ -53,6 +53,8 @@ struct scsi_lu_params {
 	const char *product;  /* at most 16; NULL: "disk" */
 	const char *revision; /* at most 4; NULL: from the version */
 	bool read_only;
+	bool removable;		/* the medium can be ejected (START STOP UNIT) and loaded again */
+	uint32_t phys_bytes;	/* physical block told, power of two; 0: the back-end's */
 	uint16_t rotation_rpm;	/* 0: not reported, 1: non-rotating (default of the callers) */
 	const char *state_path; /* file for APTPL and saved mode pages; NULL: none is offered */
 	/*

@@ -9,7 +9,7 @@
  *   sanitize.c      SANITIZE                             spc.c     INQUIRY and what every unit has
  *   vpd.c           vital product data pages             mode.c    mode pages
  *   logpage.c       LOG SENSE                            opcodes.c REPORT SUPPORTED OPERATION CODES
- * ... alua.c          target port groups                   resv.c    persistent reservations
+ * ... alua.c          target port groups                   resv.h    persistent reservations
  *   state.c         what survives a restart              copy.c    EXTENDED COPY
  *   token.c         POPULATE TOKEN, WRITE USING TOKEN
  *
@@ -38,6 +38,7 @@
 
 #define GATE_RESV_READ	((uint32_t)CDB_RESV_READ) /* reservation conflict for these */
 #define GATE_RESV_WRITE ((uint32_t)CDB_RESV_WRITE)
+#define GATE_LEGACY	((uint32_t)CDB_LEGACY) /* of RESERVE(6) only */
 #define GATE_WRITES	((uint32_t)CDB_WRITES) /* write-protected, or tokens to cancel (copy.h) */
 #define GATE_MEDIUM	((uint32_t)CDB_MEDIUM) /* not ready: stopped, sanitize */
 #define GATE_ALUA	(1u << 30)	       /* not active: stops all but CDB_ALUA_ANY */
@@ -82,7 +83,9 @@ struct scsi_lu {
 	uint64_t wwn;
 	char vendor[8], product[16], revision[4]; /* padded with spaces, not terminated */
 	uint16_t rotation_rpm;
-	uint8_t pi_type; /* 0: no protection information */
+	bool removable;
+	uint32_t phys_bytes; /* at least block_bytes */
+	uint8_t pi_type;     /* 0: no protection information */
 
 	pthread_mutex_t lock;
 	/* under lock: */
@@ -90,11 +93,14 @@ struct scsi_lu {
 	struct scsi_mode mode;
 	struct scsi_resv resv;
 	bool stopped;	      /* START STOP UNIT */
+	bool ejected;	      /* its LOEJ, of a removable medium */
 	uint32_t token_count; /* that can still be cancelled: token_table.c */
 	uint8_t alua_state;   /* 0 active/optimized, 1 non-optimized, 2 standby, 3 unavailable */
 	uint8_t alua_status;  /* 0 none, 1 by SET TARGET PORT GROUPS, 2 implicit */
 	struct list turn_waiters;
 	struct scsi_task *turn_holder;
+	uint64_t state_seq;   /* state.c: number of the last content */
+	uint64_t state_saved; /* of the one on disk; under state.c's own lock */
 	/* sanitize.c */
 	bool sanitize_running, sanitize_failed, sanitize_ause;
 	_Atomic uint32_t sanitize_progress; /* of 65536 */
@@ -248,6 +254,7 @@ struct sweep {
 	uint32_t target; /* with nexus; UINT32_MAX: any */
 	bool has_tag;
 	uint64_t tag;
+	uint16_t row_flags;	 /* any of these flags; 0: whatever they are */
 	enum scsi_end abort_end; /* SWEEP_ABORT */
 	/* the nexus whose tasks end so; those of others end with TASK ABORTED status where TAS says
 	 * so; NULL: all end so */
@@ -336,6 +343,13 @@ void scsi_task_reply(struct scsi_task *t, const void *from, size_t len, size_t a
 bool scsi_task_list(struct scsi_task *t, size_t len);
 /* Zeroed scratch in t->buf, freed when the task ends. false: as above. */
 bool scsi_task_scratch(struct scsi_task *t, size_t len);
+/* buf (malloc) becomes t->buf and is freed when the task ends; NULL allowed. */
+static inline void scsi_task_buf_set(struct scsi_task *t, uint8_t *buf)
+{
+	t->buf = buf;
+	t->has_buf = buf;
+}
+
 /* lba + blocks inside the unit? Else it ended with LBA OUT OF RANGE (INFORMATION: the first LBA).
  */
 bool scsi_task_range(struct scsi_task *t, uint64_t lba, uint64_t blocks);
@@ -390,6 +404,8 @@ void scsi_resv_fini(struct scsi_lu *lu);
 /* A nexus came or went: finds its registration by name, sets its gate. Lock held. */
 void scsi_resv_attach(struct scsi_itl *itl);
 void scsi_resv_detach(struct scsi_itl *itl);
+/* For what conflicts, as a write does, in some of its forms only: true, and it ended. */
+bool scsi_resv_conflict(struct scsi_task *t);
 /* The legacy reservation ends with a reset or the nexus. Lock held. */
 void scsi_resv_legacy_release(struct scsi_lu *lu, const struct scsi_itl *holder_or_null);
 /* Reads lu->state_path (may be missing): registrations with APTPL, saved pages. Thread: main. */

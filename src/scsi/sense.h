@@ -19,6 +19,7 @@
 	  "logical unit not accessible, target port in unavailable state")                         \
 	X(TRANSITION, 0x2, 0x04, 0x0a,                                                             \
 	  "logical unit not accessible, asymmetric access state transition")                       \
+	X(NO_MEDIUM, 0x2, 0x3a, 0x00, "medium not present")                                        \
 	X(UNREACHABLE, 0x2, 0x05, 0x00, "logical unit does not respond to selection")              \
 	X(READ_ERROR, 0x3, 0x11, 0x00, "unrecovered read error")                                   \
 	X(WRITE_ERROR, 0x3, 0x0c, 0x00, "write error")                                             \
@@ -90,6 +91,7 @@ enum scsi_cause {
 	X(POWER_ON, 0x29, 0x00, "power on, reset, or bus device reset occurred")                   \
 	X(DEVICE_RESET, 0x29, 0x03, "bus device reset function occurred")                          \
 	X(NEXUS_LOSS, 0x29, 0x07, "I_T nexus loss occurred")                                       \
+	X(MEDIUM_CHANGED, 0x28, 0x00, "not ready to ready change, medium may have changed")        \
 	X(LUNS_CHANGED, 0x3f, 0x0e, "reported luns data has changed")                              \
 	X(COMMANDS_CLEARED, 0x2f, 0x00, "commands cleared by another initiator")                   \
 	X(INQUIRY_CHANGED, 0x3f, 0x03, "inquiry data has changed")                                 \

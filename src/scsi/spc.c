@@ -44,6 +44,7 @@ void scsi_request_sense(struct scsi_task *t)
 
 static void inquiry_lu(const struct scsi_lu *lu, uint8_t *b)
 {
+	b[1] = lu->removable ? 0x80 : 0; /* RMB */
 	/* TPGS: explicit; 3PC; PROTECT */
 	b[5] = (uint8_t)(0x20 | 0x08 | (lu->pi_type ? 0x01 : 0));
 	memcpy(b + 8, lu->vendor, sizeof(lu->vendor));
@@ -184,10 +185,26 @@ static int start_modifier_max(uint8_t condition)
 	}
 }
 
+#define START_LOEJ 0x02 /* byte 4 */
+
 static void start_stopped_set(struct scsi_lu *lu, bool stopped)
 {
 	pthread_mutex_lock(&lu->lock);
 	lu->stopped = stopped;
+	scsi_lu_gates_update(lu);
+	pthread_mutex_unlock(&lu->lock);
+}
+
+/* The medium of a removable unit goes or comes; the other nexuses hear of a new one. */
+static void start_ejected_set(struct scsi_task *t, bool ejected)
+{
+	struct scsi_lu *lu = task_lu(t);
+
+	pthread_mutex_lock(&lu->lock);
+	if (lu->ejected && !ejected)
+		scsi_ua_add_others(lu, t->itl, SCSI_UA_MEDIUM_CHANGED);
+	lu->ejected = ejected;
+	lu->stopped = false;
 	scsi_lu_gates_update(lu);
 	pthread_mutex_unlock(&lu->lock);
 }
@@ -198,7 +215,10 @@ static void start_flushed(struct scsi_task *t, enum blk_status status)
 		scsi_task_blk_failed(t, status, 0);
 		return;
 	}
-	start_stopped_set(task_lu(t), true);
+	if (t->cdb[4] & START_LOEJ)
+		start_ejected_set(t, true);
+	else
+		start_stopped_set(task_lu(t), true);
 	scsi_task_good(t);
 }
 
@@ -219,9 +239,12 @@ void scsi_start_stop(struct scsi_task *t)
 {
 	struct scsi_lu *lu = task_lu(t);
 	uint8_t condition = t->cdb[4] >> 4;
-	bool no_flush = t->cdb[4] & 0x04, eject = t->cdb[4] & 0x02, start = t->cdb[4] & 0x01;
+	bool no_flush = t->cdb[4] & 0x04, loej = t->cdb[4] & START_LOEJ, start = t->cdb[4] & 0x01;
 	int modifier_max = start_modifier_max(condition);
 
+	/* to start is allowed (SBC-4, table 13) */
+	if ((condition || !start) && scsi_resv_conflict(t))
+		return;
 	if (modifier_max < 0) {
 		scsi_task_bad_cdb(t, 4, 7);
 	} else if ((t->cdb[3] & 0x0f) > modifier_max) {
@@ -229,16 +252,18 @@ void scsi_start_stop(struct scsi_task *t)
 	} else if (condition) { /* NO_FLUSH, LOEJ and START are ignored then */
 		start_stopped_set(lu, false);
 		scsi_task_good(t);
-	} else if (eject && start_removal_prevented(lu)) {
+	} else if (loej && start_removal_prevented(lu)) {
 		scsi_task_check(t, SCSI_CAUSE_MEDIUM_REMOVAL_PREVENTED);
-	} else if (eject) { /* the medium is not removable: RMB is 0 */
+	} else if (loej && !lu->removable) {
 		scsi_task_bad_cdb(t, 4, 1);
+	} else if (loej && start) {
+		start_ejected_set(t, false);
+		scsi_task_good(t);
 	} else if (start) {
 		start_stopped_set(lu, false);
 		scsi_task_good(t);
 	} else if (no_flush || !lu->caps->volatile_cache) {
-		start_stopped_set(lu, true);
-		scsi_task_good(t);
+		start_flushed(t, BLK_ST_OK);
 	} else {
 		scsi_task_io(t, NULL, BLK_FLUSH, 0, 0, 0, NULL, 0, start_flushed);
 	}
@@ -248,6 +273,8 @@ void scsi_prevent_allow(struct scsi_task *t)
 {
 	uint8_t prevent = t->cdb[4] & 0x03;
 
+	if (prevent && scsi_resv_conflict(t)) /* to allow is allowed (SPC-5, table 73) */
+		return;
 	if (prevent & 0x02) { /* obsolete */
 		scsi_task_bad_cdb(t, 4, 1);
 		return;

@@ -194,8 +194,7 @@ void scsi_task_reply(struct scsi_task *t, const void *from, size_t len, size_t a
 bool scsi_task_scratch(struct scsi_task *t, size_t len)
 {
 	ASSERT(!t->has_buf);
-	t->buf = calloc(1, MAX(len, (size_t)1));
-	t->has_buf = t->buf;
+	scsi_task_buf_set(t, calloc(1, MAX(len, (size_t)1)));
 	if (!t->buf)
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 	return t->buf;
@@ -321,7 +320,7 @@ static __attribute__((noinline)) bool task_gate(struct scsi_task *t, uint32_t ga
 	enum scsi_cause cause = SCSI_CAUSE_NONE;
 	enum scsi_ua ua = SCSI_UA_COUNT;
 
-	if (flags & gate & (GATE_RESV_READ | GATE_RESV_WRITE)) {
+	if (flags & gate & (GATE_RESV_READ | GATE_RESV_WRITE | GATE_LEGACY)) {
 		scsi_task_end_status(t, SCSI_RESERVATION_CONFLICT);
 		return true;
 	}

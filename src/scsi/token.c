@@ -1,6 +1,7 @@
 /*
  * POPULATE TOKEN and WRITE USING TOKEN (SBC-4, 5.21 and 5.53), REPORT ALL ROD TOKENS (SPC-5, 6.35).
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "scsi/copy_impl.h"
@@ -133,11 +134,41 @@ static bool populate_parse(struct scsi_task *t, struct token_params *p)
 	return p->type;
 }
 
+/* A token that is made, until no write is under way any more that it could not be told of. */
+struct populate {
+	struct sweep sweep;
+	struct scsi_task *task;
+	uint64_t blocks;
+	uint8_t token[COPY_TOKEN_BYTES];
+};
+
+static void populate_settled(struct sweep *sweep)
+{
+	struct populate *p = container_of(sweep, struct populate, sweep);
+	struct scsi_task *t = p->task;
+
+	copy_lid_keep(t);
+	copy_lid_token(t, p->token);
+	copy_lid_wrote(t, p->blocks, COPY_UNITS_BLOCKS);
+	free(p);
+	scsi_task_good(t);
+}
+
+/* Writes that passed the gate before the token shut it. No write waits for a POPULATE TOKEN. */
+static bool populate_wait(struct populate *p)
+{
+	p->sweep.action = SWEEP_WAIT;
+	p->sweep.lu = task_lu(p->task);
+	p->sweep.row_flags = CDB_WRITES;
+	p->sweep.done = populate_settled;
+	return sweep_start(&p->sweep);
+}
+
 void scsi_populate_token(struct scsi_task *t)
 {
 	size_t len = list_take(t, POPULATE_RANGES + 2);
 	struct token_params params = { 0 };
-	uint8_t token[COPY_TOKEN_BYTES];
+	struct populate *p;
 	enum scsi_cause cause;
 	struct ranges ranges;
 
@@ -145,17 +176,20 @@ void scsi_populate_token(struct scsi_task *t)
 	    !ranges_parse(t, len, POPULATE_RANGES, &ranges) ||
 	    !copy_lid_start(t, cdb_u32(t->cdb + 6), COPY_LIST_ID_HOLD))
 		return;
-	params.ranges = ranges.at;
-	params.range_count = ranges.count;
-	cause = token_new(t, &params, token);
-	if (cause != SCSI_CAUSE_NONE) {
-		scsi_task_check(t, cause);
+	p = calloc(1, sizeof(*p));
+	if (!p) {
+		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 		return;
 	}
-	copy_lid_keep(t);
-	copy_lid_token(t, token);
-	copy_lid_wrote(t, ranges.blocks, COPY_UNITS_BLOCKS);
-	scsi_task_good(t);
+	p->task = t;
+	p->blocks = ranges.blocks;
+	params.ranges = ranges.at;
+	params.range_count = ranges.count;
+	cause = token_new(t, &params, p->token);
+	if (cause == SCSI_CAUSE_NONE && populate_wait(p))
+		return;
+	free(p);
+	scsi_task_check(t, cause == SCSI_CAUSE_NONE ? SCSI_CAUSE_INSUFFICIENT_RESOURCES : cause);
 }
 
 /* ---- WRITE USING TOKEN ---- */

@@ -299,7 +299,7 @@ static void copy_token_features(struct page *p)
 	/* block ROD device type specific features: format 0, type 00h (SPC-5, 7.7.18.10.2) */
 	b += 48;
 	cdb_put16(b + 2, 44);
-	cdb_put16(b + 6, (uint16_t)(p->lu->caps->phys_bytes >> p->lu->block_shift));
+	cdb_put16(b + 6, (uint16_t)(p->lu->phys_bytes >> p->lu->block_shift));
 	cdb_put64(b + 8, COPY_TOKEN_MAX_BYTES);
 	cdb_put64(b + 16, COPY_TOKEN_OPTIMAL_BYTES);
 	cdb_put64(b + 24, COPY_TOKEN_OPTIMAL_BYTES);
@@ -375,12 +375,12 @@ static void page_limits(struct page *p)
 
 	b[4] = SCSI_WSNZ;
 	b[5] = SCSI_CAW_BLOCKS_MAX;
-	cdb_put16(b + 6, (uint16_t)MIN(blocks32(lu, lu->caps->phys_bytes), 0xffffu));
+	cdb_put16(b + 6, (uint16_t)MIN(blocks32(lu, lu->phys_bytes), 0xffffu));
 	cdb_put32(b + 8, SCSI_TRANSFER_BLOCKS_MAX);
 	cdb_put32(b + 12, blocks32(lu, lu->caps->opt_io_bytes));
 	if (lu->caps->discard)
 		page_limits_unmap(lu, b);
-	cdb_put64(b + 36, SCSI_WRITE_SAME_BLOCKS_MAX);
+	cdb_put64(b + 36, scsi_write_same_blocks_max(lu));
 	cdb_put32(b + 44, scsi_atomic_blocks_max(lu));
 	/* ATOMIC ALIGNMENT and GRANULARITY 0: any; and no atomic boundary */
 }

@@ -38,9 +38,8 @@ static void event_fill(struct virtio_scsi_event *wire, const struct scsi_event *
 {
 	uint8_t lun[8];
 
+	/* As REPORT LUNS has it: Linux looks the unit up by these bytes as they are. */
 	scsi_lun_encode(event->lun, lun);
-	if (event->lun < 256)
-		lun[0] = 0x40; /* flat, as drivers expect it here */
 	*wire = (struct virtio_scsi_event){ .lun = { 1, (uint8_t)event->target, lun[0], lun[1] } };
 	switch (event->type) {
 	case SCSI_EVENT_LUN_ADDED:

@@ -344,7 +344,7 @@ class Qemu(Guest):
     job: None leaves it to the firmware what to boot.
     machine: MICROVM (virtio-mmio, starts fastest) or Q35 (virtio-pci).
     sid: the folder of scripts/sid-tools, to have the QEMU of there.
-    device: more properties of the vhost-user device, '_' for '-'.
+    device: more properties of the vhost-user device, '_' for '-' where it has that.
     """
 
     def __init__(self, room, server, job, machine=MICROVM, cpus=1, reconnect=False,
@@ -371,9 +371,11 @@ class Qemu(Guest):
     def command(self):
         board = {MICROVM: ["-M", "microvm,rtc=on", "-global", "virtio-mmio.force-legacy=false"],
                  Q35: ["-M", "q35,smm=off,hpet=off,sata=off,usb=off,vmport=off"]}[self.machine]
-        disk = "vhost-user-" + self.server.kind + ("-pci" if self.machine == Q35 else "")
+        kind = self.server.kind
+        disk = "vhost-user-" + kind + ("-pci" if self.machine == Q35 else "")
         for key, value in {"num_queues": 1, **self.device}.items():
-            disk += ",%s=%s" % (key.replace("_", "-"), value)
+            # QEMU's vhost-user-scsi spells them with '_'.
+            disk += ",%s=%s" % (key.replace("_", "-") if kind == "blk" else key, value)
         chardev = "socket,id=c0,path=" + self.server.socket
         if self.reconnect:
             chardev += ",reconnect-ms=100" if self.sid else ",reconnect=1"

@@ -59,21 +59,22 @@ grown() { [ $(cat /sys/block/${file#/dev/}/size) = 1048576 ]; }
 await grown
 check "grown" eventually 10 grown
 
+# Linux takes the bytes of a LUN for its number: 300 with flat addressing is 412Ch.
 # Other units are busy while one comes and goes.
 fio --name=busy --filename=$ram --direct=1 --ioengine=libaio --iodepth=8 --rw=randrw --bs=4k \\
 	--size=16M --verify=crc32c --verify_fatal=1 --time_based --runtime=120 >/tmp/busy &
 busy=$!
 await plugged
-check "plugged" eventually 10 scsi_disks 9,0 9,300
+check "plugged" eventually 10 scsi_disks 9,0 9,16684
 new=$(scsi_disk 9 0)
 say "new size" $(cat /sys/block/${new#/dev/}/size)
 verify "new disk" --filename=$new --bs=4k
-verify "new high disk" --filename=$(scsi_disk 9 300) --bs=4k
+verify "new high disk" --filename=$(scsi_disk 9 16684) --bs=4k
 write_on() { while dd if=/dev/zero of=$new bs=64k count=16 oflag=direct; do :; done; }
 write_on >/tmp/write_on 2>&1 &
 writer=$!
 await unplugged
-gone() { ! scsi_disks 9,0 && ! scsi_disks 9,300; }
+gone() { ! scsi_disks 9,0 && ! scsi_disks 9,16684; }
 check "unplugged" eventually 10 gone
 stopped() { ! kill -0 $writer 2>/dev/null; }
 check "writer stopped" eventually 10 stopped

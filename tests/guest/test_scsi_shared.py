@@ -42,7 +42,7 @@ check "release without a key" pr --release --param-rk=0xa
 check "register" pr --register --param-sark=0xb
 check "write registered" put "from the registered rival"
 check "preempt" pr --preempt --param-rk=0xb --param-sark=0xa
-say keys "$(sg_persist --in --read-keys $disk | grep -o '0x.*' | tr '\\n' ' ')"
+say keys "$(sg_persist --in --read-keys $disk | grep -o '^ *0x.*' | tr '\\n' ' ')"
 say holder "$(sg_persist --in --read-reservation $disk | grep -o 'Key=.*')"
 await end
 """

@@ -5,9 +5,10 @@
  * /dev/sgN when the environment variable SGVU_N places it:
  *
  *	SGVU_900=/run/scsi.sock,0,3	/dev/sg900 is target 0, LUN 3 behind that socket
- *	SGVU_901=/run/scsi.sock,0,3	the same LUN as seen by a second initiator
+ *	SGVU_901=/run/other.sock,0,3	a unit as seen by another initiator
  *
- * Each is connected to when first opened, and stays until the program ends. For all of them:
+ * A socket is connected to when a device on it is first opened, and the connection stays until the
+ * program ends. For all of them:
  *
  *	SGVU_PACKED=1		packed rings
  *	SGVU_SEGMENT=BYTES	data in descriptors of at most that size

@@ -87,10 +87,12 @@ static const uint8_t host_bytes[] = {
 	HOST_ERROR,
 };
 
-struct sgvu_dev {
+/* A connection: an I_T nexus. */
+struct link {
+	struct link *next;
+	char path[256];
 	struct fe fe;
 	struct drv control, request;
-	uint8_t lun[8];
 	uint64_t tag;
 	uint64_t request_gpa, answer_gpa, data_gpa;
 	struct scsi_request *req;
@@ -100,7 +102,14 @@ struct sgvu_dev {
 	bool lost; /* no answer once: nothing more is sent */
 };
 
-static int connect_dev(struct sgvu_dev *dev, const char *path)
+struct sgvu_dev {
+	struct link *link;
+	uint8_t lun[8];
+};
+
+static struct link *links;
+
+static int link_up(struct link *link)
 {
 	struct fe_up_opts o = {
 		.features = SPEC_F_VERSION_1 | SPEC_F_PROTOCOL,
@@ -110,27 +119,59 @@ static int connect_dev(struct sgvu_dev *dev, const char *path)
 		.queue_size = QUEUE_SIZE,
 		.region_bytes = REGION_BYTES,
 	};
+	struct fe *fe = &link->fe;
 	int rc;
 
-	fe_init(&dev->fe);
-	rc = fe_connect(&dev->fe, path);
+	fe_init(fe);
+	rc = fe_connect(fe, link->path);
 	if (!rc)
-		rc = fe_up(&dev->fe, &o);
-	if (!rc && o.packed && !(dev->fe.features & SPEC_F_RING_PACKED))
+		rc = fe_up(fe, &o);
+	if (!rc && o.packed && !(fe->features & SPEC_F_RING_PACKED))
 		rc = -ENOTSUP;
 	if (!rc)
-		rc = drv_init(&dev->control, &dev->fe, QUEUE_CONTROL);
+		rc = drv_init(&link->control, fe, QUEUE_CONTROL);
 	if (!rc)
-		rc = drv_init(&dev->request, &dev->fe, QUEUE_REQUEST);
+		rc = drv_init(&link->request, fe, QUEUE_REQUEST);
 	if (rc)
 		return rc;
-	dev->request_gpa = fe_alloc(&dev->fe, -1, sizeof(*dev->req), 64);
-	dev->answer_gpa = fe_alloc(&dev->fe, -1, sizeof(*dev->ans), 64);
-	dev->data_gpa = fe_alloc(&dev->fe, -1, SGVU_DATA_BYTES_MAX, 4096);
-	dev->req = fe_host(&dev->fe, dev->request_gpa, sizeof(*dev->req));
-	dev->ans = fe_host(&dev->fe, dev->answer_gpa, sizeof(*dev->ans));
-	dev->bytes = fe_host(&dev->fe, dev->data_gpa, SGVU_DATA_BYTES_MAX);
-	return dev->req && dev->ans && dev->bytes ? 0 : -ENOMEM;
+	link->request_gpa = fe_alloc(fe, -1, sizeof(*link->req), 64);
+	link->answer_gpa = fe_alloc(fe, -1, sizeof(*link->ans), 64);
+	link->data_gpa = fe_alloc(fe, -1, SGVU_DATA_BYTES_MAX, 4096);
+	link->req = fe_host(fe, link->request_gpa, sizeof(*link->req));
+	link->ans = fe_host(fe, link->answer_gpa, sizeof(*link->ans));
+	link->bytes = fe_host(fe, link->data_gpa, SGVU_DATA_BYTES_MAX);
+	return link->req && link->ans && link->bytes ? 0 : -ENOMEM;
+}
+
+/* The connection to that socket, made when it is the first use. NULL with errno set. */
+static struct link *link_get(const char *path)
+{
+	const char *trace = sgvu_options()->trace_path;
+	struct link *link;
+	int rc = 0;
+
+	for (link = links; link; link = link->next)
+		if (!strcmp(link->path, path))
+			return link;
+	link = calloc(1, sizeof(*link));
+	if (!link)
+		return NULL;
+	snprintf(link->path, sizeof(link->path), "%s", path);
+	if (trace) {
+		link->trace = fopen(trace, "ae");
+		rc = link->trace ? 0 : -errno;
+	}
+	if (!rc)
+		rc = link_up(link);
+	if (rc) {
+		fprintf(stderr, "sgvu: %s: %s %s\n", path, strerror(-rc), link->fe.why);
+		free(link);
+		errno = -rc;
+		return NULL;
+	}
+	link->next = links;
+	links = link;
+	return link;
 }
 
 /* "SOCKET,TARGET,LUN"; the path of the socket is cut off in place. */
@@ -175,63 +216,59 @@ static void eat_attentions(struct sgvu_dev *dev)
 
 struct sgvu_dev *sgvu_dev_new(const char *place)
 {
-	const struct sgvu_options *options = sgvu_options();
 	struct sgvu_dev *dev = calloc(1, sizeof(*dev));
-	char path[256];
-	int rc = dev ? 0 : -ENOMEM;
+	char path[sizeof(links->path)];
 
-	if (!rc && snprintf(path, sizeof(path), "%s", place) >= (int)sizeof(path))
-		rc = -ENAMETOOLONG;
-	if (!rc)
-		rc = parse_place(dev, path);
-	if (!rc && options->trace_path) {
-		dev->trace = fopen(options->trace_path, "ae");
-		rc = dev->trace ? 0 : -errno;
+	if (!dev)
+		return NULL;
+	if (snprintf(path, sizeof(path), "%s", place) >= (int)sizeof(path) ||
+	    parse_place(dev, path)) {
+		fprintf(stderr, "sgvu: %s: expected SOCKET,TARGET,LUN\n", place);
+		errno = EINVAL;
+	} else {
+		dev->link = link_get(path);
 	}
-	if (!rc)
-		rc = connect_dev(dev, path);
-	if (rc) {
-		fprintf(stderr, "sgvu: %s: %s %s\n", place, strerror(-rc), dev ? dev->fe.why : "");
+	if (!dev->link) {
 		free(dev);
-		errno = -rc;
 		return NULL;
 	}
-	if (!options->keep_attentions)
+	if (!sgvu_options()->keep_attentions)
 		eat_attentions(dev);
 	return dev;
 }
 
 static void trace_command(struct sgvu_dev *dev, const struct sg_io_hdr *hdr)
 {
-	const uint8_t *s = dev->ans->sense;
+	const struct link *link = dev->link;
+	const uint8_t *s = link->ans->sense;
 	bool fixed = (s[0] & 0x7e) == 0x70;
 
-	if (!dev->trace)
+	if (!link->trace)
 		return;
-	fprintf(dev->trace, "%u.%u", dev->lun[1], (dev->lun[2] & 0x3f) << 8 | dev->lun[3]);
+	fprintf(link->trace, "%u.%u", dev->lun[1], (dev->lun[2] & 0x3f) << 8 | dev->lun[3]);
 	for (unsigned i = 0; i < hdr->cmd_len; i++)
-		fprintf(dev->trace, "%c%02x", i ? ' ' : '\t', hdr->cmdp[i]);
-	fprintf(dev->trace, "\t%u bytes, resid %d, host %u, status %02x", hdr->dxfer_len,
+		fprintf(link->trace, "%c%02x", i ? ' ' : '\t', hdr->cmdp[i]);
+	fprintf(link->trace, "\t%u bytes, resid %d, host %u, status %02x", hdr->dxfer_len,
 		hdr->resid, hdr->host_status, hdr->status);
-	if (dev->ans->sense_len)
-		fprintf(dev->trace, ", sense %x/%02x/%02x", fixed ? s[2] & 0x0f : s[1] & 0x0f,
+	if (link->ans->sense_len)
+		fprintf(link->trace, ", sense %x/%02x/%02x", fixed ? s[2] & 0x0f : s[1] & 0x0f,
 			fixed ? s[12] : s[2], fixed ? s[13] : s[3]);
-	fprintf(dev->trace, "\n");
-	fflush(dev->trace);
+	fprintf(link->trace, "\n");
+	fflush(link->trace);
 }
 
 /* One chain through a queue: 0 once it has been used, -errno when that does not come. */
-static int exchange(struct sgvu_dev *dev, struct drv *q, const struct drv_buf *bufs, unsigned count,
+static int exchange(struct link *link, struct drv *q, const struct drv_buf *bufs, unsigned count,
 		    unsigned timeout_ms)
 {
 	struct drv_used used;
 	int rc;
 
-	if (dev->lost)
+	if (link->lost)
 		return -ENODEV;
-	dev->fe.timeout_ms =
+	link->fe.timeout_ms =
 		timeout_ms && timeout_ms < TIMEOUT_MS_MAX ? (int)timeout_ms : TIMEOUT_MS_MAX;
-	rc = drv_add(q, bufs, count, dev);
+	rc = drv_add(q, bufs, count, link);
 	if (rc >= 0)
 		rc = drv_publish(q);
 	if (rc >= 0)
@@ -239,11 +276,11 @@ static int exchange(struct sgvu_dev *dev, struct drv *q, const struct drv_buf *b
 	if (rc > 0)
 		return 0;
 	fprintf(stderr, "sgvu: no answer: %s %s\n", strerror(-rc), q->why);
-	dev->lost = true;
+	link->lost = true;
 	return rc;
 }
 
-static unsigned add_data(struct sgvu_dev *dev, struct drv_buf *bufs, unsigned count, uint32_t bytes,
+static unsigned add_data(struct link *link, struct drv_buf *bufs, unsigned count, uint32_t bytes,
 			 bool device_writes)
 {
 	uint32_t piece = sgvu_options()->segment_bytes;
@@ -254,13 +291,13 @@ static unsigned add_data(struct sgvu_dev *dev, struct drv_buf *bufs, unsigned co
 		piece = bytes / PIECES_MAX + 1;
 	for (uint32_t at = 0; at < bytes; at += piece)
 		bufs[count++] =
-			(struct drv_buf){ dev->data_gpa + at,
+			(struct drv_buf){ link->data_gpa + at,
 					  bytes - at < piece ? bytes - at : piece, device_writes };
 	return count;
 }
 
 /* Between the program's buffers, one or many, and the device's. */
-static void copy_data(struct sgvu_dev *dev, struct sg_io_hdr *hdr, uint32_t bytes, bool to_device)
+static void copy_data(struct link *link, struct sg_io_hdr *hdr, uint32_t bytes, bool to_device)
 {
 	sg_iovec_t one = { hdr->dxferp, bytes };
 	const sg_iovec_t *iov = hdr->iovec_count ? hdr->dxferp : &one;
@@ -270,16 +307,16 @@ static void copy_data(struct sgvu_dev *dev, struct sg_io_hdr *hdr, uint32_t byte
 		uint32_t n = iov[i].iov_len < bytes - at ? (uint32_t)iov[i].iov_len : bytes - at;
 
 		if (to_device)
-			memcpy(dev->bytes + at, iov[i].iov_base, n);
+			memcpy(link->bytes + at, iov[i].iov_base, n);
 		else
-			memcpy(iov[i].iov_base, dev->bytes + at, n);
+			memcpy(iov[i].iov_base, link->bytes + at, n);
 		at += n;
 	}
 }
 
-static void take_answer(struct sgvu_dev *dev, struct sg_io_hdr *hdr, uint32_t bytes)
+static void take_answer(struct link *link, struct sg_io_hdr *hdr, uint32_t bytes)
 {
-	const struct scsi_answer *ans = dev->ans;
+	const struct scsi_answer *ans = link->ans;
 	uint32_t len = ans->sense_len;
 
 	hdr->host_status =
@@ -302,6 +339,7 @@ static void take_answer(struct sgvu_dev *dev, struct sg_io_hdr *hdr, uint32_t by
 
 int sgvu_dev_command(struct sgvu_dev *dev, struct sg_io_hdr *hdr)
 {
+	struct link *link = dev->link;
 	bool none = hdr->dxfer_direction == SG_DXFER_NONE;
 	bool out = hdr->dxfer_direction == SG_DXFER_TO_DEV;
 	uint32_t bytes = none ? 0 : hdr->dxfer_len;
@@ -309,27 +347,27 @@ int sgvu_dev_command(struct sgvu_dev *dev, struct sg_io_hdr *hdr)
 	unsigned count = 0;
 	int rc;
 
-	if (hdr->cmd_len > sizeof(dev->req->cdb) || bytes > SGVU_DATA_BYTES_MAX) {
+	if (hdr->cmd_len > sizeof(link->req->cdb) || bytes > SGVU_DATA_BYTES_MAX) {
 		errno = bytes > SGVU_DATA_BYTES_MAX ? ENOMEM : EMSGSIZE;
 		return -1;
 	}
-	memset(dev->req, 0, sizeof(*dev->req));
-	memcpy(dev->req->lun, dev->lun, sizeof(dev->lun));
-	dev->req->tag = ++dev->tag;
-	memcpy(dev->req->cdb, hdr->cmdp, hdr->cmd_len);
-	memset(dev->ans, 0xff, sizeof(*dev->ans));
-	dev->ans->sense_len = 0;
+	memset(link->req, 0, sizeof(*link->req));
+	memcpy(link->req->lun, dev->lun, sizeof(dev->lun));
+	link->req->tag = ++link->tag;
+	memcpy(link->req->cdb, hdr->cmdp, hdr->cmd_len);
+	memset(link->ans, 0xff, sizeof(*link->ans));
+	link->ans->sense_len = 0;
 	if (out)
-		copy_data(dev, hdr, bytes, true);
+		copy_data(link, hdr, bytes, true);
 	else
-		memset(dev->bytes, 0, bytes);
-	bufs[count++] = (struct drv_buf){ dev->request_gpa, sizeof(*dev->req), false };
+		memset(link->bytes, 0, bytes);
+	bufs[count++] = (struct drv_buf){ link->request_gpa, sizeof(*link->req), false };
 	if (out)
-		count = add_data(dev, bufs, count, bytes, false);
-	bufs[count++] = (struct drv_buf){ dev->answer_gpa, sizeof(*dev->ans), true };
+		count = add_data(link, bufs, count, bytes, false);
+	bufs[count++] = (struct drv_buf){ link->answer_gpa, sizeof(*link->ans), true };
 	if (!out)
-		count = add_data(dev, bufs, count, bytes, true);
-	rc = exchange(dev, &dev->request, bufs, count, hdr->timeout);
+		count = add_data(link, bufs, count, bytes, true);
+	rc = exchange(link, &link->request, bufs, count, hdr->timeout);
 	hdr->status = hdr->masked_status = hdr->msg_status = hdr->sb_len_wr = 0;
 	hdr->driver_status = hdr->host_status = 0;
 	hdr->resid = 0;
@@ -337,11 +375,11 @@ int sgvu_dev_command(struct sgvu_dev *dev, struct sg_io_hdr *hdr)
 	if (rc)
 		hdr->host_status = rc == -ETIMEDOUT ? HOST_TIME_OUT : HOST_NO_CONNECT;
 	else
-		take_answer(dev, hdr, bytes);
+		take_answer(link, hdr, bytes);
 	if (!out && !rc)
-		copy_data(dev, hdr, bytes, false);
+		copy_data(link, hdr, bytes, false);
 	hdr->info = hdr->status || hdr->host_status ? SG_INFO_CHECK : SG_INFO_OK;
-	if (!rc && dev->ans->response == RESPONSE_OVERRUN)
+	if (!rc && link->ans->response == RESPONSE_OVERRUN)
 		hdr->info |= SGVU_INFO_OVERRUN;
 	trace_command(dev, hdr);
 	return 0;
@@ -350,9 +388,10 @@ int sgvu_dev_command(struct sgvu_dev *dev, struct sg_io_hdr *hdr)
 int sgvu_dev_reset(struct sgvu_dev *dev, int what)
 {
 	struct tmf_request tmf = { .type = 0, .subtype = TMF_LOGICAL_UNIT_RESET };
-	uint8_t *response = dev->bytes + sizeof(tmf);
-	struct drv_buf bufs[] = { { dev->data_gpa, sizeof(tmf), false },
-				  { dev->data_gpa + sizeof(tmf), 1, true } };
+	struct link *link = dev->link;
+	uint8_t *response = link->bytes + sizeof(tmf);
+	struct drv_buf bufs[] = { { link->data_gpa, sizeof(tmf), false },
+				  { link->data_gpa + sizeof(tmf), 1, true } };
 
 	switch (what & ~RESET_NO_ESCALATE) {
 	case SG_SCSI_RESET_NOTHING:
@@ -369,9 +408,9 @@ int sgvu_dev_reset(struct sgvu_dev *dev, int what)
 		return -1;
 	}
 	memcpy(tmf.lun, dev->lun, sizeof(dev->lun));
-	memcpy(dev->bytes, &tmf, sizeof(tmf));
+	memcpy(link->bytes, &tmf, sizeof(tmf));
 	*response = 0xff;
-	if (!exchange(dev, &dev->control, bufs, 2, TIMEOUT_MS_MAX) &&
+	if (!exchange(link, &link->control, bufs, 2, TIMEOUT_MS_MAX) &&
 	    (*response == TMF_COMPLETE || *response == TMF_SUCCEEDED))
 		return 0;
 	fprintf(stderr, "sgvu: reset: response %u\n", *response);

@@ -1,9 +1,9 @@
 /*
  * One logical unit behind a vhost-user-scsi socket, as the sg driver would show it.
  *
- * A device is a connection of its own, so two devices on one socket are two initiators. Commands
- * go one at a time through one request queue; whatever the server answers becomes what Linux's
- * virtio_scsi driver would make of it.
+ * Devices on one socket share a connection: they are what one initiator sees. Commands go one at a
+ * time through one request queue; whatever the server answers becomes what Linux's virtio_scsi
+ * driver would make of it.
  */
 #ifndef TESTS_TOOLS_SGVU_DEV_H
 #define TESTS_TOOLS_SGVU_DEV_H
@@ -26,7 +26,8 @@ struct sgvu_options {
 /* The process's own, from the environment: see sgvu.c. */
 const struct sgvu_options *sgvu_options(void);
 
-/* Connects. place: "SOCKET,TARGET,LUN". NULL with errno set, and a line on stderr that says why. */
+/* Connects if need be. place: "SOCKET,TARGET,LUN". NULL with errno set, and a line on stderr that
+ * says why. */
 struct sgvu_dev *sgvu_dev_new(const char *place);
 
 /* The two ioctls of an sg node that reach the device: 0, or -1 with errno set. */

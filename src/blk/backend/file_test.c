@@ -174,6 +174,36 @@ static void file_cut_short_behind_our_back_is_an_io_error(void **state)
 
 /* ---- discard and zeroes ---- */
 
+static void holes_of_the_file_are_not_mapped(void **state)
+{
+	char *buf = disk_buf(65536, 1);
+	uint64_t end;
+	bool mapped;
+	struct disk d;
+
+	file_disk_open(&d, image, "");
+	assert_int_equal(disk_do(&d, BLK_WRITE, BLK_FUA, 131072, 65536, buf), BLK_ST_OK);
+	assert_int_equal(blk_dev_map(d.dev, 131072, IMAGE_BYTES, &end, &mapped), 0);
+	assert_true(mapped);
+	assert_int_equal(blk_dev_map(d.dev, 0, IMAGE_BYTES, &end, &mapped), 0);
+	if (mapped && end == IMAGE_BYTES) {
+		disk_close(&d);
+		free(buf);
+		print_message("skipped: no holes in %s\n", dir);
+		skip();
+	}
+	assert_false(mapped);
+	assert_int_equal(end, 131072);
+	assert_int_equal(blk_dev_map(d.dev, 131072 + 4096, IMAGE_BYTES, &end, &mapped), 0);
+	assert_true(mapped);
+	assert_int_equal(end, 196608);
+	assert_int_equal(blk_dev_map(d.dev, 196608, IMAGE_BYTES, &end, &mapped), 0);
+	assert_false(mapped);
+	assert_int_equal(end, IMAGE_BYTES);
+	disk_close(&d);
+	free(buf);
+}
+
 static void discard_frees_the_files_blocks(void **state)
 {
 	char *in = disk_buf(IMAGE_BYTES, 1), *out = disk_buf(65536, 2);
@@ -653,6 +683,7 @@ int main(void)
 		T(misaligned_memory_works_with_direct_io),
 		T(more_pieces_than_one_vector_takes_continue_at_the_right_place),
 		T(file_cut_short_behind_our_back_is_an_io_error),
+		T(holes_of_the_file_are_not_mapped),
 		T(discard_frees_the_files_blocks),
 		T(write_zeroes_reads_as_zeroes_in_every_way_of_doing_it),
 		T(write_zeroes_without_unmap_keeps_the_blocks),
