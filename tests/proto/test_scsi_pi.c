@@ -69,7 +69,7 @@ static struct scsidrv_result rw(struct sconn *c, bool write, uint8_t protect, ui
 
 static void what_was_written_is_read_with_its_protection_information(void **state)
 {
-	static const uint32_t pieces[] = { 0, 5, 100, 512 };
+	static const uint32_t pieces[] = { 0, 20, 100, 512 };
 	uint8_t out[PI + DATA], in[PI + DATA];
 	struct scsidrv_result res;
 	struct sconn *c = pi_ready();
