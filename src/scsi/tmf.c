@@ -56,11 +56,13 @@ static void tmf_nexus_loss(struct scsi_tmf *tmf)
 	}
 }
 
-/* What the function does to the unit, once its tasks have ended. */
+/* What the function does to the unit, once its tasks have ended. The unit may have gone since. */
 static void tmf_consequences(struct scsi_tmf *tmf, bool found)
 {
-	struct scsi_itl *itl = tmf->itl;
+	struct scsi_itl *itl = scsi_itl_find(tmf->queue, tmf->target, tmf->lun);
 
+	if (!itl && tmf->fn != SCSI_TMF_I_T_NEXUS_RESET)
+		return;
 	switch (tmf->fn) {
 	case SCSI_TMF_LOGICAL_UNIT_RESET:
 		pthread_mutex_lock(&itl->lu->lock);

@@ -27,6 +27,11 @@ static void err_expected(int rc, const struct err *err)
 	ASSERT(memchr(err->msg, '\0', sizeof(err->msg)));
 }
 
+static void backend_expected(const struct backend_def *back)
+{
+	ASSERT(!!back->file + !!back->null_bytes + !!back->ram_bytes <= 1);
+}
+
 static void config_expected(struct app_config *cfg)
 {
 	struct err err = { 0 };
@@ -37,7 +42,10 @@ static void config_expected(struct app_config *cfg)
 		const struct device_def *d = &cfg->devices[i];
 
 		ASSERT(d->name && (d->socket || d->fd >= 0));
-		ASSERT(!!d->file + !!d->null_bytes + !!d->ram_bytes == 1);
+		if (!d->type->has_units)
+			backend_expected(&d->back);
+		for (uint32_t u = 0; u < d->unit_count; u++)
+			backend_expected(&d->units[u].back);
 		ASSERT(d->mode <= 0777);
 		ASSERT(d->num_queues >= 1 && d->num_queues <= 256);
 		ASSERT(d->queue_size >= 4 && d->queue_size <= VIRTQ_SIZE_MAX);

@@ -66,6 +66,7 @@ struct buffer {
 
 struct fuzz_task {
 	struct scsi_task task;
+	struct scsi_queue *queue;
 	struct buffer out, in;
 	uint32_t out_sum;
 	bool busy, starting;
@@ -73,6 +74,7 @@ struct fuzz_task {
 
 struct fuzz_tmf {
 	struct scsi_tmf tmf;
+	struct scsi_queue *queue;
 	bool busy;
 };
 
@@ -114,6 +116,31 @@ static void turn(void)
 {
 	loop_run_once(main_loop, false);
 	loop_run_once(data_loop, false);
+}
+
+/* Commands start on their loop, hosts and units change on main's: as jobs and sweeps expect. */
+struct call {
+	struct loop_msg msg;
+	void (*fn)(void *arg);
+	void *arg;
+	bool ran;
+};
+
+static void on_call(struct loop_msg *msg)
+{
+	struct call *call = container_of(msg, struct call, msg);
+
+	call->fn(call->arg);
+	call->ran = true;
+}
+
+static void call_on(struct loop *loop, void (*fn)(void *arg), void *arg)
+{
+	struct call call = { .msg.fn = on_call, .fn = fn, .arg = arg };
+
+	loop_post(loop, &call.msg);
+	while (!call.ran)
+		loop_run_once(loop, false);
 }
 
 static void on_event(void *arg, const struct scsi_event *event)
@@ -304,6 +331,14 @@ static void lun_choose(const struct step *s, const uint8_t *cdb, struct scsi_tas
 	task->lun = scsi_lun_decode(wire);
 }
 
+static void task_start(void *arg)
+{
+	struct fuzz_task *t = arg;
+
+	scsi_task_start(t->queue, &t->task);
+	t->starting = false;
+}
+
 static void command_send(const struct step *s, const uint8_t *cdb, struct bytes *in)
 {
 	struct fuzz_task *t = NULL;
@@ -338,8 +373,8 @@ static void command_send(const struct step *s, const uint8_t *cdb, struct bytes 
 	t->task.in = &t->in.cur;
 	t->task.done = on_task_done;
 	t->busy = t->starting = true;
-	scsi_task_start(queues[s->how & HOW_NEXUS], &t->task);
-	t->starting = false;
+	t->queue = queues[s->how & HOW_NEXUS];
+	call_on(data_loop, task_start, t);
 }
 
 /* ---- what is no command ---- */
@@ -351,6 +386,13 @@ static void on_tmf_done(struct scsi_tmf *tmf)
 	ASSERT(t->busy);
 	ASSERT(tmf->result <= SCSI_TMF_BAD_LUN);
 	t->busy = false;
+}
+
+static void tmf_start(void *arg)
+{
+	struct fuzz_tmf *t = arg;
+
+	scsi_tmf_start(t->queue, &t->tmf);
 }
 
 static void tmf_send(const struct step *s, const uint8_t *cdb)
@@ -368,22 +410,36 @@ static void tmf_send(const struct step *s, const uint8_t *cdb)
 	t->tmf.tag = s->tag;
 	t->tmf.done = on_tmf_done;
 	t->busy = true;
-	scsi_tmf_start(queues[s->how & HOW_NEXUS], &t->tmf);
+	t->queue = queues[s->how & HOW_NEXUS];
+	call_on(data_loop, tmf_start, t);
 }
 
-static void plug(unsigned u, bool on)
+struct plug {
+	unsigned unit;
+	bool on;
+};
+
+static void plug_change(void *arg)
 {
+	const struct plug *p = arg;
+	unsigned u = p->unit;
 	struct err err;
 
-	if (plugged[u] == on)
-		return;
-	if (on) {
+	if (p->on) {
 		ASSERT(!scsi_host_attach(host, u, u * 300, units[u], &err));
 	} else {
 		detaching++;
 		ASSERT(!scsi_host_detach(host, u, u * 300, on_detached, NULL, &err));
 	}
-	plugged[u] = on;
+	plugged[u] = p->on;
+}
+
+static void plug(unsigned u, bool on)
+{
+	struct plug p = { u, on };
+
+	if (plugged[u] != on)
+		call_on(main_loop, plug_change, &p);
 }
 
 static void other_do(const struct step *s, const uint8_t *cdb)
@@ -444,6 +500,15 @@ static bool step_take(struct bytes *in)
 	return true;
 }
 
+static void world_close(void *arg)
+{
+	scsi_host_unref(host);
+	for (unsigned u = 0; u < UNITS; u++) {
+		scsi_lu_unref(units[u]);
+		blk_dev_unref(disks[u]);
+	}
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *in, size_t len)
 {
 	struct bytes left = bytes_of(in, len);
@@ -459,11 +524,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *in, size_t len)
 	for (unsigned n = 0; n < NEXUSES; n++)
 		nexus_close(n);
 	background_wait();
-	scsi_host_unref(host);
-	for (unsigned u = 0; u < UNITS; u++) {
-		scsi_lu_unref(units[u]);
-		blk_dev_unref(disks[u]);
-	}
+	call_on(main_loop, world_close, NULL);
 	turn();
 	return 0;
 }

@@ -16,6 +16,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "blk/blk.h"
+#include "loop/job.h"
 #include "loop/loop.h"
 #include "scsi/scsi.h"
 #include "virtio/vdev.h"
@@ -30,7 +31,7 @@
 #define DISK	   "size=1M"
 #define HEAD_BYTES 51u
 #define RESP_BYTES 108u
-#define TURNS_MAX  10000
+#define END_NS	   5000000000ull
 
 #define DESC_NEXT  1u
 #define DESC_WRITE 2u
@@ -93,6 +94,7 @@ static void world_make(void)
 	ASSERT(!loop_new(&(struct loop_params){ .name = "fuzz", .cpu = -1 }, &loop, NULL));
 	publish.fn = on_publish;
 	log_set_level(LOG_ERROR);
+	ASSERT(!job_threads_start(1, NULL));
 }
 
 static void units_make(uint8_t features)
@@ -218,18 +220,26 @@ static bool chain_put(struct bytes *in)
 	return true;
 }
 
-static void serve(void)
+static void on_serve(struct loop_msg *msg)
 {
 	struct vq_chain *chain;
-	uint32_t turns = 0;
 
 	while ((chain = virtq_pop(vq)))
 		vdev->ops->on_chain(queue, chain);
 	ASSERT(virtq_broken(vq) == VIRTQ_NONE);
-	while (virtq_inflight(vq)) {
-		ASSERT(turns++ < TURNS_MAX);
+}
+
+/* On the loop, as jobs that commands start expect. */
+static void serve(void)
+{
+	uint64_t end_ns = loop_clock_ns() + END_NS;
+	struct loop_msg msg = { .fn = on_serve };
+
+	loop_post(loop, &msg);
+	do {
+		ASSERT(loop_clock_ns() < end_ns);
 		loop_run_once(loop, false);
-	}
+	} while (virtq_inflight(vq));
 	loop_run_once(loop, false);
 }
 

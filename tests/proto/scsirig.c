@@ -118,6 +118,7 @@ static void bring_up(struct sconn *c, const struct fe_up_opts *o, uint32_t sense
 	for (unsigned i = 0; i < queues && i < SRIG_QUEUES_MAX; i++) {
 		assert_ok(drv_init(&c->q[i], &c->fe, SPEC_SCSI_Q_REQUEST + i));
 		assert_ok(scsidrv_init(&c->s[i], &c->q[i], 0));
+		c->s[i].pi = c->fe.features & SPEC_SCSI_F_T10_PI;
 		if (sense_size) {
 			c->s[i].sense_size = sense_size;
 			c->s[i].cdb_size = cdb_size;
