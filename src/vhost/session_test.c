@@ -226,6 +226,17 @@ static void the_call_descriptor_may_change_while_the_ring_runs(void **state)
 	assert_int_equal(used_idx(f, 0), 1);
 }
 
+static void a_new_call_descriptor_rings_for_what_the_old_one_was_told(void **state)
+{
+	struct fixture *f = *state;
+
+	start(f);
+	submit(f, 0);
+	PUMP_UNTIL(f, used_idx(f, 0) == 1 && rang(f->call[0]));
+	must_fd(f, MSG_SET_VRING_CALL, 0, f->call[1]);
+	PUMP_UNTIL(f, rang(f->call[1]));
+}
+
 static void a_pipe_is_good_as_call_but_not_as_kick(void **state)
 {
 	struct fixture *f = *state;
@@ -392,6 +403,7 @@ int main(void)
 		T(kick_may_come_before_call_and_the_request_is_notified_then),
 		T(bit_8_of_kick_means_polling_without_a_descriptor),
 		T(the_call_descriptor_may_change_while_the_ring_runs),
+		T(a_new_call_descriptor_rings_for_what_the_old_one_was_told),
 		T(a_pipe_is_good_as_call_but_not_as_kick),
 		T(reset_owner_of_older_front_ends_stops_and_resets),
 		T(reset_device_and_status_zero_reset),
