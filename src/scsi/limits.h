@@ -17,9 +17,9 @@
 /* UNMAP: descriptors of one list, and blocks of one command. */
 #define SCSI_UNMAP_DESCRIPTORS_MAX 256
 #define SCSI_UNMAP_BLOCKS_MAX	   (1024 * 1024)
-/* WRITE SAME, also where 0 as number of blocks means "to the end" (WSNZ 0). */
+/* WRITE SAME: a number of blocks of 0 does not mean "to the end" (WSNZ 1). */
 #define SCSI_WRITE_SAME_BYTES_MAX (128 * 1024 * 1024)
-#define SCSI_WSNZ		  0
+#define SCSI_WSNZ		  1
 /* WRITE ATOMIC (16): one request to the back-end. */
 #define SCSI_ATOMIC_BYTES_MAX (1024 * 1024)
 

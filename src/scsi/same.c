@@ -91,24 +91,24 @@ static bool same_cdb_ok(struct scsi_task *t)
 static bool same_blocks_ok(struct scsi_task *t)
 {
 	cdb_lba_get(t->cdb, t->row->len_bytes, &t->lba, &t->blocks);
-	/* None: to the end (WSNZ is 0), which is one block at least. */
-	if (!scsi_task_range(t, t->lba, MAX(t->blocks, (uint64_t)1)))
+	if (!scsi_task_range(t, t->lba, t->blocks))
 		return false;
-	if (!t->blocks)
-		t->blocks = scsi_lu_blocks(task_lu(t)) - t->lba;
-	if (t->blocks > scsi_write_same_blocks_max(task_lu(t))) {
+	/* None would be "to the end": not with WSNZ. */
+	if (!t->blocks || t->blocks > scsi_write_same_blocks_max(task_lu(t))) {
 		scsi_task_bad_cdb(t, t->row->len_bytes == 10 ? 7 : 10, -1);
 		return false;
 	}
 	return true;
 }
 
-/*
- * UNMAP unmaps, whatever the block of data-out says. SBC-4 would have one that is not what unmapped
- * blocks read as written; but initiators set UNMAP to deallocate, the targets that they know do it
- * without a look at the block, and libiscsi's suite (WriteSame10, UnmapUntilEnd) sends ones and
- * expects zeroes.
- */
+/* UNMAP may unmap what then reads as the block of data-out, or as anything (SBC-4, table 134). */
+static bool same_may_unmap(const struct scsi_task *t)
+{
+	const struct scsi_lu *lu = task_lu(t);
+
+	return t->cdb[1] & SAME_UNMAP && (!scsi_lu_lbprz(lu) || all_zero(t->buf, lu->block_bytes));
+}
+
 static void same_unmap(struct scsi_task *t, uint8_t flags)
 {
 	if (scsi_lu_lbprz(task_lu(t)))
@@ -120,7 +120,7 @@ static void same_unmap(struct scsi_task *t, uint8_t flags)
 void scsi_write_same(struct scsi_task *t)
 {
 	const struct scsi_lu *lu = task_lu(t);
-	bool ndob = t->cdb[1] & SAME_NDOB, unmap = t->cdb[1] & SAME_UNMAP;
+	bool ndob = t->cdb[1] & SAME_NDOB;
 	uint8_t flags = scsi_write_flags(lu, false);
 
 	if (!same_cdb_ok(t) || !same_blocks_ok(t))
@@ -132,7 +132,7 @@ void scsi_write_same(struct scsi_task *t)
 	}
 	if (ndob ? !scsi_task_scratch(t, lu->block_bytes) : !scsi_task_list(t, lu->block_bytes))
 		return;
-	if (unmap) {
+	if (same_may_unmap(t)) {
 		same_unmap(t, flags);
 		return;
 	}

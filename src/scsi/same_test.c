@@ -20,22 +20,28 @@ static void one_block_is_written_to_all(void **state)
 	}
 }
 
-static void zero_blocks_go_on_to_the_end(void **state)
+static void a_number_of_blocks_of_zero_is_an_invalid_field(void **state)
+{
+	struct rig *rig = *state;
+	uint8_t block[512] = { 0 };
+
+	sbc_run(rig, 0x41, 0, 5, 0, block, 512);
+	rig_assert_field(rig, true, 7);
+	sbc_run(rig, 0x93, 0, 5, 0, block, 512);
+	rig_assert_field(rig, true, 10);
+	sbc_run(rig, 0x93, 0, SIM_BLOCKS + 1, 0, block, 512);
+	rig_assert_sense(rig, SCSI_CAUSE_LBA_OUT_OF_RANGE);
+}
+
+static void unmap_with_data_that_is_not_zero_writes_it(void **state)
 {
 	struct rig *rig = *state;
 	uint8_t block[512], *m = sbc_memory(rig);
 
 	sbc_fill(block, 512, 3);
-	memset(m, 0x55, SIM_BLOCKS * 512);
-	sbc_assert_good(rig, 0x41, 0, SIM_BLOCKS - 3, 0, block, 512);
-	assert_true(sbc_all(m, (SIM_BLOCKS - 3) * 512, 0x55));
-	for (uint32_t b = SIM_BLOCKS - 3; b < SIM_BLOCKS; b++)
+	sbc_assert_good(rig, 0x93, 0x08, 1, 4, block, 512);
+	for (uint32_t b = 1; b < 5; b++)
 		assert_memory_equal(m + b * 512, block, 512);
-	for (uint32_t beyond = 0; beyond < 2;
-	     beyond++) { /* where there is no block to begin with */
-		sbc_run(rig, 0x93, 0, SIM_BLOCKS + beyond, 0, block, 512);
-		rig_assert_sense(rig, SCSI_CAUSE_LBA_OUT_OF_RANGE);
-	}
 }
 
 static void zeroes_are_left_to_the_back_end(void **state)
@@ -79,6 +85,7 @@ static void unmap_deallocates(void **state)
 	sbc_assert_good(rig, 0x93, 0, 0, 64, block, 512);
 	assert_int_equal(blk_dev_map(rig->dev[0], 0, 64 * 512, &end, &mapped), 0);
 	assert_true(mapped);
+	block[0] = 0;
 	sbc_assert_good(rig, 0x93, 0x08, 0, 64, block, 512);
 	assert_int_equal(blk_dev_map(rig->dev[0], 0, 64 * 512, &end, &mapped), 0);
 	assert_false(mapped);
@@ -153,7 +160,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		sbc_test(one_block_is_written_to_all),
-		sbc_test(zero_blocks_go_on_to_the_end),
+		sbc_test(a_number_of_blocks_of_zero_is_an_invalid_field),
+		sbc_test(unmap_with_data_that_is_not_zero_writes_it),
 		sbc_test(zeroes_are_left_to_the_back_end),
 		sbc_test(ndob_writes_zeroes_without_data),
 		sbc_test(unmap_deallocates),

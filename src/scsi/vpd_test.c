@@ -208,20 +208,20 @@ static void page_b0_has_the_limits_in_blocks(void **state)
 
 	reply_open(&r, "size=1M");
 	VPD(&r, 0xb0);
-	assert_dump(&r, "00 b0 003c  00 ff 0001 ffffffff 00000000 00000000"
+	assert_dump(&r, "00 b0 003c  01 ff 0001 ffffffff 00000000 00000000"
 			"00100000 00000100 00000001 80000000"
 			"0000000000040000 00000800 00000000 00000000 00000000 00000000");
 	r.lu[0]->phys_bytes = 4096;
 	rig_caps(&r)->opt_io_bytes = 65536;
 	rig_caps(&r)->discard_align_bytes = 4096;
 	VPD(&r, 0xb0);
-	assert_dump(&r, "00 b0 003c  00 ff 0008 ffffffff 00000080 00000000"
+	assert_dump(&r, "00 b0 003c  01 ff 0008 ffffffff 00000080 00000000"
 			"00100000 00000100 00000008 80000000"
 			"0000000000040000 00000800 00000000 00000000 00000000 00000000");
 	rig_close(&r);
 	reply_open(&r, "size=1M,block-size=4096");
 	VPD(&r, 0xb0);
-	assert_dump(&r, "00 b0 003c  00 ff 0001 ffffffff 00000000 00000000"
+	assert_dump(&r, "00 b0 003c  01 ff 0001 ffffffff 00000000 00000000"
 			"00100000 00000100 00000001 80000000"
 			"0000000000008000 00000100 00000000 00000000 00000000 00000000");
 	rig_close(&r);
@@ -234,7 +234,7 @@ static void pages_b0_and_b2_promise_no_unmap_without_discard(void **state)
 	reply_open(&r, "size=1M");
 	rig_caps(&r)->discard = false;
 	VPD(&r, 0xb0);
-	assert_dump(&r, "00 b0 003c  00 ff 0001 ffffffff 00000000 00000000" ZEROES_16
+	assert_dump(&r, "00 b0 003c  01 ff 0001 ffffffff 00000000 00000000" ZEROES_16
 			"0000000000040000 00000800 00000000 00000000 00000000 00000000");
 	VPD(&r, 0xb2);
 	assert_dump(&r, "00 b2 0004  00 00 00 00");

@@ -66,26 +66,26 @@ struct vscsi_queue {
 	bool default_sizes;
 };
 
-/* One chain of any of the queues. */
+/* One chain of any of the queues; first what every request needs, on few cache lines. */
 struct vscsi_req {
 	struct vq_chain chain; /* first */
 	struct vscsi_queue *queue;
 	uint64_t lun; /* as it came: see vscsi_lun_decode */
-	/* the response: of default size in one piece, or NULL: through the cursor, with shared
+	/* the response: of default size in one piece, or NULL: through resp_cur, with shared
 	 * restored before */
 	struct virtio_scsi_resp_head *resp;
-	struct iov_cur resp_cur;
-	struct iovec *shared; /* the piece that holds the end of the response and data */
-	struct iovec shared_orig;
 	uint64_t expected_bytes; /* data both ways */
-	/* With T10_PI, and protection information there: both cursors' pieces, freed at the end. */
-	struct iovec *pi_iov;
-	struct iov_cur pi_out, pi_in;
-	struct loop_work work;
 	union {
 		struct scsi_task task;
 		struct scsi_tmf tmf;
 	};
+	struct iov_cur resp_cur;
+	struct iovec *shared; /* the piece that holds the end of the response and data */
+	struct iovec shared_orig;
+	/* With T10_PI, and protection information there: both cursors' pieces, freed at the end. */
+	struct iovec *pi_iov;
+	struct iov_cur pi_out, pi_in;
+	struct loop_work work;
 };
 
 static inline struct vscsi *vscsi_of(struct vdev *vdev)
