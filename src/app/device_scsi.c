@@ -1,4 +1,5 @@
 /* The scsi device: a SCSI host with units, which come and go while it runs. */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "scsi/scsi.h"
 #include "virtio/vdev.h"
 
+#define LASTING_BYTES	      128
 #define SCSI_INITIATOR_PREFIX "iqn.2026-01.io.vhostd:"
 #define SCSI_INITIATOR_MAX    (SCSI_NAME_MAX - sizeof("-64") + 1)
 
@@ -16,7 +18,7 @@ static const struct opts_row device_scsi_rows[] = {
 	DEVICE_ROWS(253),
 	DEF_ROW(device_def, "initiator", OPTS_STR, initiator, 0, 0, NULL,
 		"initiator port's name, for reservations; with connections above 1, -1, -2 ... are "
-		"appended; default: " SCSI_INITIATOR_PREFIX "NAME"),
+		"appended; default: " SCSI_INITIATOR_PREFIX "NAME, without a name the socket path"),
 };
 
 static const struct opts_table device_scsi_table = {
@@ -25,16 +27,40 @@ static const struct opts_table device_scsi_table = {
 	.count = ARRAY_SIZE(device_scsi_rows),
 };
 
+/*
+ * What registrations that survive a restart know the device by. A name that we made ("scsi0") goes
+ * by the place in the command line; the socket's path stays.
+ */
+static const char *device_scsi_lasting_name(const struct device_def *def, char buf[LASTING_BYTES])
+{
+	const char *path = def->socket;
+	size_t len;
+
+	if (!def->name_made || !path)
+		return def->name;
+	len = strlen(path);
+	if (len >= LASTING_BYTES) {
+		path += len - (LASTING_BYTES - 1);
+		len = LASTING_BYTES - 1;
+	}
+	for (size_t i = 0; i <= len; i++)
+		buf[i] = (char)(!path[i] || isalnum((unsigned char)path[i]) || path[i] == '.'
+					? path[i]
+					: '-');
+	return buf;
+}
+
 static int device_scsi_initiator(const struct device_def *def, uint32_t slot,
 				 char buf[SCSI_NAME_MAX + 1])
 {
-	char number[8] = "";
+	char number[8] = "", lasting[LASTING_BYTES];
 	int n;
 
 	if (def->connections > 1)
 		snprintf(number, sizeof(number), "-%u", slot);
 	n = snprintf(buf, SCSI_NAME_MAX + 1, "%s%s%s", def->initiator ? "" : SCSI_INITIATOR_PREFIX,
-		     def->initiator ? def->initiator : def->name, number);
+		     def->initiator ? def->initiator : device_scsi_lasting_name(def, lasting),
+		     number);
 	return n <= SCSI_NAME_MAX ? 0 : -ENAMETOOLONG;
 }
 
@@ -142,8 +168,8 @@ int device_unit_detach(struct device_unit *unit, struct err *reterr)
 static int device_scsi_open(struct device *dev, struct err *reterr)
 {
 	const struct device_def *def = dev->def;
-	char where[UNIT_WHERE_MAX];
-	int rc = scsi_host_new(def->name, &dev->host, reterr);
+	char where[UNIT_WHERE_MAX], lasting[LASTING_BYTES];
+	int rc = scsi_host_new(device_scsi_lasting_name(def, lasting), &dev->host, reterr);
 
 	for (uint32_t i = 0; i < def->unit_count && rc == 0; i++) {
 		struct device_unit *unit;
