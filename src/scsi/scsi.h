@@ -170,7 +170,6 @@ struct scsi_task {
 	uint64_t tag;
 	uint8_t cdb[SCSI_CDB_MAX];	/* a private copy */
 	struct iov_cur *out, *in;	/* data only; consumed */
-	struct iov_cur *pi_out, *pi_in; /* with scsi_queue_carries_pi: beside the data, or NULL */
 	void (*done)(struct scsi_task *task);
 
 	/* Eight bytes that are all zero at the end of an ordinary command: unusual tests them. */
@@ -203,6 +202,8 @@ struct scsi_task {
 	struct blk_req blk;
 
 	uint8_t sense[SCSI_SENSE_MAX]; /* result */
+	/* filled by the transport with scsi_queue_carries_pi: beside the data; NULL: none */
+	struct iov_cur *pi_out, *pi_in;
 	struct loop_work work;	       /* what completes at once */
 	struct loop_msg msg;	       /* its turn came, from another loop */
 	struct list wait_node;	       /* waits for its turn */
