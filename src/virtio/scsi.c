@@ -85,9 +85,9 @@ static __attribute__((noinline)) void req_done_slow(struct vscsi_req *r)
 }
 
 /*
- * Zeroes the room for sense data. Looking first pays: a driver leaves it as the last answer did, and
- * stores behind one that waits for the driver's cache line are what an answer takes longest for. In
- * vectors: GCC 12 makes "rep stos" of a memset.
+ * Zeroes the room for sense data. Looking first pays: a driver leaves it as the last answer did,
+ * and stores behind one that waits for the driver's cache line are what an answer takes longest
+ * for. In vectors: GCC 12 makes "rep stos" of a memset.
  */
 static inline void sense_clear(void *sense)
 {
