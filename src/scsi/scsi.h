@@ -168,8 +168,8 @@ struct scsi_task {
 	uint32_t target;
 	uint32_t lun; /* SCSI_LUN_NONE: none that can be named; SCSI_LUN_WELL_KNOWN + n */
 	uint64_t tag;
-	uint8_t cdb[SCSI_CDB_MAX];	/* a private copy */
-	struct iov_cur *out, *in;	/* data only; consumed */
+	uint8_t cdb[SCSI_CDB_MAX]; /* a private copy */
+	struct iov_cur *out, *in;  /* data only; consumed */
 	void (*done)(struct scsi_task *task);
 
 	/* Eight bytes that are all zero at the end of an ordinary command: unusual tests them. */
@@ -204,9 +204,9 @@ struct scsi_task {
 	uint8_t sense[SCSI_SENSE_MAX]; /* result */
 	/* filled by the transport with scsi_queue_carries_pi: beside the data; NULL: none */
 	struct iov_cur *pi_out, *pi_in;
-	struct loop_work work;	       /* what completes at once */
-	struct loop_msg msg;	       /* its turn came, from another loop */
-	struct list wait_node;	       /* waits for its turn */
+	struct loop_work work; /* what completes at once */
+	struct loop_msg msg;   /* its turn came, from another loop */
+	struct list wait_node; /* waits for its turn */
 	void (*next)(struct scsi_task *task, enum blk_status status);
 	void (*turn)(struct scsi_task *task);
 	uint8_t *buf; /* scratch, freed at the end */
