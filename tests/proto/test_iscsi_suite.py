@@ -19,6 +19,7 @@ LUN_BYTES = 512 << 20  # READ(6) names no more blocks of 512 bytes; SANITIZE wri
 INITIATORS = ("iqn.2026-01.test:one", "iqn.2026-01.test:two")
 
 ONE_BLOCK = "wants several logical blocks in a physical one; GetLBAStatus wants one"
+NO_ZERO_BLOCKS = "WSNZ is 1: that 0 blocks are refused was tested, what they would do is not"
 CRYPTO_ERASE = "no back-end has a key to forget, so CRYPTO ERASE is not offered"
 
 # Test: why the suite cannot run it here.
@@ -38,8 +39,10 @@ SKIPS = {
     "WriteAtomic16.VPD": "the unit has no alignment or granularity of atomic writes",
     "WriteSame10.InvalidDataOutSize": ONE_BLOCK,
     "WriteSame10.UnmapUnaligned": ONE_BLOCK,
+    "WriteSame10.ZeroBlocks": NO_ZERO_BLOCKS,
     "WriteSame16.InvalidDataOutSize": ONE_BLOCK,
     "WriteSame16.UnmapUnaligned": ONE_BLOCK,
+    "WriteSame16.ZeroBlocks": NO_ZERO_BLOCKS,
 }
 
 # Tests that skip on an ordinary unit run on another.
