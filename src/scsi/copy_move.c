@@ -69,8 +69,8 @@ struct scsi_itl *copy_side_open(struct scsi_task *t, const struct copy_side *sid
 
 bool copy_move_alloc(struct scsi_task *t, size_t head_bytes)
 {
-	uint8_t *buf = calloc(1, head_bytes + AREA_ALIGN + 2 * AREA_BYTES + PI_BYTES);
-	size_t first;
+	size_t len = head_bytes + AREA_ALIGN + 2 * AREA_BYTES + PI_BYTES, first;
+	uint8_t *buf = scsi_task_buf_fits(t, len) ? calloc(1, len) : NULL;
 
 	if (!buf) {
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
@@ -78,7 +78,7 @@ bool copy_move_alloc(struct scsi_task *t, size_t head_bytes)
 	}
 	if (t->has_buf)
 		free(t->buf);
-	scsi_task_buf_set(t, buf);
+	scsi_task_buf_set(t, buf, len);
 	first = num_round_up((uintptr_t)buf + head_bytes, AREA_ALIGN) - (uintptr_t)buf;
 	copy_mover(t)->src_buf = first;
 	copy_mover(t)->dst_buf = first + AREA_BYTES;

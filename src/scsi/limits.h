@@ -12,6 +12,13 @@
  * may be longer than it.
  */
 #define SCSI_TRANSFER_BLOCKS_MAX UINT32_MAX
+#define SCSI_PI_BLOCKS_MAX	 8192 /* with protection information, which is held in memory */
+
+static inline uint32_t scsi_transfer_blocks_max(const struct scsi_lu *lu)
+{
+	return lu->pi_type ? SCSI_PI_BLOCKS_MAX : SCSI_TRANSFER_BLOCKS_MAX;
+}
+
 /* COMPARE AND WRITE: one byte in the CDB. */
 #define SCSI_CAW_BLOCKS_MAX 255
 /* UNMAP: descriptors of one list, and blocks of one command. */

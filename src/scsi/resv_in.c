@@ -81,11 +81,12 @@ static void in_capabilities(const struct scsi_lu *lu, uint8_t *cap)
 static size_t in_build(struct scsi_task *t)
 {
 	const struct scsi_lu *lu = task_lu(t);
-	size_t len;
+	size_t len = HEADER_BYTES + RESERVATION_BYTES +
+		     lu->resv.registration_count * (STATUS_BYTES + TRANSPORT_ID_MAX);
 
-	scsi_task_buf_set(t, calloc(1, HEADER_BYTES + RESERVATION_BYTES +
-					       lu->resv.registration_count *
-						       (STATUS_BYTES + TRANSPORT_ID_MAX)));
+	if (!scsi_task_buf_fits(t, len))
+		return 0;
+	scsi_task_buf_set(t, calloc(1, len), len);
 	if (!t->buf)
 		return 0;
 	switch (t->cdb[1] & 0x1f) {

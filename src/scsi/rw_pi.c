@@ -4,10 +4,9 @@
  * transport carries it beside the data (task->pi_out, task->pi_in); one that cannot gets the data
  * alone, and RDPROTECT or WRPROTECT is then an invalid field.
  */
+#include "scsi/limits.h"
 #include "scsi/pi.h"
 #include "scsi/scsi_impl.h"
-
-#define RW_PI_BLOCKS_MAX (1u << 20) /* 8 MiB of protection information a command */
 
 #define VAR_CHECKS 0 /* of task->vars: PI_CHECK_ bits */
 
@@ -100,7 +99,7 @@ void scsi_rw_pi(struct scsi_task *t, enum blk_op op)
 		scsi_task_bad_cdb(t, 1, 7);
 		return;
 	}
-	if (t->blocks > RW_PI_BLOCKS_MAX) {
+	if (t->blocks > scsi_transfer_blocks_max(lu)) {
 		scsi_task_bad_cdb(t, t->row->len_bytes == 12 ? 6 : 10, -1);
 		return;
 	}

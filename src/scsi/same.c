@@ -55,13 +55,18 @@ static void same_pattern(struct scsi_task *t)
 {
 	const struct scsi_lu *lu = task_lu(t);
 	uint64_t n = sbc_step_blocks(lu, t->blocks, SBC_STEP_BYTES);
-	uint8_t *buf = realloc(t->buf, n << lu->block_shift);
+	uint8_t *buf;
 
+	if (!scsi_task_buf_fits(t, n << lu->block_shift)) {
+		scsi_task_end_status(t, SCSI_TASK_SET_FULL);
+		return;
+	}
+	buf = realloc(t->buf, n << lu->block_shift);
 	if (!buf) {
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 		return;
 	}
-	scsi_task_buf_set(t, buf);
+	scsi_task_buf_set(t, buf, n << lu->block_shift);
 	for (uint64_t i = 1; i < n; i++)
 		memcpy(buf + (i << lu->block_shift), buf, lu->block_bytes);
 	same_step(t);

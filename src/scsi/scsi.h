@@ -210,6 +210,7 @@ struct scsi_task {
 	void (*next)(struct scsi_task *task, enum blk_status status);
 	void (*turn)(struct scsi_task *task);
 	uint8_t *buf; /* scratch, freed at the end */
+	uint32_t buf_bytes;
 	uint64_t blocks, done_blocks;
 	uint64_t vars[8]; /* a multi-step command's own */
 	struct iovec iov;

@@ -157,6 +157,7 @@ struct scsi_nexus {
 	void *arg;
 	struct scsi_map *_Atomic map;
 	atomic_uint queue_count;
+	atomic_size_t buf_bytes; /* scratch of its commands: SCSI_BUF_MAX_BYTES */
 };
 
 /* What this room keeps on one data loop. Thread: owner loop, but for refs and node. */
@@ -343,12 +344,15 @@ void scsi_task_reply(struct scsi_task *t, const void *from, size_t len, size_t a
 bool scsi_task_list(struct scsi_task *t, size_t len);
 /* Zeroed scratch in t->buf, freed when the task ends. false: as above. */
 bool scsi_task_scratch(struct scsi_task *t, size_t len);
-/* buf (malloc) becomes t->buf and is freed when the task ends; NULL allowed. */
-static inline void scsi_task_buf_set(struct scsi_task *t, uint8_t *buf)
-{
-	t->buf = buf;
-	t->has_buf = buf;
-}
+/*
+ * Scratch that the commands of one nexus may hold at a time: an initiator with deep queues must not
+ * make us grow with them. More ends with TASK SET FULL, and is sent again.
+ */
+#define SCSI_BUF_MAX_BYTES (64u << 20)
+bool scsi_task_buf_fits(const struct scsi_task *t, size_t len);
+/* buf (malloc) of len bytes becomes t->buf, in place of an older one that is gone, and is freed
+ * when the task ends; NULL allowed. */
+void scsi_task_buf_set(struct scsi_task *t, uint8_t *buf, size_t len);
 
 /* lba + blocks inside the unit? Else it ended with LBA OUT OF RANGE (INFORMATION: the first LBA).
  */

@@ -31,6 +31,7 @@ void scsi_task_finish_slow(struct scsi_task *t)
 		if (t->row->flags & CDB_COPIES)
 			scsi_copy_ended(t);
 		free(t->buf);
+		scsi_task_buf_set(t, NULL, 0);
 	}
 	if (t->exclusive)
 		scsi_turn_give(t);
@@ -191,10 +192,32 @@ void scsi_task_reply(struct scsi_task *t, const void *from, size_t len, size_t a
 	scsi_task_good(t);
 }
 
+bool scsi_task_buf_fits(const struct scsi_task *t, size_t len)
+{
+	return atomic_load(&t->queue->nexus->buf_bytes) + len <= SCSI_BUF_MAX_BYTES;
+}
+
+void scsi_task_buf_set(struct scsi_task *t, uint8_t *buf, size_t len)
+{
+	atomic_size_t *sum = &t->queue->nexus->buf_bytes;
+
+	if (t->has_buf)
+		atomic_fetch_sub(sum, t->buf_bytes);
+	t->buf = buf;
+	t->has_buf = buf;
+	t->buf_bytes = buf ? (uint32_t)len : 0;
+	atomic_fetch_add(sum, t->buf_bytes);
+}
+
 bool scsi_task_scratch(struct scsi_task *t, size_t len)
 {
 	ASSERT(!t->has_buf);
-	scsi_task_buf_set(t, calloc(1, MAX(len, (size_t)1)));
+	len = MAX(len, (size_t)1);
+	if (!scsi_task_buf_fits(t, len)) {
+		scsi_task_end_status(t, SCSI_TASK_SET_FULL);
+		return false;
+	}
+	scsi_task_buf_set(t, calloc(1, len), len);
 	if (!t->buf)
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);
 	return t->buf;

@@ -79,6 +79,21 @@ static void a_new_nexus_has_a_unit_attention_once(void **state)
 	assert_int_equal(rig_cdb(rig, NULL, 0, 512, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0), SCSI_GOOD);
 }
 
+static void scratch_beyond_what_a_nexus_may_hold_is_task_set_full(void **state)
+{
+	struct rig *rig = *state;
+	uint8_t block[512] = { 1 };
+
+	atomic_store(&rig->nexus[0]->buf_bytes, SCSI_BUF_MAX_BYTES);
+	rig_cdb(rig, block, 512, 0, 0x93, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0);
+	assert_int_equal(rig->task.status, SCSI_TASK_SET_FULL);
+	assert_int_equal(rig_cdb(rig, NULL, 0, 512, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0), SCSI_GOOD);
+	atomic_store(&rig->nexus[0]->buf_bytes, 0);
+	rig_cdb(rig, block, 512, 0, 0x93, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0);
+	assert_int_equal(rig->task.status, SCSI_GOOD);
+	assert_int_equal(atomic_load(&rig->nexus[0]->buf_bytes), 0);
+}
+
 /* ---- task management ---- */
 
 static bool tmf_ended;
@@ -229,6 +244,7 @@ int main(void)
 		TEST(less_data_than_the_cdb_tells_is_an_overrun),
 		TEST(an_unknown_target_and_unit_are_told_apart),
 		TEST(a_new_nexus_has_a_unit_attention_once),
+		TEST(scratch_beyond_what_a_nexus_may_hold_is_task_set_full),
 		TEST(abort_task_waits_for_the_back_end_and_answers_after_it),
 		TEST(a_reset_of_the_unit_ends_the_tasks_of_all_nexuses),
 		TEST(a_removed_unit_ends_its_commands_first),

@@ -376,7 +376,7 @@ static void page_limits(struct page *p)
 	b[4] = SCSI_WSNZ;
 	b[5] = SCSI_CAW_BLOCKS_MAX;
 	cdb_put16(b + 6, (uint16_t)MIN(blocks32(lu, lu->phys_bytes), 0xffffu));
-	cdb_put32(b + 8, SCSI_TRANSFER_BLOCKS_MAX);
+	cdb_put32(b + 8, scsi_transfer_blocks_max(lu));
 	cdb_put32(b + 12, blocks32(lu, lu->caps->opt_io_bytes));
 	if (lu->caps->discard)
 		page_limits_unmap(lu, b);

@@ -184,7 +184,8 @@ __attribute__((noinline)) bool vscsi_lun_decode_slow(uint64_t lun, uint32_t *ret
 	return (uint8_t)lun == 1;
 }
 
-static inline void task_start(struct vscsi_req *r)
+/* pi_bytes: protection information that was taken away from in front of the data. */
+static inline void task_start(struct vscsi_req *r, uint64_t pi_bytes)
 {
 	struct scsi_task *t = &r->task;
 
@@ -194,7 +195,7 @@ static inline void task_start(struct vscsi_req *r)
 	}
 	t->out = &r->chain.out;
 	t->in = &r->chain.in;
-	r->expected_bytes = t->out->left_bytes + t->in->left_bytes;
+	r->expected_bytes = t->out->left_bytes + t->in->left_bytes + pi_bytes;
 	scsi_task_start(r->queue->scsi, t);
 }
 
@@ -213,7 +214,7 @@ static __attribute__((noinline)) void request_slow(struct vscsi_req *r)
 	}
 	r->lun = le64_get(head.lun);
 	r->task.tag = le64_get(head.id);
-	task_start(r);
+	task_start(r, 0);
 }
 
 /* Copied once: the guest may change it meanwhile. The first branch is what all drivers do. */
@@ -243,7 +244,7 @@ void vscsi_on_request(struct vscsi_queue *q, struct vq_chain *chain)
 	out->iov++;
 	out->count--;
 	out->left_bytes -= REQ_DEFAULT_BYTES;
-	task_start(r);
+	task_start(r, 0);
 }
 
 /* ---- with protection information in front of the data (T10_PI) ---- */
@@ -295,5 +296,5 @@ void vscsi_on_request_pi(struct vscsi_queue *q, struct vq_chain *chain)
 	r->task.tag = le64_get(head.head.id);
 	r->task.done = req_pi_done;
 	r->lun = le64_get(head.head.lun);
-	task_start(r);
+	task_start(r, r->pi_out.left_bytes + r->pi_in.left_bytes);
 }
