@@ -114,21 +114,10 @@ static void protect_without_a_place_for_it_is_an_invalid_field(void **state)
 
 static int setup(void **state)
 {
-	struct rig *rig = calloc(1, sizeof(*rig));
-
-	rig_open(rig, "ram", "size=1M,pi-type=1");
-	*state = rig;
-	return 0;
+	return rig_setup(state, "ram", "size=1M,pi-type=1");
 }
 
-static int teardown(void **state)
-{
-	rig_close(*state);
-	free(*state);
-	return 0;
-}
-
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, rig_teardown)
 
 int main(void)
 {

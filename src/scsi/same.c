@@ -27,15 +27,8 @@ static void same_step(struct scsi_task *t);
 
 static void same_written(struct scsi_task *t, enum blk_status status)
 {
-	uint64_t n = t->blk.len_bytes >> task_lu(t)->block_shift;
-
-	if (status != BLK_ST_OK) {
-		scsi_task_blk_failed(t, status, t->lba);
-		return;
-	}
-	t->lba += n;
-	t->blocks -= n;
-	same_step(t);
+	if (sbc_step_ended(t, status))
+		same_step(t);
 }
 
 static void same_step(struct scsi_task *t)

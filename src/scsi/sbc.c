@@ -79,19 +79,25 @@ uint64_t sbc_erase_step_bytes(const struct scsi_lu *lu, enum blk_op op)
 	return MAX(num_round_down(max, lu->block_bytes), (uint64_t)lu->block_bytes);
 }
 
-static void erase_step(struct scsi_task *t);
-
-static void erase_done(struct scsi_task *t, enum blk_status status)
+bool sbc_step_ended(struct scsi_task *t, enum blk_status status)
 {
 	uint64_t n = t->blk.len_bytes >> task_lu(t)->block_shift;
 
 	if (status != BLK_ST_OK) {
 		scsi_task_blk_failed(t, status, t->lba);
-		return;
+		return false;
 	}
 	t->lba += n;
 	t->blocks -= n;
-	erase_step(t);
+	return true;
+}
+
+static void erase_step(struct scsi_task *t);
+
+static void erase_done(struct scsi_task *t, enum blk_status status)
+{
+	if (sbc_step_ended(t, status))
+		erase_step(t);
 }
 
 static void erase_step(struct scsi_task *t)

@@ -34,6 +34,10 @@ bool sbc_out_equal(struct scsi_task *t, const uint8_t *with, size_t len, size_t 
 /* Where the two, of len bytes and not the same, differ first. */
 size_t sbc_first_difference(const uint8_t *a, const uint8_t *b, size_t len);
 
+/* A step of t->blk ended: t->lba and t->blocks go on behind it. false: it failed, the task ended.
+ */
+bool sbc_step_ended(struct scsi_task *t, enum blk_status status);
+
 /*
  * Erases t->blocks blocks from t->lba on, which are inside the unit, in steps that the back-end
  * takes; then done(t). A failure ends the task. Changes t->lba and t->blocks; uses t->vars[6, 7].

@@ -158,11 +158,6 @@ enum scsi_status {
 	SCSI_TASK_ABORTED = 0x40,
 };
 
-/* A LUN as the eight bytes that the transport carries, in memory order (SAM-6, 4.7). */
-struct scsi_wire_lun {
-	uint8_t bytes[8];
-};
-
 struct scsi_task {
 	/* filled by the transport */
 	uint32_t target;

@@ -118,20 +118,18 @@ struct scsi_itl {
 	struct scsi_nexus *nexus;
 	uint32_t target, lun;
 	/* under lu->lock: */
-	struct list node;	 /* lu->itls */
-	uint32_t ua_mask;	 /* 1 << enum scsi_ua */
-	bool prevent_removal;	 /* PREVENT ALLOW MEDIUM REMOVAL */
-	struct resv_reg *reg;	 /* its registration, NULL: not registered */
-	struct list attach_node; /* host.c */
+	struct list node;     /* lu->itls */
+	uint32_t ua_mask;     /* 1 << enum scsi_ua */
+	bool prevent_removal; /* PREVENT ALLOW MEDIUM REMOVAL */
+	struct resv_reg *reg; /* its registration, NULL: not registered */
 };
 
 struct scsi_host {
 	atomic_uint refs;
 	char *name;
 	/* Thread: main */
-	struct list luns;    /* struct host_lun of host.c */
-	struct list nexuses; /* changed on main; read under host_lock by tmf.c */
-	uint32_t target_max, lun_max;
+	struct list luns; /* struct host_lun of host.c */
+	struct list nexuses;
 };
 
 /* What a nexus sees: immutable, replaced as a whole. */

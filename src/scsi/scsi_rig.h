@@ -238,4 +238,22 @@ static inline void rig_close(struct rig *rig)
 	loop_free(rig->loop);
 }
 
+/* For cmocka: *state is an open rig. */
+static inline int rig_setup(void **state, const char *type, const char *params)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+
+	assert_non_null(rig);
+	rig_open(rig, type, params);
+	*state = rig;
+	return 0;
+}
+
+static inline int rig_teardown(void **state)
+{
+	rig_close(*state);
+	free(*state);
+	return 0;
+}
+
 #endif

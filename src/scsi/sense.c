@@ -26,11 +26,6 @@ static const struct cause_row uas[] = {
 #undef X
 };
 
-const char *sense_cause_text(enum scsi_cause cause)
-{
-	return causes[cause].text;
-}
-
 void sense_cause_code(enum scsi_cause cause, uint8_t *ret_key, uint8_t *ret_asc, uint8_t *ret_ascq)
 {
 	*ret_key = causes[cause].key;

@@ -17,10 +17,7 @@
 	X(STANDBY, 0x2, 0x04, 0x0b, "logical unit not accessible, target port in standby state")   \
 	X(UNAVAILABLE, 0x2, 0x04, 0x0c,                                                            \
 	  "logical unit not accessible, target port in unavailable state")                         \
-	X(TRANSITION, 0x2, 0x04, 0x0a,                                                             \
-	  "logical unit not accessible, asymmetric access state transition")                       \
 	X(NO_MEDIUM, 0x2, 0x3a, 0x00, "medium not present")                                        \
-	X(UNREACHABLE, 0x2, 0x05, 0x00, "logical unit does not respond to selection")              \
 	X(READ_ERROR, 0x3, 0x11, 0x00, "unrecovered read error")                                   \
 	X(WRITE_ERROR, 0x3, 0x0c, 0x00, "write error")                                             \
 	X(SANITIZE_FAILED, 0x3, 0x31, 0x03, "sanitize command failed")                             \
@@ -30,16 +27,12 @@
 	X(PARAM_LIST_LENGTH, 0x5, 0x1a, 0x00, "parameter list length error")                       \
 	X(INVALID_OPCODE, 0x5, 0x20, 0x00, "invalid command operation code")                       \
 	X(LBA_OUT_OF_RANGE, 0x5, 0x21, 0x00, "logical block address out of range")                 \
-	X(INVALID_TOKEN_OP, 0x5, 0x23, 0x00, "invalid token operation, cause not reportable")      \
 	X(TOKEN_UNSUPPORTED_TYPE, 0x5, 0x23, 0x01,                                                 \
 	  "invalid token operation, unsupported token type")                                       \
 	X(TOKEN_REMOTE_USAGE, 0x5, 0x23, 0x02,                                                     \
 	  "invalid token operation, remote token usage not supported")                             \
-	X(TOKEN_REMOTE_RIGHTS, 0x5, 0x23, 0x03,                                                    \
-	  "invalid token operation, remote token creation not supported")                          \
 	X(TOKEN_UNKNOWN, 0x5, 0x23, 0x04, "invalid token operation, token unknown")                \
 	X(TOKEN_CORRUPT, 0x5, 0x23, 0x05, "invalid token operation, token corrupt")                \
-	X(TOKEN_REVOKED, 0x5, 0x23, 0x06, "invalid token operation, token revoked")                \
 	X(TOKEN_EXPIRED, 0x5, 0x23, 0x07, "invalid token operation, token expired")                \
 	X(TOKEN_CANCELLED, 0x5, 0x23, 0x08, "invalid token operation, token cancelled")            \
 	X(TOKEN_DELETED, 0x5, 0x23, 0x09, "invalid token operation, token deleted")                \
@@ -47,7 +40,6 @@
 	X(INVALID_FIELD_CDB, 0x5, 0x24, 0x00, "invalid field in CDB")                              \
 	X(LU_NOT_SUPPORTED, 0x5, 0x25, 0x00, "logical unit not supported")                         \
 	X(INVALID_FIELD_LIST, 0x5, 0x26, 0x00, "invalid field in parameter list")                  \
-	X(PARAM_VALUE, 0x5, 0x26, 0x02, "parameter value invalid")                                 \
 	X(INVALID_RELEASE, 0x5, 0x26, 0x04, "invalid release of persistent reservation")           \
 	X(TOO_MANY_TARGETS, 0x5, 0x26, 0x06, "too many target descriptors")                        \
 	X(UNSUPPORTED_TARGET, 0x5, 0x26, 0x07, "unsupported target descriptor type code")          \
@@ -55,7 +47,6 @@
 	X(UNSUPPORTED_SEGMENT, 0x5, 0x26, 0x09, "unsupported segment descriptor type code")        \
 	X(INLINE_DATA, 0x5, 0x26, 0x0b, "inline data length exceeded")                             \
 	X(SAVING_UNSUPPORTED, 0x5, 0x39, 0x00, "saving parameters not supported")                  \
-	X(COMMAND_SEQUENCE, 0x5, 0x2c, 0x00, "command sequence error")                             \
 	X(MEDIUM_REMOVAL_PREVENTED, 0x5, 0x53, 0x02, "medium removal prevented")                   \
 	X(INSUFFICIENT_RESOURCES, 0x5, 0x55, 0x03, "insufficient resources")                       \
 	X(REGISTRATION_RESOURCES, 0x5, 0x55, 0x04, "insufficient registration resources")          \
@@ -72,7 +63,6 @@
 	X(COPY_INEXACT, 0xa, 0x26, 0x0a, "unexpected inexact segment")                             \
 	X(COPY_CLEARED, 0xa, 0x2f, 0x02, "commands cleared by device server")                      \
 	X(GUARD_CHECK, 0xb, 0x10, 0x01, "logical block guard check failed")                        \
-	X(APP_TAG_CHECK, 0xb, 0x10, 0x02, "logical block application tag check failed")            \
 	X(REF_TAG_CHECK, 0xb, 0x10, 0x03, "logical block reference tag check failed")              \
 	X(MISCOMPARE, 0xe, 0x1d, 0x00, "miscompare during verify operation")
 
@@ -94,7 +84,6 @@ enum scsi_cause {
 	X(MEDIUM_CHANGED, 0x28, 0x00, "not ready to ready change, medium may have changed")        \
 	X(LUNS_CHANGED, 0x3f, 0x0e, "reported luns data has changed")                              \
 	X(COMMANDS_CLEARED, 0x2f, 0x00, "commands cleared by another initiator")                   \
-	X(INQUIRY_CHANGED, 0x3f, 0x03, "inquiry data has changed")                                 \
 	X(CAPACITY_CHANGED, 0x2a, 0x09, "capacity data has changed")                               \
 	X(MODE_CHANGED, 0x2a, 0x01, "mode parameters changed")                                     \
 	X(RESV_PREEMPTED, 0x2a, 0x03, "reservations preempted")                                    \
@@ -132,7 +121,6 @@ struct sense_extra {
 uint8_t sense_build(uint8_t *buf, bool descriptor, enum scsi_cause cause,
 		    const struct sense_extra *extra);
 uint8_t sense_build_ua(uint8_t *buf, bool descriptor, enum scsi_ua ua);
-const char *sense_cause_text(enum scsi_cause cause);
 void sense_ua_code(enum scsi_ua ua, uint8_t *ret_asc, uint8_t *ret_ascq);
 /* The three bytes of a row. */
 void sense_cause_code(enum scsi_cause cause, uint8_t *ret_key, uint8_t *ret_asc, uint8_t *ret_ascq);

@@ -218,21 +218,10 @@ static void a_removed_unit_ends_its_commands_first(void **state)
 
 static int setup(void **state)
 {
-	struct rig *rig = calloc(1, sizeof(*rig));
-
-	rig_open(rig, "sim", "size=1M");
-	*state = rig;
-	return 0;
+	return rig_setup(state, "sim", "size=1M");
 }
 
-static int teardown(void **state)
-{
-	rig_close(*state);
-	free(*state);
-	return 0;
-}
-
-#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
+#define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, rig_teardown)
 
 int main(void)
 {
