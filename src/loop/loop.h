@@ -197,16 +197,31 @@ struct loop_source_ops {
 	void (*disarm)(struct loop_source *s);
 };
 
+/* In place of a kick descriptor. */
+#define LOOP_KICK_NONE -1 /* none comes: never armed, always active */
+#define LOOP_KICK_WAKE -2 /* loop_source_wake comes instead */
+#define LOOP_KICK_TIMER                                                                            \
+	-3 /* none comes: when idle it is looked at by a timer, less and less often */
+
+/*
+ * LOOP_KICK_TIMER: the longest time between two looks; the shortest; and how much later than work
+ * came it may be found, as a part of the time that it was idle (1/16). All idle sources of a loop
+ * are looked at in one wake-up, since their times are multiples of the shortest.
+ */
+#define LOOP_LOOK_MAX_NS   1000000u
+#define LOOP_LOOK_MIN_NS   31250u
+#define LOOP_LOOK_FRACTION 16
+
 struct loop_source {
 	const struct loop_source_ops *ops;
-	int kick_fd;	      /* eventfd, -1: poll only, then never armed, always active */
+	int kick_fd;	      /* eventfd, or LOOP_KICK_ */
 	uint32_t spin_max_ns; /* how long to look without work before arming; 0: at once */
 	/* private: */
 	struct loop *loop;
 	struct list node; /* in the active list */
 	struct loop_op kick_op;
 	struct loop_work stop_work;
-	struct loop_timer retry; /* looks again now and then when the kick is broken */
+	struct loop_timer retry; /* looks again now and then: no kick, or a broken one */
 	uint64_t spin_until_ns, quiet_since_ns;
 	uint32_t spin_ns; /* adaptive: grows when kicks come soon after answers */
 	enum {

@@ -17,6 +17,9 @@
  *     at the ring (ops->arm), then polls. A kick before the look is found by the look, one after
  *     it by the poll.
  *
+ * A source without a descriptor is woken by its owner (LOOP_KICK_WAKE), or looked at by a timer
+ * (LOOP_KICK_TIMER): ops->arm is then the look, and what it finds makes the source ACTIVE.
+ *
  * The kick is polled, not read, by the io_uring: front-ends pass descriptors with O_NONBLOCK, on
  * which an io_uring read gives EAGAIN instead of waiting, and the flag belongs to the open file
  * that we share with them. It is emptied with RWF_NOWAIT, which never blocks whatever the flag is,
@@ -36,7 +39,7 @@
 
 static void source_activate(struct loop_source *s)
 {
-	if (s->kick_broken)
+	if (s->kick_broken || s->kick_fd == LOOP_KICK_TIMER)
 		loop_timer_stop(&s->retry);
 	s->state = SOURCE_ACTIVE;
 	/* In front: the round of sources_poll that may be running does not come by there again. */
@@ -102,9 +105,27 @@ static void kick_done(struct loop_op *op, int res, uint32_t cqe_flags)
 	loop_source_wake(s);
 }
 
+/* At most 1/16 later than work comes; at a common multiple, so that one wake-up serves many. */
+static void look_later(struct loop_source *s)
+{
+	uint64_t now_ns = loop_now_ns(s->loop);
+	uint64_t gap_ns = (now_ns - s->quiet_since_ns) / LOOP_LOOK_FRACTION;
+
+	gap_ns = MIN(MAX(gap_ns, (uint64_t)LOOP_LOOK_MIN_NS), (uint64_t)LOOP_LOOK_MAX_NS);
+	gap_ns = 1ull << (63 - __builtin_clzll(gap_ns / LOOP_LOOK_MIN_NS));
+	gap_ns *= LOOP_LOOK_MIN_NS;
+	loop_timer_start(s->loop, &s->retry, (now_ns / gap_ns + 1) * gap_ns);
+}
+
 static void retry_fn(struct loop_timer *t)
 {
-	loop_source_wake(container_of(t, struct loop_source, retry));
+	struct loop_source *s = container_of(t, struct loop_source, retry);
+
+	/* A look is not a kick: it opens no new window, so that looks become rarer. */
+	if (s->kick_fd == LOOP_KICK_TIMER && s->state == SOURCE_ARMED && s->ops->arm(s))
+		look_later(s);
+	else
+		loop_source_wake(s);
 }
 
 /* Empties the eventfd; false: it can not be read, so it can not be waited for either. */
@@ -121,6 +142,12 @@ static void kick_wait(struct loop_source *s)
 {
 	struct io_uring_sqe *sqe;
 
+	if (s->kick_fd == LOOP_KICK_WAKE)
+		return;
+	if (s->kick_fd == LOOP_KICK_TIMER) {
+		look_later(s);
+		return;
+	}
 	if (s->kick_broken) {
 		loop_timer_start(s->loop, &s->retry, loop_now_ns(s->loop) + BROKEN_KICK_RETRY_NS);
 		return;
@@ -135,7 +162,7 @@ static void kick_wait(struct loop_source *s)
 
 static void source_arm(struct loop_source *s)
 {
-	if (!s->kick_pending && !s->kick_broken && !kick_drain(s))
+	if (s->kick_fd >= 0 && !s->kick_pending && !s->kick_broken && !kick_drain(s))
 		kick_failed(s);
 	if (!s->ops->arm(s) || s->state != SOURCE_ACTIVE)
 		return;
@@ -155,7 +182,7 @@ static inline void source_window(struct loop_source *s, uint32_t spin_ns)
 /* It found nothing: has it looked for long enough, and is nothing about to be answered? */
 static void source_idle(struct loop_source *s)
 {
-	if (s->state != SOURCE_ACTIVE || s->kick_fd < 0)
+	if (s->state != SOURCE_ACTIVE || s->kick_fd == LOOP_KICK_NONE)
 		return;
 	if (loop_now_ns(s->loop) < s->spin_until_ns || !fifo_empty(&s->loop->fifos.publish))
 		return;

@@ -92,7 +92,8 @@ static void end(struct loop *loop, struct test_source *t)
 	for (int i = 0; i < 5; i++)
 		loop_run_once(loop, false);
 	assert_int_equal(t->stops, 1);
-	close(t->s.kick_fd);
+	if (t->s.kick_fd >= 0)
+		close(t->s.kick_fd);
 }
 
 static void run_until_armed(struct loop *loop, struct test_source *t)
@@ -338,6 +339,52 @@ static void wake_makes_an_armed_source_active_without_a_kick(void **state)
 	loop_free(loop);
 }
 
+static void start_without_kick(struct loop *loop, struct test_source *t, int kick)
+{
+	t->s.ops = &test_ops;
+	t->s.kick_fd = kick;
+	loop_source_start(loop, &t->s);
+}
+
+static void a_source_without_descriptor_sleeps_until_it_is_woken(void **state)
+{
+	struct loop *loop = test_loop("source");
+	struct test_source t = { 0 };
+
+	start_without_kick(loop, &t, LOOP_KICK_WAKE);
+	run_until_armed(loop, &t);
+	t.work = 1;
+	for (int i = 0; i < 5; i++)
+		loop_run_once(loop, false);
+	assert_int_equal(t.handled, 0);
+	loop_source_wake(&t.s);
+	test_run_until(loop, t.handled == 1);
+	assert_int_equal(t.arm_calls, 1);
+	end(loop, &t);
+	loop_free(loop);
+}
+
+static void a_source_with_a_timer_finds_work_and_looks_rarely_when_idle(void **state)
+{
+	struct loop *loop = test_loop("source");
+	struct test_source t = { 0 };
+	uint64_t from_ns = loop_clock_ns();
+	int looks;
+
+	start_without_kick(loop, &t, LOOP_KICK_TIMER);
+	while (loop_clock_ns() - from_ns < 100000000)
+		loop_run_once(loop, true);
+	looks = t.arm_calls;
+	/* 32 us, then 1/16 of the idle time: some 60 looks in 16 ms, then one a millisecond */
+	assert_in_range(looks, 20, 200);
+	assert_int_equal(t.handled, 0);
+	t.work = 3;
+	from_ns = loop_clock_ns();
+	test_run_until(loop, t.handled == 3);
+	end(loop, &t);
+	loop_free(loop);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -355,6 +402,8 @@ int main(void)
 		cmocka_unit_test(a_broken_kick_is_counted_and_looked_at_now_and_then),
 		cmocka_unit_test(the_spin_grows_with_soon_kicks_and_shrinks_with_late_ones),
 		cmocka_unit_test(wake_makes_an_armed_source_active_without_a_kick),
+		cmocka_unit_test(a_source_without_descriptor_sleeps_until_it_is_woken),
+		cmocka_unit_test(a_source_with_a_timer_finds_work_and_looks_rarely_when_idle),
 	};
 
 	return cmocka_run_group_tests_name("source", tests, NULL, NULL);

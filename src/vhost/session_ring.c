@@ -8,7 +8,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "vhost/fdkind.h"
-#include "vhost/placement.h"
+#include "loop/placement.h"
 #include "vhost/session.h"
 
 /* virtio 1.3, 2.7 and 2.8: alignment of the three parts */

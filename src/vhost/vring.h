@@ -25,7 +25,7 @@
 
 #include "loop/loop.h"
 #include "vhost/msg.h"
-#include "vhost/notify.h"
+#include "loop/notify.h"
 #include "virtio/vdev.h"
 #include "virtq/virtq.h"
 

@@ -12,7 +12,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "vhost/placement.h"
+#include "loop/placement.h"
 #include "vhost/vring.h"
 
 #define MEM_BYTES 0x10000

@@ -1,4 +1,4 @@
-#include "vhost/notify.h"
+#include "loop/notify.h"
 
 #include <errno.h>
 #include <liburing.h>

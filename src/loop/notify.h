@@ -7,8 +7,8 @@
  * and may clear at any time.
  * Thread: the owner loop's.
  */
-#ifndef VHOST_NOTIFY_H
-#define VHOST_NOTIFY_H
+#ifndef LOOP_NOTIFY_H
+#define LOOP_NOTIFY_H
 
 #include <stdbool.h>
 #include <stdint.h>

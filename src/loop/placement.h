@@ -2,8 +2,8 @@
  * Which data loop a started ring runs on: the one with the fewest started rings of all devices,
  * among equals the next in turn. Thread: main.
  */
-#ifndef VHOST_PLACEMENT_H
-#define VHOST_PLACEMENT_H
+#ifndef LOOP_PLACEMENT_H
+#define LOOP_PLACEMENT_H
 
 #include <stdint.h>
 

@@ -1,4 +1,4 @@
-#include "vhost/placement.h"
+#include "loop/placement.h"
 
 #include <stddef.h>
 

@@ -1,0 +1,6 @@
+#include "nvme/nvme_impl.h"
+
+void nvme_identify(struct nvme_cmd *c)
+{
+	nvme_cmd_end(c, NVME_SC_INVALID_OPCODE);
+}

@@ -1,0 +1,349 @@
+/*
+ * What the files of this room share. Nobody outside includes it.
+ *
+ *   ctrl.c      the controller's life: enable, disable, shutdown, quiesce, reset
+ *   regs.c      registers, as a table                  doorbell.c shadow doorbells
+ *   queue.c     one loop's queues: fetch, post, poll   qadmin.c   create and delete queues, Abort
+ *   irq.c       vectors, coalescing, the pin           sweep.c    over all queues of a subsystem
+ *   cmd.c       one command from start to end          cmd.def    opcodes: one row a command
+ *   dptr.c      PRP and SGL                            remote.c   memory by messages
+ *   rw.c        Read, Write, Flush                     io.c       the other NVM commands
+ *   subsys.c    subsystems, controllers of it          ns.c       namespaces, hot plug
+ *   identify.c  feature.c  logpage.c  aen.c  ana.c     what the admin queue asks
+ *   resv.c      reservations                           format.c   sanitize.c  nsmgmt.c
+ *
+ * Threads. Main owns controllers, subsystems, namespaces, features, logs, reservations and the
+ * admin queue. A completion queue with its submission queues (struct nvme_cq) belongs to one loop,
+ * and so do the commands of these. A command that needs what main owns is passed there and back
+ * (nvme_cmd_to_main, nvme_cmd_end from anywhere). What data loops read of main's is atomic or
+ * constant.
+ *
+ * A handler (nvme_row.run) ends its command exactly once, now or later, with nvme_cmd_end. It runs
+ * on the loop of the command's queue; admin commands run on main.
+ *
+ * The gate of an attachment (a namespace at a controller) says whether anything out of the ordinary
+ * must be looked at before a command may run: it has the bits of nvme_row.flags, so that
+ * `row->flags & gate` is the whole test. Main writes it.
+ */
+#ifndef NVME_NVME_IMPL_H
+#define NVME_NVME_IMPL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/check.h"
+#include "base/iov.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "base/num.h"
+#include "blk/blk.h"
+#include "loop/loop.h"
+#include "loop/notify.h"
+#include "nvme/ctrl.h"
+#include "nvme/spec.h"
+#include "nvme/subsys.h"
+
+#define NVME_IOV_OWN	  4
+#define NVME_MDTS	  9 /* 2 MiB in pages of 4 KiB; NVME_PROFILE_VHOST: 5 */
+#define NVME_TRANSFER_MAX (NVME_PAGE_BYTES << NVME_MDTS)
+#define NVME_IOV_MAX	  1024
+#define NVME_AER_MAX	  4 /* AERL 3 */
+#define NVME_ABORT_MAX	  4 /* ACL 3 */
+
+/* nvme_row.flags; the first few are also bits of the gate */
+#define CMD_RESV_READ	(1u << 0) /* conflicts where reading does */
+#define CMD_RESV_WRITE	(1u << 1) /* conflicts where writing does */
+#define CMD_MEDIUM	(1u << 2) /* not while formatted or sanitized; gate: so it is */
+#define CMD_WRITES	(1u << 3) /* gate: write-protected, or blocks marked uncorrectable */
+#define CMD_NS		(1u << 4) /* NSID names an attached namespace */
+#define CMD_NS_ALL	(1u << 5) /* or is NVME_NSID_ALL */
+#define CMD_FUSE_FIRST	(1u << 6)
+#define CMD_FUSE_SECOND (1u << 7)
+#define GATE_ANA	(1u << 30) /* not accessible by this controller: stops all I/O commands */
+#define GATE_UNCOR	(1u << 31) /* some block is marked uncorrectable: reads look */
+
+/* Commands supported and effects (base 5.14.1.5) */
+#define EFFECT_CSUPP  (1u << 0)
+#define EFFECT_LBCC   (1u << 1)
+#define EFFECT_NCC    (1u << 2)
+#define EFFECT_NIC    (1u << 3)
+#define EFFECT_CCC    (1u << 4)
+#define EFFECT_CSE(x) ((uint32_t)(x) << 16)
+
+struct nvme_cmd;
+struct nvme_cq;
+struct nvme_sq;
+
+struct nvme_row {
+	uint8_t opcode;
+	bool admin;
+	const char *name;
+	void (*run)(struct nvme_cmd *c);
+	uint32_t flags, effects;
+};
+
+extern const struct nvme_row nvme_rows[];
+extern const uint32_t nvme_row_count;
+/* Does this controller offer the command? Log page 05h and dispatch ask. Thread: any. */
+bool nvme_row_offered(const struct nvme_ctrl *ctrl, const struct nvme_row *row);
+
+#define ADMIN(op, run, flags, effects) void run(struct nvme_cmd *c);
+#define IO(op, run, flags, effects)    void run(struct nvme_cmd *c);
+#include "nvme/cmd.def"
+#undef ADMIN
+#undef IO
+
+/* ---- one command ---- */
+
+enum nvme_dir {
+	NVME_DIR_NONE,
+	NVME_TO_GUEST,
+	NVME_FROM_GUEST
+};
+
+struct nvme_cmd {
+	struct nvme_sqe sqe; /* a private copy */
+	const struct nvme_row *row;
+	struct nvme_sq *sq;
+	struct nvme_nsq *nsq; /* NULL: no namespace, or all (admin commands look up their own) */
+	uint32_t nsid;
+	uint16_t cid;
+	uint16_t status;   /* enum nvme_status, valid at the end */
+	uint32_t dw0, dw1; /* of the completion; 0 at the start */
+
+	/* Eight bytes, all zero at the end of an ordinary command. */
+	union {
+		struct {
+			uint8_t abort;	   /* asked: ends as abort_status */
+			uint8_t swept;	   /* a sweep waits for its end */
+			uint8_t exclusive; /* holds, or waits for, a turn (io.c) */
+			uint8_t remote;	   /* data is in a bounce buffer (remote.c) */
+			uint16_t abort_status;
+			uint8_t has_buf; /* buf is to be freed */
+			uint8_t has_iov; /* iov is from the pool */
+		};
+		uint64_t unusual;
+	};
+
+	/* data: valid in `next` of nvme_data */
+	struct iov_cur data;
+	struct iovec *iov; /* own, or of the pool */
+	uint32_t iov_count;
+	enum nvme_dir dir;
+	uint64_t data_bytes;
+
+	struct blk_req blk;
+	void (*next)(struct nvme_cmd *c);
+	void (*blk_next)(struct nvme_cmd *c, enum blk_status status);
+	struct list node; /* in flight on its cq */
+	uint64_t epoch;	  /* of its cq when it started: see sweep.c */
+	struct loop_work work;
+	struct loop_msg msg;
+	struct nvme_cmd *fused; /* the other half */
+	struct list wait_node;
+	uint8_t *buf; /* scratch of a multi-step command */
+	size_t buf_bytes;
+	uint64_t vars[8]; /* a multi-step command's own */
+	struct iovec own[NVME_IOV_OWN];
+};
+
+/* ---- cmd.c ---- */
+
+/*
+ * Ends it; DNR is added as the status table says. Thread: the queue's loop, or main for a command
+ * that was passed there.
+ */
+void nvme_cmd_end(struct nvme_cmd *c, enum nvme_status status);
+/* Runs fn on main, later; the command goes on there. */
+void nvme_cmd_to_main(struct nvme_cmd *c, void (*fn)(struct nvme_cmd *c));
+/* Back on the queue's loop. */
+void nvme_cmd_to_home(struct nvme_cmd *c, void (*fn)(struct nvme_cmd *c));
+/* The status that a block request's end means for this command. */
+enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status status);
+/* Zeroed scratch memory, freed at the end; false: it has ended (INTERNAL_ERROR). */
+bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len);
+bool nvme_status_dnr(enum nvme_status status);
+const char *nvme_status_text(enum nvme_status status);
+
+/*
+ * The data of the command: len_bytes by its data pointer. next(c) comes, maybe before this returns,
+ * with c->data set; or the command has ended. Data to the guest reaches it before the completion
+ * does. Thread: the command's (main for one passed there).
+ */
+void nvme_data(struct nvme_cmd *c, uint64_t len_bytes, enum nvme_dir dir,
+	       void (*next)(struct nvme_cmd *c));
+/*
+ * Ends an admin command with what it answers: the first alloc_bytes of from, the rest of these
+ * zero. from is copied before this returns.
+ */
+void nvme_cmd_reply(struct nvme_cmd *c, const void *from, size_t len, size_t alloc_bytes);
+
+/* One block request on the command's namespace; blk_next comes once, later, on the command's loop.
+ */
+void nvme_cmd_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t offset_bytes,
+		  uint64_t len_bytes, struct iovec *iov, uint32_t iov_count,
+		  void (*blk_next)(struct nvme_cmd *c, enum blk_status status));
+
+static inline uint32_t nvme_cdw10(const struct nvme_cmd *c)
+{
+	return le32_get(c->sqe.cdw10);
+}
+
+static inline uint32_t nvme_cdw11(const struct nvme_cmd *c)
+{
+	return le32_get(c->sqe.cdw11);
+}
+
+/* ---- queues: queue.c ---- */
+
+/* A namespace as one completion queue's loop has it. */
+struct nvme_nsq {
+	struct nvme_att *att;
+	struct nvme_ns *ns;
+	struct blk_chan *chan;
+	const struct blk_caps *caps;
+	uint32_t block_shift;
+};
+
+/* ---- the controller ---- */
+
+#define NVME_STATES(X)                                                                             \
+	X(DISABLED)                                                                                \
+	X(ENABLING)                                                                                \
+	X(READY)                                                                                   \
+	X(SHUTTING_DOWN)                                                                           \
+	X(SHUTDOWN)                                                                                \
+	X(FATAL)
+
+enum nvme_state {
+#define X(n) NVME_##n,
+	NVME_STATES(X)
+#undef X
+	NVME_STATE_COUNT
+};
+
+#include "nvme/aen.h"
+#include "nvme/feature.h"
+#include "nvme/logpage.h"
+#include "nvme/nsmgmt.h"
+#include "nvme/queue.h"
+#include "nvme/resv.h"
+#include "nvme/sanitize.h"
+#include "nvme/uncor.h"
+
+struct nvme_ctrl {
+	struct nvme_ctrl_params params;
+	struct nvme_subsys *subsys;
+	struct list node; /* subsys->ctrls */
+	uint16_t cntlid;
+	enum nvme_state state;
+	uint32_t cc, csts, aqa, intm;
+	uint64_t asq, acq;
+
+	struct gmem *readable, *writable;
+	struct gdirty *dirty;
+
+	struct nvme_queues queues; /* queue.h */
+	struct nvme_features features;
+	struct nvme_aen aen;
+	struct nvme_logs logs;
+	atomic_bool write_through; /* feature 06h: the write cache is off */
+	enum nvme_ana ana;
+
+	pthread_mutex_t lock;	/* atts, which loops look up once for each namespace */
+	struct nvme_att **atts; /* [NVME_NSID_MAX + 1] by nsid, NULL: not attached */
+};
+
+/* A namespace at a controller. Made and freed on main; loops hold it by their struct nvme_nsq. */
+struct nvme_att {
+	_Atomic uint32_t gate;
+	struct nvme_ns *ns;
+	struct nvme_ctrl *ctrl;
+	struct list node; /* ns->atts */
+};
+
+struct nvme_ns {
+	struct list node; /* subsys->namespaces, by nsid */
+	struct nvme_subsys *subsys;
+	uint32_t nsid;
+	struct blk_dev *dev;
+	const struct blk_caps *caps;
+	struct blk_listener listener;
+	uint32_t block_bytes, block_shift;
+	uint8_t uuid[16], nguid[16], eui64[8];
+	bool read_only;
+	bool managed;	/* created by Namespace Management */
+	bool not_ready; /* Format NVM runs */
+	char *state_path;
+	struct list atts;
+	struct nvme_resv resv;
+	struct nvme_uncor uncor; /* has a lock of its own: loops look */
+	/* turns of compare and write (io.c): */
+	pthread_mutex_t lock;
+	struct list turn_waiters;
+	struct nvme_cmd *turn_holder;
+	/* removal */
+	void (*removed)(void *arg);
+	void *removed_arg;
+};
+
+struct nvme_subsys {
+	uint32_t refs;
+	char *name, *nqn, *state_path;
+	char serial[NVME_SERIAL_MAX], model[NVME_MODEL_MAX]; /* padded with spaces */
+	struct list namespaces, ctrls;
+	uint64_t cntlids; /* in use */
+	struct nvme_sanitize sanitize;
+	struct nvme_pool pool; /* nsmgmt.c */
+};
+
+static inline uint64_t nvme_ns_blocks(const struct nvme_ns *ns)
+{
+	return __atomic_load_n(&ns->caps->size_bytes, __ATOMIC_RELAXED) >> ns->block_shift;
+}
+
+/* ---- subsys.c, ns.c (Thread: main) ---- */
+
+/* NULL: no such namespace in the subsystem. */
+struct nvme_ns *nvme_ns_find(const struct nvme_subsys *subsys, uint32_t nsid);
+/* NULL: not attached. */
+struct nvme_att *nvme_att_find(const struct nvme_ctrl *ctrl, uint32_t nsid);
+int nvme_ns_attach(struct nvme_ns *ns, struct nvme_ctrl *ctrl);
+/* done(arg) when no queue uses it any more. */
+int nvme_ns_detach(struct nvme_ns *ns, struct nvme_ctrl *ctrl, void (*done)(void *arg), void *arg);
+/* Makes the gates of the namespace's attachments anew: reservations, ANA, format, sanitize. */
+void nvme_gates_update(struct nvme_ns *ns);
+
+/* ---- sweep.c: over the commands of all queues (Thread: main) ---- */
+
+enum nvme_sweep_action {
+	NVME_SWEEP_WAIT,  /* for the end of those that match */
+	NVME_SWEEP_ABORT, /* and they end as abort_status */
+	NVME_SWEEP_DROP,  /* wait, then close the channels of ns at ctrl (which nobody finds any
+			     more) */
+};
+
+struct nvme_sweep {
+	/* filled by the caller; what is NULL or 0 matches all */
+	enum nvme_sweep_action action;
+	struct nvme_subsys *subsys; /* needed */
+	struct nvme_ctrl *ctrl;
+	struct nvme_ns *ns;
+	uint32_t row_flags;
+	bool has_id;
+	uint16_t sqid, cid;   /* with has_id */
+	struct nvme_cmd *but; /* not this one */
+	enum nvme_status abort_status;
+	void (*done)(struct nvme_sweep *s); /* Thread: main, later */
+	/* result */
+	atomic_uint found;
+	/* private: */
+	atomic_uint pending;
+	struct loop_msg msg;
+	struct nvme_sweep_part *parts;
+};
+
+/* -ENOMEM: nothing comes. */
+int nvme_sweep_start(struct nvme_sweep *s);
+
+#endif

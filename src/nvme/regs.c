@@ -1,0 +1,1 @@
+#include "nvme/nvme_impl.h"

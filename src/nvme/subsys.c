@@ -1,0 +1,3 @@
+#include "nvme/nvme_impl.h"
+
+/* filled by its builder */

@@ -1,0 +1,82 @@
+/*
+ * NVM subsystems and namespaces, as the application makes them. A subsystem has namespaces, and the
+ * controllers that fronts make on it; each namespace is attached to all controllers unless the
+ * guest says otherwise (Namespace Attachment).
+ * Thread: main, all of it.
+ */
+#ifndef NVME_SUBSYS_H
+#define NVME_SUBSYS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "blk/blk.h"
+
+#define NVME_NSID_MAX	1024
+#define NVME_CTRLS_MAX	64 /* controllers of one subsystem */
+#define NVME_NQN_MAX	223
+#define NVME_SERIAL_MAX 20
+#define NVME_MODEL_MAX	40
+
+struct nvme_subsys;
+struct nvme_ns;
+
+/* Asymmetric namespace access state of a controller (base 8.20). */
+enum nvme_ana {
+	NVME_ANA_OPTIMIZED = 1,
+	NVME_ANA_NON_OPTIMIZED = 2,
+	NVME_ANA_INACCESSIBLE = 3,
+	NVME_ANA_PERSISTENT_LOSS = 4,
+	NVME_ANA_CHANGE = 15,
+};
+
+struct nvme_subsys_params {
+	const char *name;	/* for messages */
+	const char *nqn;	/* NULL: made of a UUID that is made of the name */
+	const char *serial;	/* NULL: made of the name. At most NVME_SERIAL_MAX, printable */
+	const char *model;	/* NULL: "vhostd" */
+	const char *state_path; /* what survives a restart (sanitize, created namespaces); NULL:
+				   nothing does */
+	/* Namespace Management: a folder for namespaces that guests create; NULL: not offered. */
+	const char *pool_path;
+	uint64_t pool_bytes;
+};
+
+/* Errors: -EINVAL, named; -ENOMEM; what reading state_path gives. */
+int nvme_subsys_new(const struct nvme_subsys_params *params, struct nvme_subsys **ret_subsys,
+		    struct err *reterr);
+struct nvme_subsys *nvme_subsys_ref(struct nvme_subsys *subsys);
+/* The last reference (controllers hold one each): namespaces must be gone (ASSERT). NULL allowed.
+ */
+void nvme_subsys_unref(struct nvme_subsys *subsys);
+
+struct nvme_ns_params {
+	uint32_t nsid;	      /* 1 to NVME_NSID_MAX */
+	struct blk_dev *dev;  /* a reference is taken */
+	const uint8_t *uuid;  /* 16 bytes; NULL: made of identity */
+	const uint8_t *nguid; /* 16 bytes; NULL: made of identity */
+	const uint8_t *eui64; /* 8 bytes; NULL: none */
+	const char *identity; /* what the names are made of: path or subsystem and nsid */
+	bool read_only;
+	const char *state_path; /* reservations (PTPL), write uncorrectable; NULL: none survive */
+};
+
+/*
+ * Shows a namespace to all controllers, now and later; guests that listen get the event. Errors:
+ * -EEXIST, -ERANGE, -EINVAL, -ENOMEM, what reading state_path gives.
+ */
+int nvme_ns_add(struct nvme_subsys *subsys, const struct nvme_ns_params *params,
+		struct nvme_ns **ret_ns, struct err *reterr);
+/*
+ * Takes it away: new commands find no namespace, those under way end first; then removed(arg)
+ * comes once, maybe before this returns, and the node's reference was given back.
+ */
+void nvme_ns_remove(struct nvme_ns *ns, void (*removed)(void *arg), void *arg);
+uint32_t nvme_ns_nsid(const struct nvme_ns *ns);
+
+struct nvme_ctrl;
+/* Guests that listen get the event; commands are refused as the state says. */
+void nvme_ctrl_ana_set(struct nvme_ctrl *ctrl, enum nvme_ana state);
+
+#endif
