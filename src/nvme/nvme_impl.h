@@ -44,7 +44,8 @@
 #include "nvme/subsys.h"
 
 #define NVME_IOV_OWN	  4
-#define NVME_MDTS	  9 /* 2 MiB in pages of 4 KiB; NVME_PROFILE_VHOST: 5 */
+#define NVME_MDTS	  9 /* 2 MiB in pages of 4 KiB */
+#define NVME_VHOST_MDTS	  5
 #define NVME_TRANSFER_MAX (NVME_PAGE_BYTES << NVME_MDTS)
 #define NVME_IOV_MAX	  1024
 #define NVME_AER_MAX	  4 /* AERL 3 */
