@@ -263,6 +263,7 @@ struct nvme_att {
 	struct nvme_ns *ns;
 	struct nvme_ctrl *ctrl;
 	struct list node; /* ns->atts */
+	uint16_t tler;	  /* feature 05h: kept for the guest */
 };
 
 struct nvme_ns {
@@ -335,6 +336,13 @@ void nvme_ns_changed(struct nvme_ns *ns);
 void nvme_gates_update(struct nvme_ns *ns);
 /* Why GATE_ANA is closed; SUCCESS: it is not. Thread: any. */
 enum nvme_status nvme_ana_status(const struct nvme_ctrl *ctrl);
+
+/* ---- ctrl.c, irq.c, for features (Thread: main) ---- */
+
+/* It cannot go on: CSTS.CFS; why is for the log. */
+void nvme_ctrl_fatal(struct nvme_ctrl *ctrl, const char *why);
+/* features.value[8] or coalescing_disable changed. */
+void nvme_irq_coalescing_changed(struct nvme_ctrl *ctrl);
 
 /* ---- sweep.c: over the commands of all queues (Thread: main) ---- */
 
