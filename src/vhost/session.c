@@ -394,7 +394,6 @@ int session_new(const struct session_params *params, int fd, struct vdev *vdev,
 	s->answer_fd = -1;
 	s->vdev = vdev;
 	s->ring_count = count;
-	list_init(&s->node);
 	loop_timer_init(&s->stall_timer, session_on_stall);
 	loop_timer_init(&s->send_timer, session_on_send_timer);
 	back_channel_init(&s->back, params->main_loop);

@@ -27,10 +27,10 @@
 #ifndef VHOST_SESSION_H
 #define VHOST_SESSION_H
 
-#include "base/list.h"
 #include "base/log.h"
 #include "guest/gdirty.h"
 #include "guest/gmem.h"
+#include "sock/endpoint.h"
 #include "vhost/back_channel.h"
 #include "vhost/conn.h"
 #include "vhost/inflight_fd.h"
@@ -80,7 +80,7 @@ struct session_params {
 };
 
 struct session {
-	struct list node; /* the endpoint's */
+	struct endpoint_conn endpoint_conn; /* the endpoint's */
 	struct session_params params;
 	enum session_state state;
 	struct log_limit *limit, own_limit;

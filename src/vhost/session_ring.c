@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
-#include "vhost/fdkind.h"
+#include "sock/fdkind.h"
 #include "loop/placement.h"
 #include "vhost/session.h"
 
