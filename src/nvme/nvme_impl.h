@@ -166,6 +166,8 @@ enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status statu
 /* Zeroed scratch memory, freed at the end; false: it has ended (INTERNAL_ERROR). */
 bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len);
 bool nvme_status_dnr(enum nvme_status status);
+/* The controller whose queue it is from. */
+struct nvme_ctrl *nvme_cmd_ctrl(const struct nvme_cmd *c);
 const char *nvme_status_text(enum nvme_status status);
 
 /*
@@ -254,7 +256,7 @@ struct nvme_ctrl {
 	struct nvme_logs logs;
 	struct nvme_resv_log resv_log;
 	atomic_bool write_through; /* feature 06h: the write cache is off */
-	enum nvme_ana ana;
+	enum nvme_ana ana; /* main writes it with __atomic_store_n; loops ask nvme_ana_status */
 
 	pthread_mutex_t lock;	/* atts, which loops look up once for each namespace */
 	struct nvme_att **atts; /* [NVME_NSID_MAX + 1] by nsid, NULL: not attached */
@@ -279,15 +281,17 @@ struct nvme_ns {
 	uint32_t block_bytes, block_shift;
 	uint8_t uuid[16], nguid[16], eui64[8];
 	bool read_only;
-	bool managed;	     /* created by Namespace Management */
-	bool exclusive;	     /* of one controller at a time: NMIC bit 0 is clear */
+	uint8_t write_protect; /* feature 84h: enum nvme_write_protect */
+	bool managed;	       /* created by Namespace Management */
+	uint64_t detached; /* bit CNTLID - 1: the guest wants it so, of controllers to come too */
+	bool exclusive;	   /* of one controller at a time: NMIC bit 0 is clear */
 	atomic_bool not_ready; /* Format NVM runs */
 	char *state_path;
 	struct statefile state; /* state.c */
 	struct list atts;
 	struct nvme_resv resv;
 	struct nvme_formatting formatting; /* format.c */
-	struct nvme_uncor uncor; /* has a lock of its own: loops look */
+	struct nvme_uncor uncor;	   /* has a lock of its own: loops look */
 	/* turns of compare and write (io.c): */
 	pthread_mutex_t lock;
 	struct list turn_waiters;
@@ -300,8 +304,7 @@ struct nvme_ns {
 	uint32_t pins;
 	bool removing;
 	void (*unpinned)(struct nvme_ns *ns);
-	void (*removed)(void *arg);
-	void *removed_arg;
+	struct ns_closing *closing; /* ns.c: the removal that waits */
 };
 
 /* Thread: main. */
@@ -313,7 +316,7 @@ static inline void nvme_ns_pin(struct nvme_ns *ns)
 /* Calls unpinned, once, when it was set and this was the last pin. */
 static inline void nvme_ns_unpin(struct nvme_ns *ns)
 {
-	void (*unpinned)(struct nvme_ns *ns) = ns->unpinned;
+	void (*unpinned)(struct nvme_ns * ns) = ns->unpinned;
 
 	ASSERT(ns->pins);
 	if (--ns->pins || !unpinned)
@@ -327,7 +330,8 @@ struct nvme_subsys {
 	char *name, *nqn, *state_path;
 	char serial[NVME_SERIAL_MAX], model[NVME_MODEL_MAX]; /* padded with spaces */
 	struct list namespaces, ctrls;
-	uint64_t cntlids;	/* in use */
+	uint64_t cntlids;	/* in use: bit CNTLID - 1 */
+	uint64_t opened_ns;	/* loop_clock_ns: power on hours */
 	struct statefile state; /* state.c */
 	struct nvme_sanitize sanitize;
 	struct nvme_pool pool; /* nsmgmt.c */
@@ -338,17 +342,36 @@ static inline uint64_t nvme_ns_blocks(const struct nvme_ns *ns)
 	return __atomic_load_n(&ns->caps->size_bytes, __ATOMIC_RELAXED) >> ns->block_shift;
 }
 
-/* ---- subsys.c, ns.c (Thread: main) ---- */
+/* ---- subsys.c, ns.c, ana.c (Thread: main) ---- */
+
+/*
+ * Gives a controller its identifier, a place in the subsystem (a reference is taken) and its
+ * attachments: subsys, cntlid, node, lock and atts of it are filled. params and ana come first.
+ * -ENOMEM, -ENOSPC: NVME_CTRLS_MAX are there.
+ */
+int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct err *reterr);
+/* The end of it, when no queue is left. Idempotent; does nothing to one that has not joined. */
+void nvme_subsys_leave(struct nvme_ctrl *ctrl);
 
 /* NULL: no such namespace in the subsystem. */
 struct nvme_ns *nvme_ns_find(const struct nvme_subsys *subsys, uint32_t nsid);
 /* NULL: not attached. */
 struct nvme_att *nvme_att_find(const struct nvme_ctrl *ctrl, uint32_t nsid);
+/* nvme_ns_add, but not shown to the controllers whose bit CNTLID - 1 is in detached. */
+int nvme_ns_new(struct nvme_subsys *subsys, const struct nvme_ns_params *params, uint64_t detached,
+		struct nvme_ns **ret_ns, struct err *reterr);
+/* Not yet shown; NULL: no memory. For subsys.c. */
+struct nvme_att *nvme_att_new(struct nvme_ns *ns, struct nvme_ctrl *ctrl);
+/* -EEXIST: attached already; -ENOMEM. The guest gets the event. */
 int nvme_ns_attach(struct nvme_ns *ns, struct nvme_ctrl *ctrl);
-/* done(arg) when no queue uses it any more. */
+/* done(arg) when no queue uses it any more. -ENOENT: not attached; -ENOMEM. */
 int nvme_ns_detach(struct nvme_ns *ns, struct nvme_ctrl *ctrl, void (*done)(void *arg), void *arg);
+/* What Identify says of it has changed: controllers that have it get the event. */
+void nvme_ns_changed(struct nvme_ns *ns);
 /* Makes the gates of the namespace's attachments anew: reservations, ANA, format, sanitize. */
 void nvme_gates_update(struct nvme_ns *ns);
+/* Why GATE_ANA is closed; SUCCESS: it is not. Thread: any. */
+enum nvme_status nvme_ana_status(const struct nvme_ctrl *ctrl);
 
 /* ---- sweep.c: over the commands of all queues (Thread: main) ---- */
 

@@ -51,7 +51,7 @@ struct nvme_registrant {
 	struct list node; /* resv->registrants, in the order of registering */
 	uint64_t key;
 	uint8_t host_id[16];
-	bool extended;	       /* all 16 bytes, else 8 */
+	bool extended;		/* all 16 bytes, else 8 */
 	struct nvme_ctrl *ctrl; /* without a host identifier: the one that it is */
 };
 

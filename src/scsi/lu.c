@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "scsi/background.h"
 #include "scsi/copy.h"
 #include "scsi/scsi_impl.h"
@@ -197,35 +198,11 @@ static void lu_on_resized(struct blk_listener *l)
 	pthread_mutex_unlock(&lu->lock);
 }
 
-/* FNV-1a: the same name gives the same number on every machine. */
-static uint64_t lu_hash(const char *text)
-{
-	uint64_t h = 0xcbf29ce484222325ull;
-
-	for (; *text; text++)
-		h = (h ^ (uint8_t)*text) * 0x100000001b3ull;
-	return h;
-}
-
-/* ASCII field of INQUIRY data: left-aligned, padded (SPC-5, 4.3.1). */
+/* ASCII field of INQUIRY data (SPC-5, 4.3.1). */
 static int lu_text(char *field, size_t size, const char *key, const char *text, const char *def,
 		   struct err *reterr)
 {
-	size_t len = strlen(text ? text : def);
-
-	if (!text)
-		text = def;
-	for (size_t i = 0; i < len; i++)
-		if (text[i] < 0x20 || text[i] > 0x7e)
-			return err_set(reterr, -EINVAL,
-				       "%s: expected printable ASCII, got byte 0x%02x", key,
-				       (uint8_t)text[i]);
-	if (len > size)
-		return err_set(reterr, -EINVAL, "%s: expected at most %zu characters, got %zu", key,
-			       size, len);
-	memset(field, ' ', size);
-	memcpy(field, text, len);
-	return 0;
+	return text_pad(field, size, key, text ? text : def, reterr);
 }
 
 static int lu_identity(struct scsi_lu *lu, const struct scsi_lu_params *p, struct err *reterr)
@@ -248,7 +225,7 @@ static int lu_identity(struct scsi_lu *lu, const struct scsi_lu_params *p, struc
 	lu->state_path = p->state_path ? strdup(p->state_path) : NULL;
 	if (!lu->name || !lu->serial || (p->state_path && !lu->state_path))
 		return err_set(reterr, -ENOMEM, "out of memory");
-	lu->wwn = p->wwn ? p->wwn : 3ull << 60 | lu_hash(lu->serial) >> 4;
+	lu->wwn = p->wwn ? p->wwn : 3ull << 60 | text_hash(TEXT_HASH_START, lu->serial) >> 4;
 	return 0;
 }
 

@@ -1,0 +1,29 @@
+/* See text.h. */
+#include "base/text.h"
+
+#include <errno.h>
+#include <string.h>
+
+int text_pad(char *field, size_t size, const char *key, const char *text, struct err *reterr)
+{
+	size_t len = strlen(text);
+
+	for (size_t i = 0; i < len; i++)
+		if (text[i] < 0x20 || text[i] > 0x7e)
+			return err_set(reterr, -EINVAL,
+				       "%s: expected printable ASCII, got byte 0x%02x", key,
+				       (uint8_t)text[i]);
+	if (len > size)
+		return err_set(reterr, -EINVAL, "%s: expected at most %zu characters, got %zu", key,
+			       size, len);
+	memset(field, ' ', size);
+	memcpy(field, text, len);
+	return 0;
+}
+
+uint64_t text_hash(uint64_t hash, const char *text)
+{
+	for (; *text; text++)
+		hash = (hash ^ (uint8_t)*text) * 0x100000001b3ull;
+	return hash;
+}

@@ -1,0 +1,23 @@
+/*
+ * Text that ends in fields of fixed size, and numbers made of text. Thread: any.
+ */
+#ifndef BASE_TEXT_H
+#define BASE_TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/*
+ * Puts printable ASCII left-aligned into a field of size bytes, padded with spaces, without an end
+ * of string. Returns -EINVAL, which names key, when a character is something else or they are too
+ * many; the field is untouched then.
+ */
+int text_pad(char *field, size_t size, const char *key, const char *text, struct err *reterr);
+
+/* FNV-1a: the same text gives the same number on every machine. Goes on from hash. */
+#define TEXT_HASH_START 0xcbf29ce484222325ull
+uint64_t text_hash(uint64_t hash, const char *text);
+
+#endif
