@@ -47,7 +47,8 @@
 #include "nvme/subsys.h"
 
 #define NVME_IOV_OWN	  4
-#define NVME_MDTS	  9 /* 2 MiB in pages of 4 KiB; NVME_PROFILE_VHOST: 5 */
+#define NVME_MDTS	  9 /* 2 MiB in pages of 4 KiB */
+#define NVME_VHOST_MDTS	  5
 #define NVME_TRANSFER_MAX (NVME_PAGE_BYTES << NVME_MDTS)
 #define NVME_IOV_MAX	  1024
 #define NVME_AER_MAX	  4 /* AERL 3 */
@@ -283,8 +284,8 @@ struct nvme_ns {
 	bool read_only;
 	uint8_t write_protect; /* feature 84h: enum nvme_write_protect */
 	bool managed;	       /* created by Namespace Management */
+	bool exclusive;	       /* of one controller at a time: NMIC bit 0 is clear */
 	uint64_t detached; /* bit CNTLID - 1: the guest wants it so, of controllers to come too */
-	bool exclusive;	   /* of one controller at a time: NMIC bit 0 is clear */
 	atomic_bool not_ready; /* Format NVM runs */
 	char *state_path;
 	struct statefile state; /* state.c */
