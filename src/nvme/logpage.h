@@ -23,10 +23,15 @@ struct nvme_logs {
 	uint64_t error_count;
 	uint64_t changed_ns[1024 / 64 + 1]; /* bitmap by nsid, since log page 04h was read */
 	uint64_t ana_changes;
+	uint8_t critical_warning; /* as last told */
 };
 
 /* A command failed in a way that belongs into the error log. Thread: any (it passes to main). */
 void nvme_log_error(struct nvme_cmd *c, uint16_t status_field);
+/* The same without a command. Thread: main. */
+void nvme_log_error_add(struct nvme_ctrl *ctrl, const struct nvme_error_entry *entry);
+/* The temperature thresholds have changed: maybe an event. */
+void nvme_smart_check(struct nvme_ctrl *ctrl);
 /* Namespace nsid is in the changed namespace list from now; the event goes out. */
 void nvme_log_ns_changed(struct nvme_ctrl *ctrl, uint32_t nsid);
 

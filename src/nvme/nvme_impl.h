@@ -6,8 +6,11 @@
  *   queue.c     one loop's queues: fetch, post, poll   qadmin.c   create and delete queues, Abort
  *   irq.c       vectors, coalescing, the pin           sweep.c    over all queues of a subsystem
  *   cmd.c       one command from start to end          cmd.def    opcodes: one row a command
- *   dptr.c      PRP and SGL                            remote.c   memory by messages
- *   rw.c        Read, Write, Flush                     io.c       the other NVM commands
+ *   dptr.c      PRP and SGL to pieces of memory        remote.c   memory by messages
+ *   dptr_walk.c PRP and SGL as they are written        uncor.c    blocks marked uncorrectable
+ *   rw.c        Read, Write, Flush                     fused.c    Compare, Compare and Write
+ *   io.c        Write Zeroes, Dataset Management, Verify, Write Uncorrectable
+ *   copy.c      Copy
  *   subsys.c    subsystems, controllers of it          ns.c       namespaces, hot plug
  *   identify.c  feature.c  logpage.c  aen.c  ana.c     what the admin queue asks
  *   resv.c      reservations: state, gates, events     resv_cmd.c  resv_report.c
@@ -112,19 +115,21 @@ struct nvme_cmd {
 	struct nvme_nsq *nsq; /* NULL: no namespace, or all (admin commands look up their own) */
 	uint32_t nsid;
 	uint16_t cid;
-	uint16_t status;   /* enum nvme_status, valid at the end */
-	uint32_t dw0, dw1; /* of the completion; 0 at the start */
+	uint16_t status;      /* enum nvme_status, valid at the end */
+	uint32_t dw0, dw1;    /* of the completion; 0 at the start */
+	struct nvme_mem *mem; /* of its queue; constant */
 
 	/* Eight bytes, all zero at the end of an ordinary command. */
 	union {
 		struct {
 			uint8_t abort;	   /* asked: ends as abort_status */
 			uint8_t swept;	   /* a sweep waits for its end */
-			uint8_t exclusive; /* holds, or waits for, a turn (io.c) */
-			uint8_t remote;	   /* data is in a bounce buffer (remote.c) */
+			uint8_t exclusive; /* holds, or waits for, a turn: nvme_turn_end (fused.c)
+					    */
+			uint8_t has_buf;   /* buf is to be freed */
 			uint16_t abort_status;
-			uint8_t has_buf; /* buf is to be freed */
-			uint8_t has_iov; /* iov is from the pool */
+			uint8_t data_bits; /* NVME_DATA_: nvme_data_end has something to do */
+			uint8_t unused;
 		};
 		uint64_t unusual;
 	};
@@ -147,7 +152,8 @@ struct nvme_cmd {
 	struct list wait_node;
 	uint8_t *buf; /* scratch of a multi-step command */
 	size_t buf_bytes;
-	uint64_t vars[8]; /* a multi-step command's own */
+	struct nvme_remote *remote; /* remote.c */
+	uint64_t vars[8];	    /* a multi-step command's own */
 	struct iovec own[NVME_IOV_OWN];
 };
 
@@ -174,7 +180,8 @@ const char *nvme_status_text(enum nvme_status status);
 /*
  * The data of the command: len_bytes by its data pointer. next(c) comes, maybe before this returns,
  * with c->data set; or the command has ended. Data to the guest reaches it before the completion
- * does. Thread: the command's (main for one passed there).
+ * does. Once for each command; for data to the guest, its pieces are not cut. Thread: the command's
+ * (main for one passed there, which then ends on main).
  */
 void nvme_data(struct nvme_cmd *c, uint64_t len_bytes, enum nvme_dir dir,
 	       void (*next)(struct nvme_cmd *c));
@@ -189,6 +196,9 @@ void nvme_cmd_reply(struct nvme_cmd *c, const void *from, size_t len, size_t all
 void nvme_cmd_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t offset_bytes,
 		  uint64_t len_bytes, struct iovec *iov, uint32_t iov_count,
 		  void (*blk_next)(struct nvme_cmd *c, enum blk_status status));
+
+/* The turn of a fused pair on its namespace ends; nvme_cmd_end calls it when c->exclusive. */
+void nvme_turn_end(struct nvme_cmd *c);
 
 static inline uint32_t nvme_cdw10(const struct nvme_cmd *c)
 {
@@ -229,6 +239,7 @@ enum nvme_state {
 };
 
 #include "nvme/aen.h"
+#include "nvme/dptr.h"
 #include "nvme/feature.h"
 #include "nvme/format.h"
 #include "nvme/logpage.h"
@@ -250,6 +261,7 @@ struct nvme_ctrl {
 
 	struct gmem *readable, *writable;
 	struct gdirty *dirty;
+	struct nvme_mem mem; /* for what runs on main */
 
 	struct nvme_queues queues; /* queue.h */
 	struct nvme_features features;
@@ -270,6 +282,7 @@ struct nvme_att {
 	struct nvme_ctrl *ctrl;
 	struct list node;   /* ns->atts */
 	uint32_t resv_mask; /* feature 82h: events of reservations that are not wanted */
+	uint16_t tler;	    /* feature 05h: kept for the guest */
 };
 
 struct nvme_ns {
@@ -373,6 +386,13 @@ void nvme_ns_changed(struct nvme_ns *ns);
 void nvme_gates_update(struct nvme_ns *ns);
 /* Why GATE_ANA is closed; SUCCESS: it is not. Thread: any. */
 enum nvme_status nvme_ana_status(const struct nvme_ctrl *ctrl);
+
+/* ---- ctrl.c, irq.c, for features (Thread: main) ---- */
+
+/* It cannot go on: CSTS.CFS; why is for the log. */
+void nvme_ctrl_fatal(struct nvme_ctrl *ctrl, const char *why);
+/* features.value[8] or coalescing_disable changed. */
+void nvme_irq_coalescing_changed(struct nvme_ctrl *ctrl);
 
 /* ---- sweep.c: over the commands of all queues (Thread: main) ---- */
 
