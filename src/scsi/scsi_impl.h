@@ -32,6 +32,7 @@
 #include "base/list.h"
 #include "base/num.h"
 #include "loop/job.h"
+#include "loop/statefile.h"
 #include "scsi/cdb.h"
 #include "scsi/scsi.h"
 #include "scsi/sense.h"
@@ -99,8 +100,7 @@ struct scsi_lu {
 	uint8_t alua_status;  /* 0 none, 1 by SET TARGET PORT GROUPS, 2 implicit */
 	struct list turn_waiters;
 	struct scsi_task *turn_holder;
-	uint64_t state_seq;   /* state.c: number of the last content */
-	uint64_t state_saved; /* of the one on disk; under state.c's own lock */
+	struct statefile state; /* state.c */
 	/* sanitize.c */
 	bool sanitize_running, sanitize_failed, sanitize_ause;
 	_Atomic uint32_t sanitize_progress; /* of 65536 */

@@ -3,10 +3,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/check.h"
+#include "sock/fdio.h"
 
 void conn_init(struct conn *c, int fd)
 {
@@ -29,59 +29,6 @@ void conn_fini(struct conn *c)
 	c->out_bytes = c->out_done = 0;
 }
 
-/* Moves the descriptors of one control message into the message; false when there are too many. */
-static bool conn_fds_keep(struct msg *m, const struct cmsghdr *cm)
-{
-	uint32_t n = (cm->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-	bool fits = true;
-
-	for (uint32_t i = 0; i < n; i++) {
-		int fd;
-
-		memcpy(&fd, CMSG_DATA(cm) + i * sizeof(int), sizeof(fd));
-		if (m->fd_count < MSG_FDS_MAX) {
-			m->fds[m->fd_count++] = fd;
-		} else {
-			close(fd);
-			fits = false;
-		}
-	}
-	return fits;
-}
-
-/* Receives up to len bytes and whatever descriptors come with them. */
-static ssize_t conn_recv(struct conn *c, void *dst, size_t len, struct err *reterr)
-{
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int) * MSG_FDS_MAX)];
-	} control;
-	struct iovec iov = { dst, len };
-	struct msghdr mh = { .msg_iov = &iov,
-			     .msg_iovlen = 1,
-			     .msg_control = control.buf,
-			     .msg_controllen = sizeof(control.buf) };
-	bool fits = true;
-	ssize_t n;
-
-	do {
-		n = recvmsg(c->fd, &mh, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	} while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return errno == EAGAIN ? -EAGAIN
-				       : err_set(reterr, -errno, "recvmsg: %s", strerror(errno));
-	for (struct cmsghdr *cm = CMSG_FIRSTHDR(&mh); cm; cm = CMSG_NXTHDR(&mh, cm)) {
-		if (cm->cmsg_level == SOL_SOCKET && cm->cmsg_type == SCM_RIGHTS)
-			fits &= conn_fds_keep(&c->msg, cm);
-	}
-	if (!fits || mh.msg_flags & MSG_CTRUNC)
-		return err_set(reterr, -EMFILE,
-			       "descriptors: expected at most %u with a message, got more "
-			       "(or this process has no free descriptor)",
-			       MSG_FDS_MAX);
-	return n;
-}
-
 bool conn_mid_message(const struct conn *c)
 {
 	return c->hdr_have && (c->hdr_have < MSG_HDR_BYTES || c->payload_have < c->msg.hdr.size);
@@ -92,8 +39,10 @@ static enum conn_read conn_part(struct conn *c, void *dst, size_t *have, size_t 
 				struct err *reterr)
 {
 	while (*have < want) {
-		ssize_t n = conn_recv(c, (char *)dst + *have, want - *have, reterr);
+		struct fdio_fds keep = { c->msg.fds, c->msg.fd_count, MSG_FDS_MAX };
+		ssize_t n = fdio_recv(c->fd, (char *)dst + *have, want - *have, &keep, reterr);
 
+		c->msg.fd_count = keep.count;
 		if (n == -EAGAIN)
 			return CONN_AGAIN;
 		if (n < 0)
@@ -142,38 +91,14 @@ void conn_reply(struct conn *c, const struct msg_hdr *hdr, const void *payload, 
 	c->out_fd = fd;
 }
 
-static ssize_t conn_send(struct conn *c)
-{
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { c->out + c->out_done, c->out_bytes - c->out_done };
-	struct msghdr mh = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (c->out_fd >= 0) {
-		struct cmsghdr *cm;
-
-		mh.msg_control = control.buf;
-		mh.msg_controllen = sizeof(control.buf);
-		cm = CMSG_FIRSTHDR(&mh);
-		cm->cmsg_level = SOL_SOCKET;
-		cm->cmsg_type = SCM_RIGHTS;
-		cm->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cm), &c->out_fd, sizeof(int));
-	}
-	return sendmsg(c->fd, &mh, MSG_DONTWAIT | MSG_NOSIGNAL);
-}
-
 int conn_flush(struct conn *c)
 {
 	while (conn_sending(c)) {
-		ssize_t n = conn_send(c);
+		ssize_t n = fdio_send(c->fd, c->out + c->out_done, c->out_bytes - c->out_done,
+				      &c->out_fd, c->out_fd >= 0);
 
-		if (n < 0 && errno == EINTR)
-			continue;
 		if (n < 0)
-			return -errno;
+			return (int)n;
 		c->out_done += (size_t)n;
 		if (c->out_fd >= 0)
 			close(c->out_fd);

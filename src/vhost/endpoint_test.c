@@ -5,17 +5,15 @@
 #include <cmocka.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "loop/loop.h"
-#include "vhost/listen.h"
+#include "sock/listen.h"
 #include "vhost/msg.h"
 #include "vhost/vhost.h"
 #include "virtio/vdev.h"
@@ -177,51 +175,6 @@ static void the_socket_has_the_mode_asked_for_and_serves_one_after_the_other(voi
 	}
 }
 
-static void a_live_server_is_not_replaced_and_a_stale_socket_is(void **state)
-{
-	struct fixture *f = *state;
-	struct vhost_endpoint *second;
-	struct sockaddr_un sun = { .sun_family = AF_UNIX };
-	struct err err;
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	snprintf(sun.sun_path, sizeof(sun.sun_path), "%s", f->path);
-	assert_int_equal(bind(fd, (struct sockaddr *)&sun, sizeof(sun)), 0);
-	close(fd); /* the file stays */
-	start(f);
-	assert_int_equal(vhost_endpoint_start(&f->params, &second, &err), -EADDRINUSE);
-	assert_non_null(strstr(err.msg, "another server"));
-	fd = dial(f);
-	assert_true(answers(f, fd));
-	close(fd);
-}
-
-static void what_is_not_a_socket_is_left_alone(void **state)
-{
-	struct fixture *f = *state;
-	struct err err;
-	int fd = open(f->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-
-	assert_int_equal(vhost_endpoint_start(&f->params, &f->ep, &err), -EADDRINUSE);
-	assert_int_equal(access(f->path, F_OK), 0);
-	close(fd);
-	unlink(f->path);
-}
-
-static void a_socket_file_that_another_made_meanwhile_is_not_removed(void **state)
-{
-	struct fixture *f = *state;
-	int fd;
-
-	start(f);
-	unlink(f->path);
-	fd = open(f->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
-	stop(f);
-	assert_int_equal(access(f->path, F_OK), 0);
-	close(fd);
-	unlink(f->path);
-}
-
 static void a_connection_without_a_device_is_closed_and_the_next_is_served(void **state)
 {
 	struct fixture *f = *state;
@@ -273,31 +226,14 @@ static void a_client_connects_again_when_the_connection_ended(void **state)
 	close(lfd);
 }
 
-static void a_path_that_is_too_long_is_named(void **state)
-{
-	struct fixture *f = *state;
-	struct err err;
-	char path[200];
-
-	memset(path, 'x', sizeof(path));
-	path[199] = '\0';
-	f->params.socket_path = path;
-	assert_int_equal(vhost_endpoint_start(&f->params, &f->ep, &err), -ENAMETOOLONG);
-	assert_non_null(strstr(err.msg, "1..107 bytes, got 199"));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 		T(the_socket_has_the_mode_asked_for_and_serves_one_after_the_other),
-		T(a_live_server_is_not_replaced_and_a_stale_socket_is),
-		T(what_is_not_a_socket_is_left_alone),
-		T(a_socket_file_that_another_made_meanwhile_is_not_removed),
 		T(a_connection_without_a_device_is_closed_and_the_next_is_served),
 		T(an_inherited_connection_is_served_and_its_end_is_told),
 		T(a_client_connects_again_when_the_connection_ended),
-		T(a_path_that_is_too_long_is_named),
 #undef T
 	};
 

@@ -1,4 +1,4 @@
-#include "vhost/listen.h"
+#include "sock/listen.h"
 
 #include <errno.h>
 #include <stdlib.h>

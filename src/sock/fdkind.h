@@ -3,8 +3,8 @@
  * be a FIFO or a socket (User Mode Linux passes one end of a socket pair as call). Files and other
  * anonymous inodes are refused: writing them could have effects that are not a bell's.
  */
-#ifndef VHOST_FDKIND_H
-#define VHOST_FDKIND_H
+#ifndef SOCK_FDKIND_H
+#define SOCK_FDKIND_H
 
 #include <stdbool.h>
 

@@ -1,4 +1,4 @@
-#include "vhost/fdkind.h"
+#include "sock/fdkind.h"
 
 #include <errno.h>
 #include <stdio.h>

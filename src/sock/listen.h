@@ -2,8 +2,8 @@
  * Unix sockets by path: a listening one that we create and later remove, or a connection to one.
  * Thread: main.
  */
-#ifndef VHOST_LISTEN_H
-#define VHOST_LISTEN_H
+#ifndef SOCK_LISTEN_H
+#define SOCK_LISTEN_H
 
 #include <stdbool.h>
 #include <sys/types.h>

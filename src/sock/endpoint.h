@@ -1,0 +1,86 @@
+/*
+ * An endpoint: where connections of one kind come from. A front says with struct endpoint_ops what
+ * serves a connection; the endpoint has the socket.
+ *
+ * Server mode listens (on a path it creates, or on an inherited listening descriptor), has up to
+ * connections_max connections served at a time and keeps further ones in the backlog; after one
+ * ended the next is accepted. Client mode connects to the path and, when the connection ended,
+ * tries again every reconnect_ms. An inherited connected socket is served once.
+ *
+ * Each connection embeds a struct endpoint_conn. It ends when its session says so
+ * (endpoint_conn_ended), by itself or after ops->close.
+ *
+ * Thread: main, all of it.
+ */
+#ifndef SOCK_ENDPOINT_H
+#define SOCK_ENDPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "base/log.h"
+
+struct endpoint;
+struct loop;
+
+struct endpoint_conn {
+	/* private: */
+	struct list node;
+	struct endpoint *ep;
+};
+
+struct endpoint_ops {
+	/*
+	 * Serves the connected socket fd, which is taken in every case. ep is good for
+	 * endpoint_name and endpoint_limit. Never ends the connection before it returns.
+	 */
+	int (*serve)(void *arg, struct endpoint *ep, int fd, struct endpoint_conn **ret_conn,
+		     struct err *reterr);
+	/* The endpoint stops: begin to end. Does nothing for one that is already ending. */
+	void (*close)(struct endpoint_conn *conn);
+};
+
+struct endpoint_params {
+	const char *name;	 /* for messages */
+	const char *socket_path; /* NULL when fd is given */
+	int fd;	     /* inherited descriptor, -1: none; a listening or a connected socket */
+	bool client; /* connect instead of listen */
+	uint32_t reconnect_ms;	  /* client mode; 0: once only, then on_done */
+	mode_t socket_mode;	  /* permissions of the socket file, e.g. 0600 */
+	uint32_t connections_max; /* at least 1 */
+	struct loop *main_loop;
+
+	const struct endpoint_ops *ops;
+	void *arg;
+	/* Optional: an inherited connected socket or a one-shot client has ended (the program
+	 * exits). */
+	void (*on_done)(void *arg);
+};
+
+/*
+ * Starts it: after return the socket exists and listens. Errors: -EADDRINUSE (a live server holds
+ * the path; a stale socket file is replaced), -EINVAL, bind's errno; named in reterr, and nothing
+ * is left behind.
+ */
+int endpoint_start(const struct endpoint_params *params, struct endpoint **ret_ep,
+		   struct err *reterr);
+/*
+ * Closes the listener, ends the connections, removes the socket file that it created; then
+ * stopped(arg) comes once, from main's loop, and ep is gone.
+ */
+void endpoint_stop(struct endpoint *ep, void (*stopped)(void *arg), void *arg);
+
+/* A copy, which lives as long as ep. */
+const char *endpoint_name(const struct endpoint *ep);
+/* One budget for all its connections, so that one who reconnects gets no new one. */
+struct log_limit *endpoint_limit(struct endpoint *ep);
+
+/* The connection's last word; conn may go after it. */
+void endpoint_conn_ended(struct endpoint_conn *conn);
+/* fn with every connection of every endpoint with these ops; fn may end it. */
+void endpoint_conns_visit(const struct endpoint_ops *ops, void (*fn)(struct endpoint_conn *conn));
+
+#endif

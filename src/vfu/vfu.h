@@ -1,0 +1,79 @@
+/*
+ * vfio-user endpoints: what the application starts and stops. An endpoint is a unix socket on
+ * which clients (a VMM's vfio-user-pci, an initiator) get one PCI function; each connection is a
+ * session with a device of its own, made by dev_make (with vfu_nvme_new or vfu_virtio_new).
+ *
+ * Listening, inherited descriptors, client mode and connections_max are as in vhost/vhost.h.
+ *
+ * Thread: main, all of it.
+ */
+#ifndef VFU_VFU_H
+#define VFU_VFU_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/err.h"
+
+struct loop;
+struct nvme_subsys;
+struct vfu_dev;
+
+struct vfu_endpoint_params {
+	const char *name;	 /* for messages */
+	const char *socket_path; /* NULL when fd is given */
+	int fd;	     /* inherited descriptor, -1: none; a listening or a connected socket */
+	bool client; /* connect instead of listen */
+	uint32_t reconnect_ms;	  /* client mode; 0: once only, then on_done */
+	mode_t socket_mode;	  /* permissions of the socket file, e.g. 0600 */
+	uint32_t connections_max; /* at least 1 */
+
+	struct loop *main_loop;
+
+	/* Makes the device of a new connection. */
+	int (*dev_make)(void *arg, struct vfu_dev **ret_dev, struct err *reterr);
+	void *arg;
+	/* Optional: an inherited connected socket or a one-shot client has ended. */
+	void (*on_done)(void *arg);
+};
+
+struct vfu_endpoint;
+
+/* As vhost_endpoint_start and vhost_endpoint_stop. */
+int vfu_endpoint_start(const struct vfu_endpoint_params *params, struct vfu_endpoint **ret_ep,
+		       struct err *reterr);
+void vfu_endpoint_stop(struct vfu_endpoint *ep, void (*stopped)(void *arg), void *arg);
+/* As vhost_check_lost, for the sessions of this room. */
+void vfu_check_lost(void);
+
+/* ---- devices ---- */
+
+/* From the range that its owner leaves to all for experiments; see ARCHITECTURE.md, Decisions. */
+#define VFU_NVME_VENDOR 0x1af4u
+#define VFU_NVME_DEVICE 0x10f0u
+
+struct vfu_nvme_params {
+	const char *name;	    /* for messages; outlives the device */
+	struct nvme_subsys *subsys; /* a reference is taken */
+	uint16_t num_queues;	    /* I/O queue pairs, 1 to NVME_QPAIRS_MAX */
+	uint32_t queue_size_max;    /* entries, 2 to NVME_QUEUE_SIZE_MAX */
+	uint32_t spin_ns;
+	/*
+	 * false: every doorbell is a message (or a shadow doorbell), and an idle device costs
+	 * nothing. true: the client may map the doorbells; they are looked at from time to time.
+	 * SPDK's initiator needs true.
+	 */
+	bool mapped_doorbells;
+	uint16_t pci_vendor, pci_device; /* 0: VFU_NVME_VENDOR, VFU_NVME_DEVICE */
+
+	struct loop *main_loop;
+	struct loop **loops; /* data loops; the array outlives the device */
+	uint32_t loop_count;
+};
+
+/* An NVMe controller, the next of the subsystem. Errors: nvme_ctrl_new's, and -ENOMEM. */
+int vfu_nvme_new(const struct vfu_nvme_params *params, struct vfu_dev **ret_dev,
+		 struct err *reterr);
+
+#endif
