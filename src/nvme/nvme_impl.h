@@ -54,7 +54,6 @@
 #define NVME_VHOST_MDTS	  5
 #define NVME_TRANSFER_MAX (NVME_PAGE_BYTES << NVME_MDTS)
 #define NVME_IOV_MAX	  1024
-#define NVME_AER_MAX	  4 /* AERL 3 */
 #define NVME_ABORT_MAX	  4 /* ACL 3 */
 
 /* nvme_row.flags; the first few are also bits of the gate */
@@ -175,6 +174,7 @@ bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len);
 bool nvme_status_dnr(enum nvme_status status);
 /* The controller whose queue it is from. */
 struct nvme_ctrl *nvme_cmd_ctrl(const struct nvme_cmd *c);
+uint16_t nvme_cmd_sqid(const struct nvme_cmd *c);
 const char *nvme_status_text(enum nvme_status status);
 
 /*
@@ -271,7 +271,8 @@ struct nvme_ctrl {
 	atomic_bool write_through; /* feature 06h: the write cache is off */
 	enum nvme_ana ana; /* main writes it with __atomic_store_n; loops ask nvme_ana_status */
 
-	pthread_mutex_t lock;	/* atts, which loops look up once for each namespace */
+	/* atts, which loops look up once for each namespace; logs.errors */
+	pthread_mutex_t lock;
 	struct nvme_att **atts; /* [NVME_NSID_MAX + 1] by nsid, NULL: not attached */
 };
 
@@ -282,6 +283,7 @@ struct nvme_att {
 	struct nvme_ctrl *ctrl;
 	struct list node;   /* ns->atts */
 	uint32_t resv_mask; /* feature 82h: events of reservations that are not wanted */
+	uint16_t tler;	    /* feature 05h: kept for the guest */
 };
 
 struct nvme_ns {
@@ -317,8 +319,7 @@ struct nvme_ns {
 	uint32_t pins;
 	bool removing;
 	void (*unpinned)(struct nvme_ns *ns);
-	void (*removed)(void *arg);
-	void *removed_arg;
+	struct ns_closing *closing; /* ns.c: the removal that waits */
 };
 
 /* Thread: main. */
@@ -356,11 +357,11 @@ static inline uint64_t nvme_ns_blocks(const struct nvme_ns *ns)
 	return __atomic_load_n(&ns->caps->size_bytes, __ATOMIC_RELAXED) >> ns->block_shift;
 }
 
-/* ---- subsys.c, ns.c, ana.c (Thread: main) ---- */
+/* ---- subsys.c, ns.c, identify.c, ana.c (Thread: main) ---- */
 
 /*
  * Gives a controller its identifier, a place in the subsystem (a reference is taken) and its
- * attachments: subsys, cntlid, node, lock and atts of it are filled. params and ana come first.
+ * attachments: subsys, cntlid, node, lock, ana and atts of it are filled. params come first.
  * -ENOMEM, -ENOSPC: NVME_CTRLS_MAX are there.
  */
 int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct err *reterr);
@@ -384,8 +385,17 @@ int nvme_ns_detach(struct nvme_ns *ns, struct nvme_ctrl *ctrl, void (*done)(void
 void nvme_ns_changed(struct nvme_ns *ns);
 /* Makes the gates of the namespace's attachments anew: reservations, ANA, format, sanitize. */
 void nvme_gates_update(struct nvme_ns *ns);
+/* FR: what Identify and the firmware slots say, padded. */
+void nvme_firmware_revision(char fr[8]);
 /* Why GATE_ANA is closed; SUCCESS: it is not. Thread: any. */
 enum nvme_status nvme_ana_status(const struct nvme_ctrl *ctrl);
+
+/* ---- ctrl.c, irq.c, for features (Thread: main) ---- */
+
+/* It cannot go on: CSTS.CFS; why is for the log. */
+void nvme_ctrl_fatal(struct nvme_ctrl *ctrl, const char *why);
+/* features.value[8] or coalescing_disable changed. */
+void nvme_irq_coalescing_changed(struct nvme_ctrl *ctrl);
 
 /* ---- sweep.c: over the commands of all queues (Thread: main) ---- */
 
