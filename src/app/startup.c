@@ -32,6 +32,7 @@
 #include "guest/gmem.h"
 #include "loop/job.h"
 #include "loop/loop.h"
+#include "vfu/vfu.h"
 #include "vhost/vhost.h"
 
 #define APP_JOB_THREADS 2
@@ -208,8 +209,10 @@ static void app_on_lost(struct loop_watch *w, uint32_t revents)
 {
 	uint64_t count;
 
-	if (read(app.lost_fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
-		vhost_check_lost();
+	if (read(app.lost_fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
+		return;
+	vhost_check_lost();
+	vfu_check_lost();
 }
 
 /* Before any thread: they inherit the mask. */

@@ -27,5 +27,7 @@ struct nvme_logs {
 
 /* A command failed in a way that belongs into the error log. Thread: any (it passes to main). */
 void nvme_log_error(struct nvme_cmd *c, uint16_t status_field);
+/* Namespace nsid is in the changed namespace list from now; the event goes out. */
+void nvme_log_ns_changed(struct nvme_ctrl *ctrl, uint32_t nsid);
 
 #endif

@@ -10,7 +10,9 @@
  *   rw.c        Read, Write, Flush                     io.c       the other NVM commands
  *   subsys.c    subsystems, controllers of it          ns.c       namespaces, hot plug
  *   identify.c  feature.c  logpage.c  aen.c  ana.c     what the admin queue asks
- *   resv.c      reservations                           format.c   sanitize.c  nsmgmt.c
+ *   resv.c      reservations: state, gates, events     resv_cmd.c  resv_report.c
+ *   format.c    sanitize.c  nsmgmt.c                   erase.c    what format and sanitize do
+ *   state.c     what survives a restart
  *
  * Threads. Main owns controllers, subsystems, namespaces, features, logs, reservations and the
  * admin queue. A completion queue with its submission queues (struct nvme_cq) belongs to one loop,
@@ -39,12 +41,14 @@
 #include "blk/blk.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
+#include "loop/statefile.h"
 #include "nvme/ctrl.h"
 #include "nvme/spec.h"
 #include "nvme/subsys.h"
 
 #define NVME_IOV_OWN	  4
-#define NVME_MDTS	  9 /* 2 MiB in pages of 4 KiB; NVME_PROFILE_VHOST: 5 */
+#define NVME_MDTS	  9 /* 2 MiB in pages of 4 KiB */
+#define NVME_VHOST_MDTS	  5
 #define NVME_TRANSFER_MAX (NVME_PAGE_BYTES << NVME_MDTS)
 #define NVME_IOV_MAX	  1024
 #define NVME_AER_MAX	  4 /* AERL 3 */
@@ -163,6 +167,8 @@ enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status statu
 /* Zeroed scratch memory, freed at the end; false: it has ended (INTERNAL_ERROR). */
 bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len);
 bool nvme_status_dnr(enum nvme_status status);
+/* The controller whose queue it is from. */
+struct nvme_ctrl *nvme_cmd_ctrl(const struct nvme_cmd *c);
 const char *nvme_status_text(enum nvme_status status);
 
 /*
@@ -224,11 +230,13 @@ enum nvme_state {
 
 #include "nvme/aen.h"
 #include "nvme/feature.h"
+#include "nvme/format.h"
 #include "nvme/logpage.h"
 #include "nvme/nsmgmt.h"
 #include "nvme/queue.h"
 #include "nvme/resv.h"
 #include "nvme/sanitize.h"
+#include "nvme/state.h"
 #include "nvme/uncor.h"
 
 struct nvme_ctrl {
@@ -247,8 +255,9 @@ struct nvme_ctrl {
 	struct nvme_features features;
 	struct nvme_aen aen;
 	struct nvme_logs logs;
+	struct nvme_resv_log resv_log;
 	atomic_bool write_through; /* feature 06h: the write cache is off */
-	enum nvme_ana ana;
+	enum nvme_ana ana; /* main writes it with __atomic_store_n; loops ask nvme_ana_status */
 
 	pthread_mutex_t lock;	/* atts, which loops look up once for each namespace */
 	struct nvme_att **atts; /* [NVME_NSID_MAX + 1] by nsid, NULL: not attached */
@@ -259,7 +268,8 @@ struct nvme_att {
 	_Atomic uint32_t gate;
 	struct nvme_ns *ns;
 	struct nvme_ctrl *ctrl;
-	struct list node; /* ns->atts */
+	struct list node;   /* ns->atts */
+	uint32_t resv_mask; /* feature 82h: events of reservations that are not wanted */
 };
 
 struct nvme_ns {
@@ -272,27 +282,59 @@ struct nvme_ns {
 	uint32_t block_bytes, block_shift;
 	uint8_t uuid[16], nguid[16], eui64[8];
 	bool read_only;
-	bool managed;	/* created by Namespace Management */
-	bool not_ready; /* Format NVM runs */
+	uint8_t write_protect; /* feature 84h: enum nvme_write_protect */
+	bool managed;	       /* created by Namespace Management */
+	bool exclusive;	       /* of one controller at a time: NMIC bit 0 is clear */
+	uint64_t detached; /* bit CNTLID - 1: the guest wants it so, of controllers to come too */
+	atomic_bool not_ready; /* Format NVM runs */
 	char *state_path;
+	struct statefile state; /* state.c */
 	struct list atts;
 	struct nvme_resv resv;
-	struct nvme_uncor uncor; /* has a lock of its own: loops look */
+	struct nvme_formatting formatting; /* format.c */
+	struct nvme_uncor uncor;	   /* has a lock of its own: loops look */
 	/* turns of compare and write (io.c): */
 	pthread_mutex_t lock;
 	struct list turn_waiters;
 	struct nvme_cmd *turn_holder;
-	/* removal */
+	/*
+	 * What works on it beyond its queues' commands: Format NVM, Sanitize, saves. The end of a
+	 * removal waits until nobody does (nvme_ns_unpin calls unpinned); what is long looks at
+	 * removing.
+	 */
+	uint32_t pins;
+	bool removing;
+	void (*unpinned)(struct nvme_ns *ns);
 	void (*removed)(void *arg);
 	void *removed_arg;
 };
+
+/* Thread: main. */
+static inline void nvme_ns_pin(struct nvme_ns *ns)
+{
+	ns->pins++;
+}
+
+/* Calls unpinned, once, when it was set and this was the last pin. */
+static inline void nvme_ns_unpin(struct nvme_ns *ns)
+{
+	void (*unpinned)(struct nvme_ns * ns) = ns->unpinned;
+
+	ASSERT(ns->pins);
+	if (--ns->pins || !unpinned)
+		return;
+	ns->unpinned = NULL;
+	unpinned(ns);
+}
 
 struct nvme_subsys {
 	uint32_t refs;
 	char *name, *nqn, *state_path;
 	char serial[NVME_SERIAL_MAX], model[NVME_MODEL_MAX]; /* padded with spaces */
 	struct list namespaces, ctrls;
-	uint64_t cntlids; /* in use */
+	uint64_t cntlids;	/* in use: bit CNTLID - 1 */
+	uint64_t opened_ns;	/* loop_clock_ns: power on hours */
+	struct statefile state; /* state.c */
 	struct nvme_sanitize sanitize;
 	struct nvme_pool pool; /* nsmgmt.c */
 };
@@ -302,17 +344,36 @@ static inline uint64_t nvme_ns_blocks(const struct nvme_ns *ns)
 	return __atomic_load_n(&ns->caps->size_bytes, __ATOMIC_RELAXED) >> ns->block_shift;
 }
 
-/* ---- subsys.c, ns.c (Thread: main) ---- */
+/* ---- subsys.c, ns.c, ana.c (Thread: main) ---- */
+
+/*
+ * Gives a controller its identifier, a place in the subsystem (a reference is taken) and its
+ * attachments: subsys, cntlid, node, lock and atts of it are filled. params and ana come first.
+ * -ENOMEM, -ENOSPC: NVME_CTRLS_MAX are there.
+ */
+int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct err *reterr);
+/* The end of it, when no queue is left. Idempotent; does nothing to one that has not joined. */
+void nvme_subsys_leave(struct nvme_ctrl *ctrl);
 
 /* NULL: no such namespace in the subsystem. */
 struct nvme_ns *nvme_ns_find(const struct nvme_subsys *subsys, uint32_t nsid);
 /* NULL: not attached. */
 struct nvme_att *nvme_att_find(const struct nvme_ctrl *ctrl, uint32_t nsid);
+/* nvme_ns_add, but not shown to the controllers whose bit CNTLID - 1 is in detached. */
+int nvme_ns_new(struct nvme_subsys *subsys, const struct nvme_ns_params *params, uint64_t detached,
+		struct nvme_ns **ret_ns, struct err *reterr);
+/* Not yet shown; NULL: no memory. For subsys.c. */
+struct nvme_att *nvme_att_new(struct nvme_ns *ns, struct nvme_ctrl *ctrl);
+/* -EEXIST: attached already; -ENOMEM. The guest gets the event. */
 int nvme_ns_attach(struct nvme_ns *ns, struct nvme_ctrl *ctrl);
-/* done(arg) when no queue uses it any more. */
+/* done(arg) when no queue uses it any more. -ENOENT: not attached; -ENOMEM. */
 int nvme_ns_detach(struct nvme_ns *ns, struct nvme_ctrl *ctrl, void (*done)(void *arg), void *arg);
+/* What Identify says of it has changed: controllers that have it get the event. */
+void nvme_ns_changed(struct nvme_ns *ns);
 /* Makes the gates of the namespace's attachments anew: reservations, ANA, format, sanitize. */
 void nvme_gates_update(struct nvme_ns *ns);
+/* Why GATE_ANA is closed; SUCCESS: it is not. Thread: any. */
+enum nvme_status nvme_ana_status(const struct nvme_ctrl *ctrl);
 
 /* ---- sweep.c: over the commands of all queues (Thread: main) ---- */
 

@@ -32,9 +32,9 @@
 #include "guest/gmem.h"
 #include "sock/endpoint.h"
 #include "vhost/back_channel.h"
-#include "vhost/conn.h"
 #include "vhost/inflight_fd.h"
 #include "vhost/msg.h"
+#include "vhost/talk.h"
 #include "virtio/vring.h"
 
 #define SESSION_STATES(X)                                                                          \
@@ -58,11 +58,6 @@ enum session_phase {
 	SESSION_SETTLING
 };
 
-/* A message that began must end within this time; a reply must be taken within it. */
-#define SESSION_STALL_NS     10000000000ull
-#define SESSION_SLOW_NS	     500000000ull
-#define SESSION_MESSAGES_MAX 16 /* handled in a row before others get their turn */
-
 /*
  * One ring of a session. What the front-end told us are facts; whether the ring should run is
  * derived from them after every message (session_rings_reconcile).
@@ -85,7 +80,7 @@ struct session_params {
 	uint32_t loop_count;
 	uint32_t spin_ns;
 	bool packed;
-	uint64_t stall_ns; /* 0: SESSION_STALL_NS */
+	uint64_t stall_ns; /* 0: TALK_STALL_NS */
 	/* The endpoint's, so that one who reconnects gets no new budget; NULL: the session's own.
 	 */
 	struct log_limit *limit;
@@ -100,12 +95,7 @@ struct session {
 	enum session_state state;
 	struct log_limit *limit, own_limit;
 
-	struct conn conn;
-	struct loop_watch watch;
-	bool reading;
-	struct loop_timer stall_timer; /* a message began, or a reply waits */
-	bool stall_running;
-	struct loop_timer send_timer;
+	struct talk talk;
 
 	/* the message under way */
 	const struct msg_row *row;

@@ -134,7 +134,7 @@ static void half_a_message_and_silence_end_the_session_in_time(void **state)
 {
 	struct fixture *f = *state;
 
-	f->session->params.stall_ns = 30000000;
+	f->session->talk.stall_ns = 30000000;
 	assert_int_equal(write(f->peer, "abcdef", 6), 6);
 	pump_ms(f, 10);
 	assert_non_null(f->session);
@@ -146,7 +146,7 @@ static void questions_without_listening_end_the_session_in_time(void **state)
 	struct fixture *f = *state;
 	struct msg_hdr hdr = { MSG_GET_FEATURES, MSG_VERSION, 0 };
 
-	f->session->params.stall_ns = 30000000;
+	f->session->talk.stall_ns = 30000000;
 	PUMP_UNTIL(f, !f->session ||
 			      (send(f->peer, &hdr, sizeof(hdr), MSG_DONTWAIT | MSG_NOSIGNAL), 0));
 }
