@@ -3,6 +3,7 @@
 
 #include "base/check.h"
 #include "nvme/spec.h"
+#include "nvme/subsys.h"
 #include "vfu/vfu.h"
 
 #define WEAK __attribute__((weak))
@@ -18,6 +19,11 @@ WEAK void nvme_cmd_end(struct nvme_cmd *c, enum nvme_status status)
 }
 
 WEAK int nvme_sweep_start(struct nvme_sweep *s)
+{
+	UNREACHABLE();
+}
+
+WEAK void nvme_ctrl_ana_set(struct nvme_ctrl *ctrl, enum nvme_ana state)
 {
 	UNREACHABLE();
 }
