@@ -36,10 +36,9 @@ uint32_t nvme_ns_nsid(const struct nvme_ns *ns)
 
 static uint32_t ns_gate(const struct nvme_ns *ns, const struct nvme_ctrl *ctrl)
 {
-	const struct nvme_sanitize *sanitize = &ns->subsys->sanitize;
 	uint32_t gate = nvme_resv_gate(ns, ctrl);
 
-	if (ns->not_ready || sanitize->running || sanitize->failed)
+	if (nvme_medium_status(ns) != NVME_SC_SUCCESS)
 		gate |= CMD_MEDIUM;
 	if (ns->read_only || ns->write_protect)
 		gate |= CMD_WRITES;

@@ -10,7 +10,9 @@
  *   rw.c        Read, Write, Flush                     io.c       the other NVM commands
  *   subsys.c    subsystems, controllers of it          ns.c       namespaces, hot plug
  *   identify.c  feature.c  logpage.c  aen.c  ana.c     what the admin queue asks
- *   resv.c      reservations                           format.c   sanitize.c  nsmgmt.c
+ *   resv.c      reservations: state, gates, events     resv_cmd.c  resv_report.c
+ *   format.c    sanitize.c  nsmgmt.c                   erase.c    what format and sanitize do
+ *   state.c     what survives a restart
  *
  * Threads. Main owns controllers, subsystems, namespaces, features, logs, reservations and the
  * admin queue. A completion queue with its submission queues (struct nvme_cq) belongs to one loop,
@@ -39,6 +41,7 @@
 #include "blk/blk.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
+#include "loop/statefile.h"
 #include "nvme/ctrl.h"
 #include "nvme/spec.h"
 #include "nvme/subsys.h"
@@ -227,11 +230,13 @@ enum nvme_state {
 
 #include "nvme/aen.h"
 #include "nvme/feature.h"
+#include "nvme/format.h"
 #include "nvme/logpage.h"
 #include "nvme/nsmgmt.h"
 #include "nvme/queue.h"
 #include "nvme/resv.h"
 #include "nvme/sanitize.h"
+#include "nvme/state.h"
 #include "nvme/uncor.h"
 
 struct nvme_ctrl {
@@ -250,6 +255,7 @@ struct nvme_ctrl {
 	struct nvme_features features;
 	struct nvme_aen aen;
 	struct nvme_logs logs;
+	struct nvme_resv_log resv_log;
 	atomic_bool write_through; /* feature 06h: the write cache is off */
 	enum nvme_ana ana; /* main writes it with __atomic_store_n; loops ask nvme_ana_status */
 
@@ -262,7 +268,8 @@ struct nvme_att {
 	_Atomic uint32_t gate;
 	struct nvme_ns *ns;
 	struct nvme_ctrl *ctrl;
-	struct list node; /* ns->atts */
+	struct list node;   /* ns->atts */
+	uint32_t resv_mask; /* feature 82h: events of reservations that are not wanted */
 };
 
 struct nvme_ns {
@@ -277,25 +284,57 @@ struct nvme_ns {
 	bool read_only;
 	uint8_t write_protect; /* feature 84h: enum nvme_write_protect */
 	bool managed;	       /* created by Namespace Management */
+	bool exclusive;	       /* of one controller at a time: NMIC bit 0 is clear */
 	uint64_t detached; /* bit CNTLID - 1: the guest wants it so, of controllers to come too */
-	bool not_ready;	   /* Format NVM runs */
+	atomic_bool not_ready; /* Format NVM runs */
 	char *state_path;
+	struct statefile state; /* state.c */
 	struct list atts;
 	struct nvme_resv resv;
-	struct nvme_uncor uncor; /* has a lock of its own: loops look */
+	struct nvme_formatting formatting; /* format.c */
+	struct nvme_uncor uncor;	   /* has a lock of its own: loops look */
 	/* turns of compare and write (io.c): */
 	pthread_mutex_t lock;
 	struct list turn_waiters;
 	struct nvme_cmd *turn_holder;
+	/*
+	 * What works on it beyond its queues' commands: Format NVM, Sanitize, saves. The end of a
+	 * removal waits until nobody does (nvme_ns_unpin calls unpinned); what is long looks at
+	 * removing.
+	 */
+	uint32_t pins;
+	bool removing;
+	void (*unpinned)(struct nvme_ns *ns);
+	void (*removed)(void *arg);
+	void *removed_arg;
 };
+
+/* Thread: main. */
+static inline void nvme_ns_pin(struct nvme_ns *ns)
+{
+	ns->pins++;
+}
+
+/* Calls unpinned, once, when it was set and this was the last pin. */
+static inline void nvme_ns_unpin(struct nvme_ns *ns)
+{
+	void (*unpinned)(struct nvme_ns * ns) = ns->unpinned;
+
+	ASSERT(ns->pins);
+	if (--ns->pins || !unpinned)
+		return;
+	ns->unpinned = NULL;
+	unpinned(ns);
+}
 
 struct nvme_subsys {
 	uint32_t refs;
 	char *name, *nqn, *state_path;
 	char serial[NVME_SERIAL_MAX], model[NVME_MODEL_MAX]; /* padded with spaces */
 	struct list namespaces, ctrls;
-	uint64_t cntlids;   /* in use: bit CNTLID - 1 */
-	uint64_t opened_ns; /* loop_clock_ns: power on hours */
+	uint64_t cntlids;	/* in use: bit CNTLID - 1 */
+	uint64_t opened_ns;	/* loop_clock_ns: power on hours */
+	struct statefile state; /* state.c */
 	struct nvme_sanitize sanitize;
 	struct nvme_pool pool; /* nsmgmt.c */
 };
