@@ -233,12 +233,17 @@ int device_start(struct device *dev, struct loop *main_loop, struct loop **loops
 	return rc < 0 ? err_prefix(reterr, rc, "%s", dev->def->where) : 0;
 }
 
+void device_release(struct device *dev)
+{
+	if (dev->def->type->release)
+		dev->def->type->release(dev);
+}
+
 void device_on_left(struct device *dev)
 {
 	if (!dev->stopping || dev->ep || dev->leaving)
 		return;
-	if (dev->def->type->release)
-		dev->def->type->release(dev);
+	device_release(dev);
 	dev->stopped(dev);
 }
 

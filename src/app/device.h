@@ -182,7 +182,9 @@ int device_start(struct device *dev, struct loop *main_loop, struct loop **loops
 		 uint32_t loop_count, struct err *reterr);
 /* dev->stopped comes once, later. Only after a device_start that succeeded. */
 void device_stop(struct device *dev);
-/* After stopped, or when it never started. */
+/* When it never started: lets go what needs the main loop for that; see units_closing. */
+void device_release(struct device *dev);
+/* After stopped or device_release. */
 void device_close(struct device *dev);
 /* The last unit that was leaving has left: see device_stop. */
 void device_on_left(struct device *dev);
