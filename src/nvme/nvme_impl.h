@@ -13,7 +13,9 @@
  *   copy.c      Copy
  *   subsys.c    subsystems, controllers of it          ns.c       namespaces, hot plug
  *   identify.c  feature.c  logpage.c  aen.c  ana.c     what the admin queue asks
- *   resv.c      reservations                           format.c   sanitize.c  nsmgmt.c
+ *   resv.c      reservations: state, gates, events     resv_cmd.c  resv_report.c
+ *   format.c    sanitize.c  nsmgmt.c                   erase.c    what format and sanitize do
+ *   state.c     what survives a restart
  *
  * Threads. Main owns controllers, subsystems, namespaces, features, logs, reservations and the
  * admin queue. A completion queue with its submission queues (struct nvme_cq) belongs to one loop,
@@ -42,6 +44,7 @@
 #include "blk/blk.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
+#include "loop/statefile.h"
 #include "nvme/ctrl.h"
 #include "nvme/spec.h"
 #include "nvme/subsys.h"
@@ -51,7 +54,6 @@
 #define NVME_VHOST_MDTS	  5
 #define NVME_TRANSFER_MAX (NVME_PAGE_BYTES << NVME_MDTS)
 #define NVME_IOV_MAX	  1024
-#define NVME_AER_MAX	  4 /* AERL 3 */
 #define NVME_ABORT_MAX	  4 /* ACL 3 */
 
 /* nvme_row.flags; the first few are also bits of the gate */
@@ -172,6 +174,7 @@ bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len);
 bool nvme_status_dnr(enum nvme_status status);
 /* The controller whose queue it is from. */
 struct nvme_ctrl *nvme_cmd_ctrl(const struct nvme_cmd *c);
+uint16_t nvme_cmd_sqid(const struct nvme_cmd *c);
 const char *nvme_status_text(enum nvme_status status);
 
 /*
@@ -238,11 +241,13 @@ enum nvme_state {
 #include "nvme/aen.h"
 #include "nvme/dptr.h"
 #include "nvme/feature.h"
+#include "nvme/format.h"
 #include "nvme/logpage.h"
 #include "nvme/nsmgmt.h"
 #include "nvme/queue.h"
 #include "nvme/resv.h"
 #include "nvme/sanitize.h"
+#include "nvme/state.h"
 #include "nvme/uncor.h"
 
 struct nvme_ctrl {
@@ -262,10 +267,12 @@ struct nvme_ctrl {
 	struct nvme_features features;
 	struct nvme_aen aen;
 	struct nvme_logs logs;
+	struct nvme_resv_log resv_log;
 	atomic_bool write_through; /* feature 06h: the write cache is off */
 	enum nvme_ana ana; /* main writes it with __atomic_store_n; loops ask nvme_ana_status */
 
-	pthread_mutex_t lock;	/* atts, which loops look up once for each namespace */
+	/* atts, which loops look up once for each namespace; logs.errors */
+	pthread_mutex_t lock;
 	struct nvme_att **atts; /* [NVME_NSID_MAX + 1] by nsid, NULL: not attached */
 };
 
@@ -274,7 +281,9 @@ struct nvme_att {
 	_Atomic uint32_t gate;
 	struct nvme_ns *ns;
 	struct nvme_ctrl *ctrl;
-	struct list node; /* ns->atts */
+	struct list node;   /* ns->atts */
+	uint32_t resv_mask; /* feature 82h: events of reservations that are not wanted */
+	uint16_t tler;	    /* feature 05h: kept for the guest */
 };
 
 struct nvme_ns {
@@ -289,25 +298,56 @@ struct nvme_ns {
 	bool read_only;
 	uint8_t write_protect; /* feature 84h: enum nvme_write_protect */
 	bool managed;	       /* created by Namespace Management */
+	bool exclusive;	       /* of one controller at a time: NMIC bit 0 is clear */
 	uint64_t detached; /* bit CNTLID - 1: the guest wants it so, of controllers to come too */
-	bool not_ready;	   /* Format NVM runs */
+	atomic_bool not_ready; /* Format NVM runs */
 	char *state_path;
+	struct statefile state; /* state.c */
 	struct list atts;
 	struct nvme_resv resv;
-	struct nvme_uncor uncor; /* has a lock of its own: loops look */
+	struct nvme_formatting formatting; /* format.c */
+	struct nvme_uncor uncor;	   /* has a lock of its own: loops look */
 	/* turns of compare and write (io.c): */
 	pthread_mutex_t lock;
 	struct list turn_waiters;
 	struct nvme_cmd *turn_holder;
+	/*
+	 * What works on it beyond its queues' commands: Format NVM, Sanitize, saves. The end of a
+	 * removal waits until nobody does (nvme_ns_unpin calls unpinned); what is long looks at
+	 * removing.
+	 */
+	uint32_t pins;
+	bool removing;
+	void (*unpinned)(struct nvme_ns *ns);
+	struct ns_closing *closing; /* ns.c: the removal that waits */
 };
+
+/* Thread: main. */
+static inline void nvme_ns_pin(struct nvme_ns *ns)
+{
+	ns->pins++;
+}
+
+/* Calls unpinned, once, when it was set and this was the last pin. */
+static inline void nvme_ns_unpin(struct nvme_ns *ns)
+{
+	void (*unpinned)(struct nvme_ns * ns) = ns->unpinned;
+
+	ASSERT(ns->pins);
+	if (--ns->pins || !unpinned)
+		return;
+	ns->unpinned = NULL;
+	unpinned(ns);
+}
 
 struct nvme_subsys {
 	uint32_t refs;
 	char *name, *nqn, *state_path;
 	char serial[NVME_SERIAL_MAX], model[NVME_MODEL_MAX]; /* padded with spaces */
 	struct list namespaces, ctrls;
-	uint64_t cntlids;   /* in use: bit CNTLID - 1 */
-	uint64_t opened_ns; /* loop_clock_ns: power on hours */
+	uint64_t cntlids;	/* in use: bit CNTLID - 1 */
+	uint64_t opened_ns;	/* loop_clock_ns: power on hours */
+	struct statefile state; /* state.c */
 	struct nvme_sanitize sanitize;
 	struct nvme_pool pool; /* nsmgmt.c */
 };
@@ -317,11 +357,11 @@ static inline uint64_t nvme_ns_blocks(const struct nvme_ns *ns)
 	return __atomic_load_n(&ns->caps->size_bytes, __ATOMIC_RELAXED) >> ns->block_shift;
 }
 
-/* ---- subsys.c, ns.c, ana.c (Thread: main) ---- */
+/* ---- subsys.c, ns.c, identify.c, ana.c (Thread: main) ---- */
 
 /*
  * Gives a controller its identifier, a place in the subsystem (a reference is taken) and its
- * attachments: subsys, cntlid, node, lock and atts of it are filled. params and ana come first.
+ * attachments: subsys, cntlid, node, lock, ana and atts of it are filled. params come first.
  * -ENOMEM, -ENOSPC: NVME_CTRLS_MAX are there.
  */
 int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct err *reterr);
@@ -345,8 +385,17 @@ int nvme_ns_detach(struct nvme_ns *ns, struct nvme_ctrl *ctrl, void (*done)(void
 void nvme_ns_changed(struct nvme_ns *ns);
 /* Makes the gates of the namespace's attachments anew: reservations, ANA, format, sanitize. */
 void nvme_gates_update(struct nvme_ns *ns);
+/* FR: what Identify and the firmware slots say, padded. */
+void nvme_firmware_revision(char fr[8]);
 /* Why GATE_ANA is closed; SUCCESS: it is not. Thread: any. */
 enum nvme_status nvme_ana_status(const struct nvme_ctrl *ctrl);
+
+/* ---- ctrl.c, irq.c, for features (Thread: main) ---- */
+
+/* It cannot go on: CSTS.CFS; why is for the log. */
+void nvme_ctrl_fatal(struct nvme_ctrl *ctrl, const char *why);
+/* features.value[8] or coalescing_disable changed. */
+void nvme_irq_coalescing_changed(struct nvme_ctrl *ctrl);
 
 /* ---- sweep.c: over the commands of all queues (Thread: main) ---- */
 
