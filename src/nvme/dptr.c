@@ -19,8 +19,8 @@
 #include "nvme/limits.h"
 #include "nvme/remote.h"
 
-#define IOV_ARRAYS_MAX	64
-#define SINK_BYTES	(64u << 10)
+#define IOV_ARRAYS_MAX 64
+#define SINK_BYTES     (64u << 10)
 
 struct iov_array {
 	struct list node; /* in the pool */
@@ -47,6 +47,7 @@ void nvme_mem_init(struct nvme_mem *m, struct nvme_ctrl *ctrl, struct loop *loop
 	list_init(&m->free);
 	list_init(&m->waiters);
 	list_init(&m->remote_wait);
+	list_init(&m->scratch_wait);
 	nvme_mem_maps_set(m, NULL, NULL, NULL);
 }
 
@@ -54,8 +55,9 @@ void nvme_mem_fini(struct nvme_mem *m)
 {
 	struct iov_array *a, *next;
 
-	ASSERT(!m->arrays && !m->remote_bytes && !m->work_queued);
-	list_for_each_safe(a, next, &m->free, node) free(a);
+	ASSERT(!m->arrays && !m->remote_bytes && !m->scratch_bytes && !m->work_queued);
+	list_for_each_safe(a, next, &m->free, node)
+		free(a);
 	free(m->sink);
 }
 
@@ -157,7 +159,7 @@ enum {
 
 static bool second_half(const struct nvme_cmd *c)
 {
-	return c->fused && c->row->flags & CMD_FUSE_SECOND;
+	return c->exclusive && c->row->flags & CMD_FUSE_SECOND;
 }
 
 /* Room for count more, which may move all there are into an array. */
@@ -310,22 +312,27 @@ static void data_start(struct nvme_cmd *c, struct nvme_mem *m)
 	c->next(c);
 }
 
-/* An array, or room for bounce buffers, is there again. */
+static bool array_wake(struct nvme_mem *m)
+{
+	struct nvme_cmd *c;
+
+	if (list_empty(&m->waiters) || m->arrays >= IOV_ARRAYS_MAX)
+		return false;
+	c = list_entry(m->waiters.next, struct nvme_cmd, wait_node);
+	list_remove(&c->wait_node);
+	nvme_mem_work_queue(m); /* maybe the next one, too */
+	data_start(c, m);
+	return true;
+}
+
+/* Something that commands wait for is there again: one goes on each time. */
 static void mem_work(struct loop_work *work)
 {
 	struct nvme_mem *m = container_of(work, struct nvme_mem, work);
-	struct nvme_cmd *c;
 
 	m->work_queued = false;
-	if (!list_empty(&m->waiters) && m->arrays < IOV_ARRAYS_MAX) {
-		c = list_entry(m->waiters.next, struct nvme_cmd, wait_node);
-		list_remove(&c->wait_node);
-		if (!list_empty(&m->waiters) || !list_empty(&m->remote_wait))
-			nvme_mem_work_queue(m);
-		data_start(c, m);
-		return; /* m may be gone with its last command */
-	}
-	nvme_remote_wake(m);
+	if (!array_wake(m) && !nvme_scratch_wake(m))
+		nvme_remote_wake(m);
 }
 
 /* NVME_PROFILE_VHOST: an admin command's data is in our memory. */
@@ -371,8 +378,10 @@ bool nvme_data_end(struct nvme_cmd *c, bool success)
 {
 	struct nvme_mem *m = mem_here(c);
 
-	if (c->data_bits & NVME_DATA_REMOTE)
-		return nvme_remote_end(c, m, success);
+	if (c->data_bits & NVME_DATA_REMOTE && !nvme_remote_end(c, m, success))
+		return false;
+	if (c->data_bits & NVME_DATA_SCRATCH)
+		nvme_scratch_end(c);
 	if (c->data_bits & NVME_DATA_DIRTY)
 		gdirty_mark_iov(m->dirty, m->to_guest.map, c->iov, c->iov_count, c->data_bytes);
 	if (c->data_bits & NVME_DATA_ARRAY)
@@ -387,7 +396,8 @@ static void reply_data(struct nvme_cmd *c)
 {
 	size_t len = MIN(c->vars[7], c->data.left_bytes);
 
-	if (!iov_cur_write(&c->data, c->buf, len) || !iov_cur_zero(&c->data, c->data.left_bytes))
+	if (!iov_cur_write_slow(&c->data, c->buf, len) ||
+	    !iov_cur_zero(&c->data, c->data.left_bytes))
 		UNREACHABLE();
 	nvme_cmd_end(c, NVME_SC_SUCCESS);
 }

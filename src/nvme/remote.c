@@ -48,7 +48,7 @@ static void remote_free(struct nvme_remote *r)
 	if (!list_empty(&r->m->remote_wait))
 		nvme_mem_work_queue(r->m);
 	r->c->remote = NULL;
-	r->c->data_bits = 0;
+	r->c->data_bits &= (uint8_t)~NVME_DATA_REMOTE;
 	free(r->buf);
 	free(r);
 }
@@ -219,7 +219,7 @@ static void remote_begin(struct nvme_cmd *c, struct nvme_mem *m)
 	r->charge_bytes = remote_charge(c);
 	m->remote_bytes += r->charge_bytes;
 	c->remote = r;
-	c->data_bits = NVME_DATA_REMOTE;
+	c->data_bits |= NVME_DATA_REMOTE;
 	dptr_walk_begin(&r->walk, &c->sqe, (uint32_t)c->data_bytes, c->dir);
 	remote_walk(r);
 }
@@ -237,19 +237,19 @@ void nvme_remote_start(struct nvme_cmd *c, struct nvme_mem *m)
 		list_append(&m->remote_wait, &c->wait_node);
 }
 
-void nvme_remote_wake(struct nvme_mem *m)
+bool nvme_remote_wake(struct nvme_mem *m)
 {
 	struct nvme_cmd *c;
 
 	if (list_empty(&m->remote_wait))
-		return;
+		return false;
 	c = list_entry(m->remote_wait.next, struct nvme_cmd, wait_node);
 	if (!remote_room(m, c))
-		return;
+		return false;
 	list_remove(&c->wait_node);
-	if (!list_empty(&m->remote_wait))
-		nvme_mem_work_queue(m);
+	nvme_mem_work_queue(m); /* maybe the next one, too */
 	remote_begin(c, m);
+	return true;
 }
 
 /* ---- the end: data to the guest ---- */

@@ -66,8 +66,7 @@ bool nvme_uncor_stops(struct nvme_cmd *c, uint64_t lba, uint64_t count)
 
 static bool must_persist(const struct nvme_cmd *c, bool fua)
 {
-	return (fua ||
-		atomic_load_explicit(&c->mem->ctrl->write_through, memory_order_relaxed)) &&
+	return (fua || atomic_load_explicit(&c->mem->ctrl->write_through, memory_order_relaxed)) &&
 	       c->nsq->caps->volatile_cache;
 }
 
@@ -229,33 +228,11 @@ static void flush_done(struct nvme_cmd *c, enum blk_status status)
 		nvme_cmd_end(c, NVME_SC_SUCCESS);
 }
 
-static void flush_all_next(struct nvme_cmd *c);
-
-static void flush_all_done(struct nvme_cmd *c, enum blk_status status)
-{
-	if (!nvme_step_failed(c, status))
-		flush_all_next(c);
-}
-
-/* NSID_ALL: every attached namespace, one after the other (base 6.8). */
-static void flush_all_next(struct nvme_cmd *c)
-{
-	while (c->vars[0] < NVME_NSID_MAX) {
-		c->nsq = nvme_nsq_find(c, (uint32_t)++c->vars[0]);
-		if (!c->nsq)
-			continue;
-		nvme_cmd_blk(c, BLK_FLUSH, 0, 0, 0, NULL, 0, flush_all_done);
-		return;
-	}
-	nvme_cmd_end(c, NVME_SC_SUCCESS);
-}
-
 void nvme_flush(struct nvme_cmd *c)
 {
 	if (c->nsq) {
 		nvme_cmd_blk(c, BLK_FLUSH, 0, 0, 0, NULL, 0, flush_done);
 		return;
 	}
-	c->vars[0] = 0;
-	flush_all_next(c);
+	nvme_cmd_end(c, NVME_SC_INVALID_NS);
 }
