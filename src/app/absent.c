@@ -2,33 +2,23 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "nvme/spec.h"
 #include "nvme/subsys.h"
 #include "vfu/vfu.h"
 
 #define WEAK __attribute__((weak))
 
-WEAK int nvme_subsys_new(const struct nvme_subsys_params *params, struct nvme_subsys **ret_subsys,
-			 struct err *reterr)
-{
-	return err_set(reterr, -ENOSYS, "nvme is not there yet");
-}
+struct nvme_cmd;
+struct nvme_sweep;
+void nvme_cmd_end(struct nvme_cmd *c, enum nvme_status status);
+int nvme_sweep_start(struct nvme_sweep *s);
 
-WEAK struct nvme_subsys *nvme_subsys_ref(struct nvme_subsys *subsys)
-{
-	UNREACHABLE();
-}
-
-WEAK void nvme_subsys_unref(struct nvme_subsys *subsys)
-{
-}
-
-WEAK int nvme_ns_add(struct nvme_subsys *subsys, const struct nvme_ns_params *params,
-		     struct nvme_ns **ret_ns, struct err *reterr)
+WEAK void nvme_cmd_end(struct nvme_cmd *c, enum nvme_status status)
 {
 	UNREACHABLE();
 }
 
-WEAK void nvme_ns_remove(struct nvme_ns *ns, void (*removed)(void *arg), void *arg)
+WEAK int nvme_sweep_start(struct nvme_sweep *s)
 {
 	UNREACHABLE();
 }

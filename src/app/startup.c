@@ -136,8 +136,10 @@ static void app_stop(void)
 	sdnotify_send("STOPPING=1", NULL);
 	app.pending = 1; /* ours: a device may answer before the next is asked */
 	for (uint32_t i = 0; i < app.open_count; i++) {
-		if (!app.devices[i].started)
+		if (!app.devices[i].started) {
+			device_release(&app.devices[i].dev);
 			continue;
+		}
 		app.pending++;
 		device_stop(&app.devices[i].dev);
 	}
