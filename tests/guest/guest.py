@@ -94,11 +94,15 @@ class Server:
 
     def __init__(self, room, disk, wrapper=(), **options):
         self.socket = os.path.join(str(room), "disk.sock")
+        self.sockets = [self.socket]
         self.log = os.path.join(str(room), "server.log")
         self.disk = str(disk)
         self.wrapper = list(wrapper)
         self.options = options
         self.process = None
+
+    def over_vfio_user(self):
+        return self.options.get("transport", "vhost-user") == "vfio-user"
 
     def command(self):
         if not stand_in():
@@ -211,6 +215,9 @@ class NvmeServer(Server):
         self.cores = cores
         self.sockets = [self.socket] + ["%s.%d" % (self.socket, i) for i in range(1, controllers)]
         self.ana = ["optimized"] * controllers
+
+    def over_vfio_user(self):
+        return True
 
     def command(self):
         options = {key.replace("_", "-"): value for key, value in self.options.items()}
@@ -422,7 +429,7 @@ class Qemu(Guest):
 
     def disks(self):
         kind = self.server.kind
-        if kind == "nvme":
+        if self.server.over_vfio_user():
             # vfio-user-pci takes its socket in this form only.
             return [word for path in self.sockets or self.server.sockets
                     for word in ("-device", json.dumps({"driver": "vfio-user-pci", "socket":
