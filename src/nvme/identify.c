@@ -83,6 +83,12 @@ static uint64_t id_attached_bytes(const struct nvme_subsys *subsys)
 	return bytes;
 }
 
+void nvme_firmware_revision(char fr[8])
+{
+	memset(fr, ' ', 8);
+	memcpy(fr, VHOSTD_VERSION, MIN(sizeof(VHOSTD_VERSION) - 1, (size_t)8));
+}
+
 static void id_ctrl_common(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id)
 {
 	const struct nvme_subsys *subsys = ctrl->subsys;
@@ -90,8 +96,7 @@ static void id_ctrl_common(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id
 	id->vid = id->ssvid = le16(NVME_PCI_VENDOR);
 	memcpy(id->sn, subsys->serial, sizeof(id->sn));
 	memcpy(id->mn, subsys->model, sizeof(id->mn));
-	memset(id->fr, ' ', sizeof(id->fr));
-	memcpy(id->fr, VHOSTD_VERSION, MIN(sizeof(VHOSTD_VERSION) - 1, sizeof(id->fr)));
+	nvme_firmware_revision(id->fr);
 	id->rab = 6;
 	memcpy(id->ieee, (const uint8_t[3])NVME_OUI, 3);
 	id->cntlid = le16(ctrl->cntlid);

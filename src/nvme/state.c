@@ -122,7 +122,7 @@ void nvme_subsys_state_save(struct nvme_subsys *subsys, void (*done)(void *arg, 
 
 int nvme_subsys_state_load(struct nvme_subsys *subsys, struct err *reterr)
 {
-	subsys->state = (struct statefile){ .path = subsys->state_path,
-					    .head = "vhostd-nvme-subsys 1" };
+	subsys->state =
+		(struct statefile){ .path = subsys->state_path, .head = "vhostd-nvme-subsys 1" };
 	return subsys->state_path ? statefile_load(&subsys->state, subsys_line, subsys, reterr) : 0;
 }
