@@ -119,6 +119,51 @@ def boot(room, sid, request):
             return guest.finish(120)
 
 
+PLAIN_JOB = """
+check "disk" eventually 20 test -b /dev/$DISK
+say packed $(cut -c35 /sys/bus/virtio/devices/virtio0/features)
+say pin $(grep -c 'IO-APIC.*virtio0' /proc/interrupts)
+verify() {
+	fio --name=verify --filename=/dev/$DISK --direct=1 --ioengine=libaio --iodepth=16 \\
+		--rw=randwrite --bsrange=4k-64k --size=8M --verify=crc32c --do_verify=1 \\
+		--verify_fatal=1
+}
+check "verify" verify
+"""
+
+
+def disk_of(kind, room, **options):
+    if kind == "blk":
+        return Server(room, sparse(room + "/plain.img", 32 * MIB), transport="vfio-user", **options)
+    units = {(0, 0): {"file": sparse(room + "/plain.img", 32 * MIB)}}
+    return ScsiServer(room, units, transport="vfio-user", **options)
+
+
+@pytest.mark.parametrize("kind, name", [("blk", "vda"), ("scsi", "sda")])
+def test_split_rings_and_the_interrupt_pin_do_as_well(room, sid, kind, name):
+    with disk_of(kind, room, packed="off") as server:
+        with Qemu(room, server, "DISK=%s\n" % name + PLAIN_JOB, machine=Q35, with_fio=True, sid=sid,
+                  parameters="pci=nomsi") as guest:
+            results = guest.finish(60)
+    results.ok("disk", "verify")
+    assert results["packed"] == "0"
+    assert results["pin"] == "1"
+
+
+@pytest.mark.parametrize("kind", ["blk", "scsi"])
+def test_seabios_boots_from_the_disk(room, sid, kind):
+    names = room + "/boot.o", room + "/boot"
+    tool("as", "--32", "-o", names[0], SOURCE)
+    tool("ld", "-m", "elf_i386", "-Ttext", "0x7c00", "--oformat", "binary", "-o", names[1], names[0])
+    with disk_of(kind, room) as server:
+        with open(names[1], "rb") as sector, open(room + "/plain.img", "r+b") as disk:
+            disk.write(sector.read() + b"the disk\0")
+        with Qemu(room, server, None, machine=Q35, sid=sid, bootindex=1) as guest:
+            results = guest.finish(30)
+    results.ok("booted")
+    assert results["block"] == "the disk"
+
+
 def test_a_guest_finds_both_disks_and_their_properties(boot):
     boot.ok("disks")
     assert boot["serial"] == "ROSEBUD-1941"
