@@ -53,6 +53,7 @@ struct nvme_dma {
 	struct loop *loop;
 	void (*done)(struct nvme_dma *dma, int rc); /* 0, -EFAULT: not the guest's memory, -EIO */
 	/* private: the port's */
+	void *owner;
 	struct loop_msg msg;
 	struct list node;
 	uint64_t done_bytes;
