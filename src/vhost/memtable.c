@@ -22,8 +22,8 @@ static void memtable_set(struct session *s, struct gmem *map)
 	gmem_unref(s->map);
 	s->map = map;
 	for (uint32_t i = 0; i < s->ring_count; i++) {
-		if (s->rings[i].state == VRING_STOPPED)
-			s->rings[i].failed = false;
+		if (s->rings[i].v.state == VRING_STOPPED)
+			s->rings[i].v.failed = false;
 	}
 }
 
@@ -81,10 +81,10 @@ int session_handle_ADD_MEM_REG(struct session *s, struct msg *m, struct err *ret
 	/* The mappings of the old map live on in the new one; chains in flight need no more. */
 	memtable_set(s, map);
 	for (uint32_t i = 0; i < s->ring_count; i++) {
-		if (s->rings[i].state == VRING_STOPPED)
+		if (s->rings[i].v.state == VRING_STOPPED)
 			continue;
 		s->pending++;
-		vring_map_set(&s->rings[i], map);
+		vring_map_set(&s->rings[i].v, map);
 	}
 	return 0;
 }

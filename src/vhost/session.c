@@ -177,8 +177,7 @@ static void session_on_message(struct talk *talk)
 
 static void session_closed(struct session *s)
 {
-	for (uint32_t i = 0; i < s->ring_count; i++)
-		vring_fini(&s->rings[i]);
+	session_rings_fini(s);
 	free(s->rings);
 	session_unbind_vdev(s);
 	gdirty_unref(s->log);
@@ -194,10 +193,10 @@ static void session_closed(struct session *s)
 
 static void session_on_bell_idle(struct notify *n)
 {
-	struct vring *v = container_of(n, struct vring, err_bell);
-	struct session *s = container_of(v->owner, struct session, ring_owner);
+	struct session_ring *r = container_of(n, struct session_ring, err_bell);
+	struct session *s = container_of(r->v.owner, struct session, ring_owner);
 
-	vring_fd_set(&v->err_next_fd, -1);
+	vring_fd_set(&r->err_next_fd, -1);
 	s->close_waits--;
 	session_close_step(s);
 }

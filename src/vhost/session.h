@@ -35,7 +35,7 @@
 #include "vhost/inflight_fd.h"
 #include "vhost/msg.h"
 #include "vhost/talk.h"
-#include "vhost/vring.h"
+#include "virtio/vring.h"
 
 #define SESSION_STATES(X)                                                                          \
 	X(LISTEN)                                                                                  \
@@ -56,6 +56,21 @@ enum session_phase {
 	SESSION_IDLE,
 	SESSION_QUIETING,
 	SESSION_SETTLING
+};
+
+/*
+ * One ring of a session. What the front-end told us are facts; whether the ring should run is
+ * derived from them after every message (session_rings_reconcile).
+ */
+struct session_ring {
+	struct vring v;
+	bool have_addr, have_kick, enabled;
+	bool hold;    /* a message needs it to stand still */
+	uint32_t num; /* 0: not told */
+	struct msg_addr addr;
+	int err_fd;	 /* owned; -1: none */
+	int err_next_fd; /* takes err_fd's place when the bell is idle */
+	struct notify err_bell;
 };
 
 struct session_params {
@@ -103,7 +118,7 @@ struct session {
 
 	struct vdev *vdev;
 	struct vring_owner ring_owner;
-	struct vring *rings;
+	struct session_ring *rings;
 	uint32_t ring_count;
 	uint32_t pending;
 
@@ -130,6 +145,10 @@ void session_check_lost(struct session *s);
 /* Starts and drains rings until they are as the facts say; counts commands in s->pending. */
 void session_rings_reconcile(struct session *s);
 void session_rings_init(struct session *s);
+/* All of them STOPPED, with their bells idle. */
+void session_rings_fini(struct session *s);
+/* Do the facts say that the ring runs? */
+bool session_ring_should_run(const struct session_ring *r);
 /* Everything the driver set up is forgotten: reset of the device. Rings are quiet. */
 void session_device_reset(struct session *s);
 /* Goes on with the message under way, or with closing, after something that it waited for. */

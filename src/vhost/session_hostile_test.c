@@ -100,12 +100,12 @@ static void a_broken_ring_rings_its_err_bell_and_the_other_goes_on(void **state)
 	start_ring(f, 1);
 	submit_head(f, 0, RING_SIZE + 7);
 	PUMP_UNTIL(f, rang(f->err[0]));
-	assert_int_equal(f->session->rings[0].state, VRING_BROKEN);
+	assert_int_equal(f->session->rings[0].v.state, VRING_BROKEN);
 	assert_int_equal(ask(f, MSG_GET_STATUS, NULL, 0).u64 & 0x40, 0x40);
 	submit(f, 1);
 	PUMP_UNTIL(f, used_idx(f, 1) == 1);
 	ask(f, MSG_GET_VRING_BASE, &ring, 8);
-	assert_int_equal(f->session->rings[0].state, VRING_STOPPED);
+	assert_int_equal(f->session->rings[0].v.state, VRING_STOPPED);
 }
 
 static void a_call_descriptor_that_blocks_holds_up_nobody(void **state)
