@@ -23,6 +23,11 @@ __attribute__((weak)) const uint32_t nvme_row_count = 0;
 
 ABSENT(void, nvme_cmd_end, struct nvme_cmd *c, enum nvme_status status)
 ABSENT(int, nvme_sweep_start, void *sweep)
+ABSENT(void, nvme_ctrl_start, struct nvme_ctrl *ctrl)
+ABSENT(void, nvme_ctrl_stop, struct nvme_ctrl *ctrl, void (*stopped)(void *port))
+ABSENT(void, nvme_ctrl_admin, struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, void *buf,
+       void (*done)(void *port, const struct nvme_cqe *cqe))
+ABSENT(void, nvme_ctrl_doorbells_set, struct nvme_ctrl *ctrl, uint32_t *doorbells)
 ABSENT(void, vfu_handle_DEVICE_RESET, void *s, void *m)
 ABSENT(struct nvme_ctrl *, nvme_cmd_ctrl, const struct nvme_cmd *c)
 ABSENT(uint16_t, nvme_cmd_sqid, const struct nvme_cmd *c)
