@@ -175,8 +175,8 @@ static int vfu_migr_load(struct vfu_session *s, struct err *reterr)
 	if (!rc)
 		rc = vfu_migr_config_check(p, config, reterr);
 	if (!rc)
-		rc = s->dev->ops->load(s->dev, msix + sizeof(p->msix_table),
-				       le32_get(head.dev_len), reterr);
+		rc = s->dev->ops->load(s->dev, msix + sizeof(p->msix_table), le32_get(head.dev_len),
+				       reterr);
 	if (rc)
 		return rc;
 	memcpy(p->bytes, config, sizeof(p->bytes));
