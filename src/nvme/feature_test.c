@@ -391,40 +391,6 @@ static void error_recovery_is_kept_for_each_namespace(void **state)
 	rig_close(&r);
 }
 
-static void a_write_protected_namespace_stops_writes_of_all(void **state)
-{
-	struct rig r;
-
-	rig_open(&r);
-	assert_status(set_ns(&r, 1, 0x84, 1), SUCCESS);
-	for (uint32_t i = 0; i < RIG_CTRLS; i++)
-		assert_int_equal(r.ctrl[i]->atts[1]->gate, CMD_WRITES);
-	assert_status(rig_send(&r, NVME_ADMIN_IDENTIFY, 1, 0, 0), SUCCESS);
-	assert_bytes(&r, 99, "01");
-	assert_status(get_ns(&r, 1, 0x84), SUCCESS);
-	assert_int_equal(r.cmd.c.dw0, 1);
-	nvme_features_reset(r.ctrl[0]); /* it is the namespace's */
-	assert_status(get_ns(&r, 1, 0x84), SUCCESS);
-	assert_int_equal(r.cmd.c.dw0, 1);
-	assert_status(set_ns(&r, 1, 0x84, 0), SUCCESS);
-	assert_int_equal(r.ctrl[0]->atts[1]->gate, 0);
-	rig_close(&r);
-}
-
-static void write_protection_until_power_cycle_stays(void **state)
-{
-	struct rig r;
-
-	rig_open(&r);
-	assert_status(set_ns(&r, 1, 0x84, 3), INVALID_FIELD); /* permanent */
-	assert_status(set_ns(&r, 1, 0x84, 7), INVALID_FIELD);
-	assert_status(set_ns(&r, 1, 0x84, 2), SUCCESS);
-	assert_status(set_ns(&r, 1, 0x84, 0), FEATURE_NOT_CHANGEABLE);
-	assert_status(set_ns(&r, 1, 0x84, 1), FEATURE_NOT_CHANGEABLE);
-	assert_status(set_ns(&r, 1, 0x84, 2), SUCCESS);
-	rig_close(&r);
-}
-
 static void features_of_an_inaccessible_namespace_are_too(void **state)
 {
 	struct rig r;
@@ -458,8 +424,6 @@ int main(void)
 		cmocka_unit_test(host_identifiers_of_a_subsystem_have_one_length),
 		cmocka_unit_test(features_of_a_namespace_need_one),
 		cmocka_unit_test(error_recovery_is_kept_for_each_namespace),
-		cmocka_unit_test(a_write_protected_namespace_stops_writes_of_all),
-		cmocka_unit_test(write_protection_until_power_cycle_stays),
 		cmocka_unit_test(features_of_an_inaccessible_namespace_are_too),
 	};
 

@@ -59,6 +59,7 @@ static void save_start(struct state_save *s, struct statefile *file,
 static void ns_write(void *arg, FILE *to)
 {
 	nvme_resv_state_write(arg, to);
+	nvme_protect_state_write(arg, to);
 }
 
 static const char *ns_line(void *arg, char *line)
@@ -67,6 +68,8 @@ static const char *ns_line(void *arg, char *line)
 	bool mine;
 
 	why = nvme_resv_state_read(arg, line, &mine);
+	if (!mine)
+		why = nvme_protect_state_read(arg, line, &mine);
 	return mine ? why : "no such line";
 }
 
