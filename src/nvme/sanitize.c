@@ -100,7 +100,7 @@ uint32_t nvme_sanitize_cap(const struct nvme_subsys *subsys)
 	const struct nvme_ns *ns;
 
 	list_for_each(ns, &subsys->namespaces, node)
-		if (!nvme_erase_has_native(ns))
+		if (!ns->read_only && !nvme_erase_has_native(ns))
 			cap &= ~SANICAP_BLOCK;
 	return cap;
 }
