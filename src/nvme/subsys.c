@@ -156,6 +156,8 @@ int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct 
 			       subsys->name, NVME_CTRLS_MAX);
 	ctrl->cntlid = (uint16_t)bit;
 	ctrl->subsys = subsys;
+	ctrl->ana = NVME_ANA_OPTIMIZED;
+	ctrl->logs.ana_changes = 1;
 	if (ctrl_atts_make(ctrl) < 0) {
 		ctrl->subsys = NULL;
 		return err_set(reterr, -ENOMEM, "out of memory");

@@ -257,6 +257,11 @@ static int recv_all(struct fe *fe, int sock, void *to, size_t len, struct fe_msg
 	return 0;
 }
 
+int fe_recv_raw(struct fe *fe, void *to, size_t len, struct fe_msg *msg)
+{
+	return recv_all(fe, fe->sock, to, len, msg);
+}
+
 int fe_recv_on(struct fe *fe, int sock, struct fe_msg *ret_msg)
 {
 	int rc;

@@ -197,6 +197,8 @@ int fe_send(struct fe *fe, uint32_t req, uint32_t flags, const void *payload, ui
 	    const int *fds, unsigned fd_count);
 int fe_recv(struct fe *fe, struct fe_msg *ret_msg);
 int fe_recv_on(struct fe *fe, int sock, struct fe_msg *ret_msg);
+/* Exactly len bytes; descriptors that come along are added to msg's. */
+int fe_recv_raw(struct fe *fe, void *to, size_t len, struct fe_msg *msg);
 /* Sends and waits for the answer to the same request, with flags exactly REPLY and version 1. */
 int fe_call(struct fe *fe, uint32_t req, const void *payload, uint32_t len, const int *fds,
 	    unsigned fd_count, struct fe_msg *ret_msg);
