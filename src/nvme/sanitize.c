@@ -208,9 +208,10 @@ static void run_erased(struct nvme_erase *e, enum blk_status status)
 
 	run->interrupted |= removed;
 	run->done_bytes += e->total_bytes;
-	if (status == BLK_ST_OK)
+	if (status == BLK_ST_OK) {
+		nvme_uncor_clear_all(&ns->uncor);
 		nvme_ns_state_save(ns, run_ns_saved, run);
-	else if (removed)
+	} else if (removed)
 		run_next(run);
 	else
 		run_failed(run, "erase", status);
