@@ -291,7 +291,7 @@ static void connect_session(struct fixture *f)
 	assert_int_equal(vfu_session_new(&f->params, sv[0], &f->dev, &f->session, &err), 0);
 }
 
-static int setup(void **state)
+static inline int setup(void **state)
 {
 	static struct fixture f;
 	struct err err;
@@ -317,7 +317,7 @@ static int setup(void **state)
 }
 
 /* Every test ends with the check that the session ends, and no descriptor leaked. */
-static int teardown(void **state)
+static inline int teardown(void **state)
 {
 	struct fixture *f = *state;
 
