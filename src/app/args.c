@@ -14,13 +14,14 @@
 
 const char args_help[] =
 	"usage: vhostd [OPTION]...\n"
-	"Serves disks to virtual machines over vhost-user, in the foreground.\n"
-	"\n"
-	"  --device blk,KEY=VALUE,...  a disk (repeatable). Needs socket=PATH and one\n"
-	"        of file=PATH, null=SIZE, ram=SIZE. More keys: num-queues, serial,\n"
-	"        read-only, block-size, packed ...: --help-devices\n"
-	"  --device scsi,KEY=VALUE,...  a SCSI host with disks (repeatable). Needs\n"
-	"        socket=PATH, and for each disk target=N[/LUN]:file=PATH:KEY=VALUE:...\n"
+	"Serves disks to virtual machines over vhost-user and vfio-user.\n"
+	"  --device blk,KEY=VALUE,...  a disk (repeatable, as those below). Needs\n"
+	"        socket=PATH and one of file=PATH, null=SIZE, ram=SIZE. More keys:\n"
+	"        num-queues, serial, read-only ...: --help-devices\n"
+	"  --device scsi,KEY=VALUE,...  a SCSI host. Needs socket=PATH, and for each\n"
+	"        disk target=N[/LUN]:file=PATH:KEY=VALUE:...\n"
+	"  --device nvme,KEY=VALUE,...  an NVMe controller. Needs socket=PATH, and for\n"
+	"        each disk ns=NSID:file=PATH:KEY=VALUE:...\n"
 	"  -c, --config FILE      devices, cores, pin, log-level as JSON; may be repeated\n"
 	"  --cores N|LIST         data loops: a number or a list like 0-3,6 (default: the\n"
 	"                         CPUs that this process may use)\n"
@@ -33,7 +34,6 @@ const char args_help[] =
 	"  --blk-file PATH        image file or block device\n"
 	"  --read-only            refuse writes\n"
 	"  --print-capabilities   what is supported, as JSON\n"
-	"\n"
 	"Example:\n"
 	"  vhostd --device blk,socket=/run/vm1.sock,file=/srv/vm1.img,num-queues=4\n";
 
@@ -236,9 +236,9 @@ static int args_disk_add(struct args_state *s, struct err *reterr)
 	if (rc == 0)
 		rc = device_def_type_set(def, "blk", reterr);
 	if (rc == 0)
-		rc = opts_set(def->type->table, def, "file", d->file, reterr);
+		rc = device_def_set(def, "file", d->file, reterr);
 	if (rc == 0 && d->socket)
-		rc = opts_set(def->type->table, def, "socket", d->socket, reterr);
+		rc = device_def_set(def, "socket", d->socket, reterr);
 	if (rc == 0 && d->fd)
 		rc = args_disk_fd(s, def, reterr);
 	if (rc == 0)
@@ -295,10 +295,12 @@ static int app_config_name(struct device_def *def, uint32_t idx, struct err *ret
 
 int app_config_check(struct app_config *cfg, struct err *reterr)
 {
+	int rc;
+
 	for (uint32_t i = 0; i < cfg->device_count; i++) {
 		struct device_def *def = &cfg->devices[i];
-		int rc = app_config_name(def, i, reterr);
 
+		rc = app_config_name(def, i, reterr);
 		if (rc == 0)
 			rc = device_def_check(def, reterr);
 		if (rc < 0)
@@ -318,7 +320,8 @@ int app_config_check(struct app_config *cfg, struct err *reterr)
 					       def->where, def->socket, other->where);
 		}
 	}
-	return units_resolve(cfg->devices, cfg->device_count, reterr);
+	rc = subsystems_resolve(cfg->devices, cfg->device_count, reterr);
+	return rc < 0 ? rc : units_resolve(cfg->devices, cfg->device_count, reterr);
 }
 
 int args_parse_again(const struct app_config *old, struct app_config *cfg, struct err *reterr)

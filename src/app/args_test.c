@@ -84,6 +84,22 @@ static void test_device_with_every_key(void **state)
 	assert_int_equal(d->size_max, 65536);
 }
 
+static void test_virtio_devices_are_pci_functions_over_vfio_user(void **state)
+{
+	assert_int_equal(
+		parse("--device", "blk,socket=/s,null=1M,transport=vfio-user,notifications=mapped",
+		      "--device", "scsi,socket=/t,transport=vfio-user,target=0:ram=1M", NULL),
+		0);
+	assert_int_equal(cfg.devices[0].transport, TRANSPORT_VFIO_USER);
+	assert_int_equal(cfg.devices[0].doorbells, 1);
+	assert_int_equal(cfg.devices[1].transport, TRANSPORT_VFIO_USER);
+	assert_int_equal(cfg.devices[1].doorbells, 0);
+	app_config_fini(&cfg);
+	assert_int_not_equal(parse("--device", "blk,socket=/s,null=1M,notifications=mapped", NULL),
+			     0);
+	refused("--device 1: notifications: only with transport=vfio-user, got vhost-user");
+}
+
 static void test_defaults_are_those_of_the_table(void **state)
 {
 	const struct device_def *d;
@@ -157,9 +173,9 @@ static void test_each_refusal_names_the_thing_the_value_and_the_limit(void **sta
 		{ "--device", "blk,queue-size=65536",
 		  "--device 1: queue-size: expected 4..32768, got 65536" },
 		{ "--device", "blk,colour=red", "--device 1: colour: no parameter of blk device" },
-		{ "--device", "nvme,socket=/s",
-		  "--device 1: type: expected blk or scsi, got 'nvme'" },
-		{ "--device", "", "--device 1: type: expected blk or scsi, got ''" },
+		{ "--device", "floppy,socket=/s",
+		  "--device 1: type: expected blk, scsi or nvme, got 'floppy'" },
+		{ "--device", "", "--device 1: type: expected blk, scsi or nvme, got ''" },
 		{ "--device", "blk,socket=/s",
 		  "--device 1: expected exactly one of file=, null= and ram=, got 0" },
 		{ "--device", "blk,socket=/s,file=/f,ram=1M",
@@ -305,6 +321,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_device_with_every_key),
 		T(test_defaults_are_those_of_the_table),
+		T(test_virtio_devices_are_pci_functions_over_vfio_user),
 		T(test_conventional_options_are_one_disk),
 		T(test_fd_takes_an_inherited_socket_only),
 		T(test_what_only_prints_needs_no_device),

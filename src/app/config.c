@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "scsi/scsi.h"
 
 /* A JSON value as the text that a parameter table takes; false: not a string, number or boolean. */
 static bool config_text(const json_t *value, char *buf, size_t size, const char **ret_text)
@@ -57,13 +56,12 @@ static int config_set_unit(void *unit, const char *key, const char *value, struc
 
 static int config_set_device(void *obj, const char *key, const char *value, struct err *reterr)
 {
-	struct device_def *def = obj;
-
-	return opts_set(def->type->table, def, key, value, reterr);
+	return device_def_set(obj, key, value, reterr);
 }
 
-static int config_target(struct device_def *def, json_t *obj, struct err *reterr)
+static int config_unit(struct device_def *def, json_t *obj, struct err *reterr)
 {
+	const struct opts_row *place = &def->type->units->table->rows[0];
 	struct unit_def *unit;
 	const char *key;
 	json_t *value;
@@ -71,9 +69,9 @@ static int config_target(struct device_def *def, json_t *obj, struct err *reterr
 
 	if (!json_is_object(obj))
 		return err_set(reterr, -EINVAL, "expected an object");
-	if (!json_object_get(obj, "target"))
-		return err_set(reterr, -EINVAL, "target: expected 0..%d, got none",
-			       SCSI_TARGETS_MAX - 1);
+	if (!json_object_get(obj, place->name))
+		return err_set(reterr, -EINVAL, "%s: expected %llu..%llu, got none", place->name,
+			       (unsigned long long)place->min, (unsigned long long)place->max);
 	rc = device_unit_add(def, &unit, reterr);
 	json_object_foreach(obj, key, value)
 	{
@@ -83,19 +81,20 @@ static int config_target(struct device_def *def, json_t *obj, struct err *reterr
 	return rc;
 }
 
-static int config_targets(struct device_def *def, json_t *value, struct err *reterr)
+static int config_units(struct device_def *def, json_t *value, struct err *reterr)
 {
+	const char *list = def->type->units->list_key;
 	json_t *obj;
 	size_t i;
 	int rc;
 
 	if (!json_is_array(value))
-		return err_set(reterr, -EINVAL, "targets: expected an array");
+		return err_set(reterr, -EINVAL, "%s: expected an array", list);
 	json_array_foreach(value, i, obj)
 	{
-		rc = config_target(def, obj, reterr);
+		rc = config_unit(def, obj, reterr);
 		if (rc < 0)
-			return err_prefix(reterr, rc, "targets[%zu]", i);
+			return err_prefix(reterr, rc, "%s[%zu]", list, i);
 	}
 	return 0;
 }
@@ -119,8 +118,8 @@ static int config_device(struct app_config *cfg, json_t *obj, const char *where,
 	{
 		if (!strcmp(key, "type"))
 			continue;
-		if (def->type->has_units && !strcmp(key, "targets"))
-			rc = config_targets(def, value, reterr);
+		if (def->type->units && !strcmp(key, def->type->units->list_key))
+			rc = config_units(def, value, reterr);
 		else
 			rc = config_set(config_set_device, def, key, value, reterr);
 		if (rc < 0)

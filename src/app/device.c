@@ -8,9 +8,16 @@
 
 #include "base/check.h"
 #include "base/num.h"
-#include "vhost/vhost.h"
 
-const struct device_type *const device_types[] = { &device_blk, &device_scsi, NULL };
+const struct device_type *const device_types[] = { &device_blk, &device_scsi, &device_nvme, NULL };
+
+const char *const device_doorbells_names[] = { "trapped", "mapped", NULL };
+
+const char *const device_transport_names[] = {
+	[TRANSPORT_VHOST_USER] = "vhost-user",
+	[TRANSPORT_VFIO_USER] = "vfio-user",
+	[TRANSPORT_COUNT] = NULL,
+};
 
 void device_def_init(struct device_def *def, const char *where)
 {
@@ -43,7 +50,10 @@ int device_def_type_set(struct device_def *def, const char *type, struct err *re
 			def->type = device_types[i];
 			return opts_defaults(def->type->table, def, reterr);
 		}
-		len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s", i ? " or " : "",
+		len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s",
+					!i		      ? ""
+					: device_types[i + 1] ? ", "
+							      : " or ",
 					device_types[i]->name);
 	}
 	err_set(reterr, -EINVAL, "type: expected %s, got '%.64s'", all, type);
@@ -62,7 +72,18 @@ int device_unit_add(struct device_def *def, struct unit_def **ret_unit, struct e
 		return err_set(reterr, -ENOMEM, "out of memory");
 	def->units = more;
 	*ret_unit = &more[def->unit_count++];
-	return unit_init(*ret_unit, reterr);
+	return unit_init(*ret_unit, def->type->units, reterr);
+}
+
+int device_def_set(struct device_def *def, const char *key, const char *value, struct err *reterr)
+{
+	const struct opts_table *table = def->type->table;
+	int rc = opts_set(table, def, key, value, reterr);
+
+	for (size_t i = 0; rc == 0 && i < table->count; i++)
+		if (!strcmp(table->rows[i].name, key))
+			def->given |= 1ull << i;
+	return rc;
 }
 
 static int device_set_word(void *arg, const char *key, const char *value, struct err *reterr)
@@ -71,8 +92,8 @@ static int device_set_word(void *arg, const char *key, const char *value, struct
 	struct unit_def *unit;
 	int rc;
 
-	if (!def->type->has_units || strcmp(key, "target") != 0)
-		return opts_set(def->type->table, def, key, value, reterr);
+	if (!def->type->units || strcmp(key, def->type->units->key) != 0)
+		return device_def_set(def, key, value, reterr);
 	rc = device_unit_add(def, &unit, reterr);
 	return rc < 0 ? rc : unit_parse(unit, value ? value : "", reterr);
 }
@@ -104,10 +125,50 @@ static int device_mode_parse(struct device_def *def, struct err *reterr)
 	return 0;
 }
 
+/* What only one transport has. */
+static const struct {
+	const char *key;
+	enum device_transport transport;
+} device_only[] = {
+	{ "doorbells", TRANSPORT_VFIO_USER },	{ "notifications", TRANSPORT_VFIO_USER },
+	{ "pci-vendor", TRANSPORT_VFIO_USER },	{ "pci-device", TRANSPORT_VFIO_USER },
+	{ "generation", TRANSPORT_VHOST_USER }, { "ana", TRANSPORT_VFIO_USER },
+};
+
+static bool device_row_given(const struct device_def *def, const char *key)
+{
+	const struct opts_table *table = def->type->table;
+
+	for (size_t i = 0; i < table->count; i++)
+		if (def->given & 1ull << i && !strcmp(table->rows[i].name, key))
+			return true;
+	return false;
+}
+
+static int device_check_transport(const struct device_def *def, struct err *reterr)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(device_only); i++)
+		if (def->transport != (int)device_only[i].transport &&
+		    device_row_given(def, device_only[i].key))
+			return err_set(reterr, -EINVAL, "%s: only with transport=%s, got %s",
+				       device_only[i].key,
+				       device_transport_names[device_only[i].transport],
+				       device_transport_names[def->transport]);
+	return 0;
+}
+
 static int device_def_check_fields(struct device_def *def, struct err *reterr)
 {
-	int rc = def->type->check(def, reterr);
+	char where[UNIT_WHERE_MAX];
+	int rc = device_check_transport(def, reterr);
 
+	if (rc == 0)
+		rc = def->type->check(def, reterr);
+	for (uint32_t i = 0; rc == 0 && i < def->unit_count; i++) {
+		rc = unit_check(&def->units[i], reterr);
+		if (rc < 0)
+			err_prefix(reterr, rc, "%s", unit_where(&def->units[i].place, where));
+	}
 	if (rc < 0)
 		return rc;
 	if (!def->socket && !def->inherited)
@@ -144,50 +205,46 @@ int device_open(struct device *dev, struct device_def *def, struct err *reterr)
 	return err_prefix(reterr, rc, "%s", def->where);
 }
 
-static void device_on_done(void *arg)
+void device_on_done(void *arg)
 {
 	struct device *dev = arg;
 
 	dev->on_done(dev);
 }
 
+static const struct device_front *device_front(const struct device *dev)
+{
+	return dev->def->type->fronts[dev->def->transport];
+}
+
 int device_start(struct device *dev, struct loop *main_loop, struct loop **loops,
 		 uint32_t loop_count, struct err *reterr)
 {
-	struct device_def *def = dev->def;
-	const struct vhost_endpoint_params params = {
-		.name = def->name,
-		.socket_path = def->fd >= 0 ? NULL : def->socket,
-		.fd = def->fd,
-		.client = def->client,
-		.reconnect_ms = def->reconnect_ms,
-		.socket_mode = def->mode,
-		.connections_max = def->connections,
-		.spin_ns = def->spin_us * 1000,
-		.packed = def->packed,
-		.main_loop = main_loop,
-		.loops = loops,
-		.loop_count = loop_count,
-		.vdev_make = def->type->vdev_make,
-		.arg = dev,
-		.on_done = device_on_done,
-	};
-	int rc = vhost_endpoint_start(&params, &dev->ep, reterr);
+	int rc;
 
-	def->fd = -1; /* the endpoint closes it, whatever came of it */
-	return rc < 0 ? err_prefix(reterr, rc, "%s", def->where) : 0;
+	dev->main_loop = main_loop;
+	dev->loops = loops;
+	dev->loop_count = loop_count;
+	rc = device_front(dev)->start(dev, reterr);
+	dev->def->fd = -1; /* the endpoint closes it, whatever came of it */
+	return rc < 0 ? err_prefix(reterr, rc, "%s", dev->def->where) : 0;
+}
+
+void device_release(struct device *dev)
+{
+	if (dev->def->type->release)
+		dev->def->type->release(dev);
 }
 
 void device_on_left(struct device *dev)
 {
 	if (!dev->stopping || dev->ep || dev->leaving)
 		return;
-	if (dev->def->type->release)
-		dev->def->type->release(dev);
+	device_release(dev);
 	dev->stopped(dev);
 }
 
-static void device_on_stopped(void *arg)
+void device_on_stopped(void *arg)
 {
 	struct device *dev = arg;
 
@@ -198,7 +255,7 @@ static void device_on_stopped(void *arg)
 void device_stop(struct device *dev)
 {
 	dev->stopping = true;
-	vhost_endpoint_stop(dev->ep, device_on_stopped, dev);
+	device_front(dev)->stop(dev);
 }
 
 void device_close(struct device *dev)

@@ -11,7 +11,7 @@
 	DEF_ROW(device_def, key, kind, field, lo, hi, dflt, text)
 
 static const struct opts_row device_blk_rows[] = {
-	DEVICE_ROWS(256),
+	DEVICE_VIRTIO_ROWS(256),
 	BACKEND_ROWS(device_def, back),
 	ROW("serial", OPTS_STR, serial, 0, 0, NULL, "at most 20 bytes"),
 	ROW("guest-buffers", OPTS_BOOL, guest_buffers, 0, 0, "off",
@@ -78,9 +78,11 @@ static int device_blk_vdev_make(void *arg, struct vdev **ret_vdev, struct err *r
 const struct device_type device_blk = {
 	.name = "blk",
 	.table = &device_blk_table,
+	.fronts = { [TRANSPORT_VHOST_USER] = &front_vhost, [TRANSPORT_VFIO_USER] = &front_vfu },
 	.check = device_blk_check,
 	.open = device_blk_open,
 	.close = device_blk_close,
 	.rescan = device_blk_rescan,
 	.vdev_make = device_blk_vdev_make,
+	.vfu_make = front_vfu_virtio_make,
 };

@@ -7,15 +7,6 @@
 #include "app/device.h"
 #include "base/check.h"
 
-static const char docs_units[] =
-	"\n"
-	"And its units: `target=N[/LUN]:KEY=VALUE:...` on the command line, as often as there are\n"
-	"units (a colon in a value is written `\\:`, a comma `\\,`); in the JSON file\n"
-	"`\"targets\": [{\"target\": 0, \"lun\": 0, \"file\": \"/srv/a.img\"}, ...]`.\n"
-	"Units that have a `share` name or an image's path in common, of one device or several, "
-	"are one\n"
-	"unit: opened once, with the same reservations; what they say of it adds up.\n\n";
-
 static void docs_limits(const struct opts_row *row)
 {
 	switch (row->type) {
@@ -62,9 +53,9 @@ void device_docs_print(void)
 	for (size_t i = 0; device_types[i]; i++) {
 		printf("\n## %s\n\n", device_types[i]->name);
 		docs_table(device_types[i]->table);
-		if (device_types[i]->has_units) {
-			fputs(docs_units, stdout);
-			docs_table(&unit_table);
+		if (device_types[i]->units) {
+			printf("\n%s\n", device_types[i]->units->docs);
+			docs_table(device_types[i]->units->table);
 		}
 	}
 }

@@ -15,7 +15,7 @@
 #define SCSI_INITIATOR_MAX    (SCSI_NAME_MAX - sizeof("-64") + 1)
 
 static const struct opts_row device_scsi_rows[] = {
-	DEVICE_ROWS(253),
+	DEVICE_VIRTIO_ROWS(253),
 	DEF_ROW(device_def, "initiator", OPTS_STR, initiator, 0, 0, NULL,
 		"initiator port's name, for reservations; with connections above 1, -1, -2 ... are "
 		"appended; default: " SCSI_INITIATOR_PREFIX "NAME, without a name the socket path"),
@@ -67,7 +67,7 @@ static int device_scsi_initiator(const struct device_def *def, uint32_t slot,
 static int device_scsi_check(struct device_def *def, struct err *reterr)
 {
 	const char *name = def->initiator;
-	char buf[SCSI_NAME_MAX + 1], where[UNIT_WHERE_MAX];
+	char buf[SCSI_NAME_MAX + 1];
 
 	if (name && (!*name || strlen(name) > SCSI_INITIATOR_MAX))
 		return err_set(reterr, -EINVAL, "initiator: expected 1..%zu characters, got %zu",
@@ -84,137 +84,24 @@ static int device_scsi_check(struct device_def *def, struct err *reterr)
 			       "got %zu",
 			       SCSI_INITIATOR_MAX - strlen(SCSI_INITIATOR_PREFIX),
 			       strlen(def->name));
-	for (uint32_t i = 0; i < def->unit_count; i++) {
-		int rc = unit_check(&def->units[i], reterr);
-
-		if (rc < 0)
-			return err_prefix(
-				reterr, rc, "%s",
-				unit_where(def->units[i].target, def->units[i].lun, where));
-	}
 	return 0;
 }
-
-/* ---- units ---- */
-
-int device_unit_new(struct device *dev, const struct unit_def *def, struct device_unit **ret_unit,
-		    struct err *reterr)
-{
-	struct device_unit *unit = calloc(1, sizeof(*unit));
-	int rc;
-
-	if (!unit)
-		return err_set(reterr, -ENOMEM, "out of memory");
-	unit->dev = dev;
-	unit->target = def->target;
-	unit->lun = def->lun;
-	list_init(&unit->node);
-	rc = unit_open(def, dev->def, &unit->open, reterr);
-	if (rc < 0) {
-		free(unit);
-		return rc;
-	}
-	*ret_unit = unit;
-	return 0;
-}
-
-void device_unit_free(struct device_unit *unit)
-{
-	list_remove(&unit->node);
-	unit_close(unit->open);
-	free(unit);
-}
-
-int device_unit_attach(struct device_unit *unit, struct err *reterr)
-{
-	struct device *dev = unit->dev;
-	int rc = scsi_host_attach(dev->host, unit->target, unit->lun, unit_open_lu(unit->open),
-				  reterr);
-
-	if (rc < 0)
-		return rc;
-	list_remove(&unit->node);
-	list_append(&dev->units, &unit->node);
-	return 0;
-}
-
-static void device_unit_on_detached(void *arg)
-{
-	struct device_unit *unit = arg;
-	struct device *dev = unit->dev;
-
-	device_unit_free(unit);
-	dev->leaving--;
-	device_on_left(dev);
-}
-
-int device_unit_detach(struct device_unit *unit, struct err *reterr)
-{
-	int rc;
-
-	unit->leaving = true;
-	unit->dev->leaving++;
-	rc = scsi_host_detach(unit->dev->host, unit->target, unit->lun, device_unit_on_detached,
-			      unit, reterr);
-	if (rc < 0) {
-		unit->leaving = false;
-		unit->dev->leaving--;
-	}
-	return rc;
-}
-
-/* ---- the device ---- */
 
 static int device_scsi_open(struct device *dev, struct err *reterr)
 {
-	const struct device_def *def = dev->def;
-	char where[UNIT_WHERE_MAX], lasting[LASTING_BYTES];
-	int rc = scsi_host_new(device_scsi_lasting_name(def, lasting), &dev->host, reterr);
+	char lasting[LASTING_BYTES];
+	int rc = scsi_host_new(device_scsi_lasting_name(dev->def, lasting), &dev->host, reterr);
 
-	for (uint32_t i = 0; i < def->unit_count && rc == 0; i++) {
-		struct device_unit *unit;
-
-		rc = device_unit_new(dev, &def->units[i], &unit, reterr);
-		if (rc == 0) {
-			rc = device_unit_attach(unit, reterr);
-			if (rc < 0)
-				device_unit_free(unit);
-		}
-		if (rc < 0)
-			err_prefix(reterr, rc, "%s",
-				   unit_where(def->units[i].target, def->units[i].lun, where));
-	}
-	return rc;
+	return rc < 0 ? rc : device_units_open(dev, reterr);
 }
 
 /* No nexus is open: the host lets its units go itself. */
 static void device_scsi_close(struct device *dev)
 {
-	struct list *node;
-
 	if (dev->host)
 		scsi_host_unref(dev->host);
 	dev->host = NULL;
-	while ((node = list_pop(&dev->units)) != NULL)
-		device_unit_free(list_entry(node, struct device_unit, node));
-}
-
-static int device_scsi_rescan(struct device *dev, struct err *reterr)
-{
-	struct device_unit *unit;
-	int rc = 0;
-
-	list_for_each(unit, &dev->units, node) {
-		struct err err = { 0 };
-		char where[UNIT_WHERE_MAX];
-
-		/* all are looked at; the first failure is told */
-		if (unit_open_rescan(unit->open, &err) == 0 || rc < 0)
-			continue;
-		rc = err_set(reterr, err.code, "%s: %s", unit_where(unit->target, unit->lun, where),
-			     err.msg);
-	}
-	return rc;
+	device_units_free(dev);
 }
 
 static int device_scsi_vdev_make(void *arg, struct vdev **ret_vdev, struct err *reterr)
@@ -242,11 +129,13 @@ static int device_scsi_vdev_make(void *arg, struct vdev **ret_vdev, struct err *
 const struct device_type device_scsi = {
 	.name = "scsi",
 	.table = &device_scsi_table,
-	.has_units = true,
+	.units = &unit_scsi,
+	.fronts = { [TRANSPORT_VHOST_USER] = &front_vhost, [TRANSPORT_VFIO_USER] = &front_vfu },
 	.check = device_scsi_check,
 	.open = device_scsi_open,
 	.release = device_scsi_close,
 	.close = device_scsi_close,
-	.rescan = device_scsi_rescan,
+	.rescan = device_units_rescan,
 	.vdev_make = device_scsi_vdev_make,
+	.vfu_make = front_vfu_virtio_make,
 };

@@ -10,7 +10,7 @@
 
 /* A place of one device, as it is or as it is to be. */
 struct reload_place {
-	uint32_t target, lun;
+	struct unit_place place;
 	const struct unit_def *def;
 	struct device_unit *unit; /* NULL: def is what is to be */
 };
@@ -20,6 +20,8 @@ struct reload {
 	struct app_config next;
 	int64_t *match;	   /* of each next device: index of the running one, -1: none */
 	struct list added; /* struct device_unit, open and not shown */
+	bool postponed;	   /* something is to be shown that has to leave another place first */
+	bool detached;
 };
 
 /* What is to be read again as soon as another unit was closed; NULL: nothing. */
@@ -81,6 +83,7 @@ static void reload_tell_row(const char *name, const char *where, const struct op
 		    opts_text(row, old, old_text, sizeof(old_text)));
 }
 
+/* And what can change while it runs is changed. */
 static void reload_tell_device(const struct device_def *old, const struct device_def *new)
 {
 	const struct opts_table *table = old->type->table;
@@ -96,7 +99,9 @@ static void reload_tell_device(const struct device_def *old, const struct device
 
 		if (!strcmp(row->name, "name") && old->name_made && new->name_made)
 			continue;
-		if (strcmp(opts_text(row, old, a, sizeof(a)), opts_text(row, new, b, sizeof(b))))
+		if (!strcmp(opts_text(row, old, a, sizeof(a)), opts_text(row, new, b, sizeof(b))))
+			continue;
+		if (!old->type->adopt || !old->type->adopt(old->running, new, row))
 			reload_tell_row(old->name, "", row, old, new);
 	}
 }
@@ -129,10 +134,8 @@ static void reload_tell(const struct reload *r)
 static int reload_place_order(const void *left, const void *right)
 {
 	const struct reload_place *a = left, *b = right;
-	int order = (a->target > b->target) - (a->target < b->target);
+	int order = unit_place_order(&a->place, &b->place);
 
-	if (!order)
-		order = (a->lun > b->lun) - (a->lun < b->lun);
 	return order ? order : !a->unit - !b->unit; /* what is, first */
 }
 
@@ -152,13 +155,13 @@ static struct reload_place *reload_places(struct device *dev, const struct devic
 	count = 0;
 	list_for_each(unit, &dev->units, node) {
 		if (!unit->leaving)
-			places[count++] = (struct reload_place){ unit->target, unit->lun,
+			places[count++] = (struct reload_place){ unit->place,
 								 unit_open_def(unit->open), unit };
 	}
 	for (uint32_t i = 0; i < def->unit_count; i++) {
 		const struct unit_def *to_be = &def->units[i];
 
-		places[count++] = (struct reload_place){ to_be->target, to_be->lun, to_be, NULL };
+		places[count++] = (struct reload_place){ to_be->place, to_be, NULL };
 	}
 	qsort(places, count, sizeof(*places), reload_place_order);
 	*ret_count = count;
@@ -175,7 +178,7 @@ static void reload_unit_stays(const struct device *dev, const struct reload_plac
 
 	if (!row)
 		return;
-	snprintf(where, sizeof(where), "%s: ", unit_where(new->target, new->lun, place));
+	snprintf(where, sizeof(where), "%s: ", unit_where(&new->place, place));
 	reload_tell_row(dev->def->name, where, row, old->def, leader);
 }
 
@@ -186,9 +189,13 @@ static int reload_unit_add(struct reload *r, struct device *dev, const struct re
 	char where[UNIT_WHERE_MAX];
 	int rc = device_unit_new(dev, new->def, &unit, reterr);
 
+	if (rc == -EAGAIN) {
+		r->postponed = true;
+		return 0;
+	}
 	if (rc < 0)
 		return err_prefix(reterr, rc, "%s: %s", dev->def->name,
-				  unit_where(new->target, new->lun, where));
+				  unit_where(&new->place, where));
 	list_append(&r->added, &unit->node);
 	return 0;
 }
@@ -208,7 +215,7 @@ static int reload_device(struct reload *r, struct device *dev, const struct devi
 
 		if (!at->unit) {
 			rc = reload_unit_add(r, dev, at, reterr);
-		} else if (i + 1 < count && at->target == next->target && at->lun == next->lun) {
+		} else if (i + 1 < count && !unit_place_order(&at->place, &next->place)) {
 			reload_unit_stays(dev, at, next);
 			i++;
 		} else {
@@ -222,7 +229,7 @@ static int reload_device(struct reload *r, struct device *dev, const struct devi
 /* ---- all of it ---- */
 
 /* Both: one line for each unit. */
-static void reload_detach(struct device *dev)
+static void reload_detach(struct reload *r, struct device *dev)
 {
 	struct device_unit *unit, *tmp;
 
@@ -233,11 +240,13 @@ static void reload_detach(struct device *dev)
 		if (!unit->doomed)
 			continue;
 		unit->doomed = false;
-		unit_where(unit->target, unit->lun, where);
-		if (device_unit_detach(unit, &err) < 0)
+		unit_where(&unit->place, where);
+		if (device_unit_detach(unit, &err) < 0) {
 			log_error("reload: %s: %s: %s", dev->def->name, where, err.msg);
-		else
-			log_notice("%s: %s: detached", dev->def->name, where);
+			continue;
+		}
+		r->detached = true;
+		log_notice("%s: %s: detached", dev->def->name, where);
 	}
 }
 
@@ -250,7 +259,7 @@ static void reload_attach(struct reload *r)
 		struct err err = { 0 };
 		char where[UNIT_WHERE_MAX];
 
-		unit_where(unit->target, unit->lun, where);
+		unit_where(&unit->place, where);
 		if (device_unit_attach(unit, &err) == 0) {
 			log_notice("%s: %s: attached", name, where);
 			continue;
@@ -260,14 +269,25 @@ static void reload_attach(struct reload *r)
 	}
 }
 
+/* The running device that has the units of the next device idx; NULL: that one has none. */
 static struct device *reload_device_at(const struct reload *r, uint32_t idx)
 {
-	const struct device_def *old;
+	const struct device_def *def = &r->next.devices[idx], *old = NULL;
 
-	if (r->match[idx] < 0)
+	if (!def->type->units || def->leader)
 		return NULL;
-	old = &r->running->devices[r->match[idx]];
-	return old->type->has_units && r->next.devices[idx].type == old->type ? old->running : NULL;
+	/* whichever device of a subsystem is the first now: the one that was has them */
+	for (uint32_t k = 0; def->subsystem && k < r->running->device_count && !old; k++) {
+		const struct device_def *other = &r->running->devices[k];
+
+		if (other->subsystem && !strcmp(other->subsystem, def->subsystem))
+			old = other;
+	}
+	if (!def->subsystem && r->match[idx] >= 0)
+		old = &r->running->devices[r->match[idx]];
+	if (!old || old->type != def->type || (old->subsystem && !def->subsystem))
+		return NULL;
+	return old->running;
 }
 
 /* Nothing that was prepared is done. */
@@ -284,20 +304,21 @@ static void reload_undo(struct reload *r)
 }
 
 /* A unit that is to be is still being closed: its image is in use. Nothing is opened before. */
-static int reload_check_closing(const struct app_config *next, struct err *reterr)
+static int reload_check_closing(const struct reload *r, struct err *reterr)
 {
 	char where[UNIT_WHERE_MAX];
 
-	for (uint32_t i = 0; units_closing() && i < next->device_count; i++) {
-		const struct device_def *def = &next->devices[i];
+	for (uint32_t i = 0; units_closing() && i < r->next.device_count; i++) {
+		const struct device_def *def = &r->next.devices[i];
+		const struct device *dev = reload_device_at(r, i);
 
-		for (uint32_t u = 0; u < def->unit_count; u++) {
+		for (uint32_t u = 0; dev && u < def->unit_count; u++) {
 			const struct unit_def *unit = &def->units[u];
 
-			if (!unit_is_closing(unit))
+			if (!unit_is_closing(unit, dev))
 				continue;
 			return err_set(reterr, -EAGAIN, "%s: %s: is still being closed", def->name,
-				       unit_where(unit->target, unit->lun, where));
+				       unit_where(&unit->place, where));
 		}
 	}
 	return 0;
@@ -308,9 +329,9 @@ static int reload_prepare(struct reload *r, struct err *reterr)
 	int rc = args_parse_again(r->running, &r->next, reterr);
 
 	if (rc == 0)
-		rc = reload_check_closing(&r->next, reterr);
-	if (rc == 0)
 		rc = reload_match(r, reterr);
+	if (rc == 0)
+		rc = reload_check_closing(r, reterr);
 	for (uint32_t i = 0; i < r->next.device_count && rc == 0; i++) {
 		struct device *dev = reload_device_at(r, i);
 
@@ -320,7 +341,8 @@ static int reload_prepare(struct reload *r, struct err *reterr)
 	return rc;
 }
 
-void reload_run(const struct app_config *running)
+/* True: all that was in the way has left at once, and the rest may be done. */
+static bool reload_once(const struct app_config *running)
 {
 	struct reload r = { .running = running };
 	struct err err = { 0 };
@@ -341,11 +363,20 @@ void reload_run(const struct app_config *running)
 		reload_tell(&r);
 		for (uint32_t i = 0; i < r.next.device_count; i++)
 			if (reload_device_at(&r, i))
-				reload_detach(reload_device_at(&r, i));
+				reload_detach(&r, reload_device_at(&r, i));
 		reload_attach(&r);
+		if (r.postponed && units_closing())
+			waiting = running;
 	}
 	free(r.match);
 	app_config_fini(&r.next);
+	return rc == 0 && r.postponed && r.detached && !waiting;
+}
+
+void reload_run(const struct app_config *running)
+{
+	while (reload_once(running))
+		;
 }
 
 void reload_on_unit_closed(void)

@@ -1,6 +1,6 @@
 /*
- * SIGHUP: the configuration is read again. Units of running scsi devices come and go as it says;
- * whatever else differs is told, and waits for a restart.
+ * SIGHUP: the configuration is read again. Units of running devices come and go as it says, and
+ * paths change their access state; whatever else differs is told, and waits for a restart.
  *
  * It goes in three steps, so that a file that is wrong, or an image that cannot be opened, changes
  * nothing: read and check everything; open the units that are new; then take away and show. An

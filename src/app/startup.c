@@ -32,6 +32,7 @@
 #include "guest/gmem.h"
 #include "loop/job.h"
 #include "loop/loop.h"
+#include "vfu/vfu.h"
 #include "vhost/vhost.h"
 
 #define APP_JOB_THREADS 2
@@ -135,8 +136,10 @@ static void app_stop(void)
 	sdnotify_send("STOPPING=1", NULL);
 	app.pending = 1; /* ours: a device may answer before the next is asked */
 	for (uint32_t i = 0; i < app.open_count; i++) {
-		if (!app.devices[i].started)
+		if (!app.devices[i].started) {
+			device_release(&app.devices[i].dev);
 			continue;
+		}
 		app.pending++;
 		device_stop(&app.devices[i].dev);
 	}
@@ -208,8 +211,11 @@ static void app_on_lost(struct loop_watch *w, uint32_t revents)
 {
 	uint64_t count;
 
-	if (read(app.lost_fd, &count, sizeof(count)) == (ssize_t)sizeof(count))
-		vhost_check_lost();
+	if (read(app.lost_fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
+		return;
+	vhost_check_lost();
+	vhost_nvme_check_lost();
+	vfu_check_lost();
 }
 
 /* Before any thread: they inherit the mask. */

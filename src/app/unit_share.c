@@ -1,7 +1,6 @@
 /*
  * Which units are one: each share name, image path, serial number, wwn, state file and place is a
- * key; sorted,
- * equal keys are neighbours.
+ * key; sorted, equal keys are neighbours.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,27 +15,48 @@
 enum share_kind {
 	SHARE_NAME,
 	SHARE_FILE,
+	SHARE_NSID,
+	SHARE_IMAGE,
 	SHARE_SERIAL,
 	SHARE_WWN,
+	SHARE_UUID,
+	SHARE_NGUID,
+	SHARE_EUI64,
 	SHARE_STATE,
 	SHARE_PLACE,
 	SHARE_KIND_COUNT
 };
 
-static const char *const share_kind_keys[SHARE_KIND_COUNT] = {
-	[SHARE_NAME] = "share", [SHARE_FILE] = "file",	 [SHARE_SERIAL] = "serial",
-	[SHARE_WWN] = "wwn",	[SHARE_STATE] = "state", [SHARE_PLACE] = "place",
+#define SHARE_NUMBER SIZE_MAX /* no text: see share_number */
+
+static const struct {
+	const char *key;
+	const struct unit_kind *of; /* NULL: all */
+	size_t offset;		    /* of the text in struct unit_def */
+	bool joins;		    /* units that have it in common are one */
+} share_rows[SHARE_KIND_COUNT] = {
+	[SHARE_NAME] = { "share", &unit_scsi, offsetof(struct unit_def, share), true },
+	[SHARE_FILE] = { "file", &unit_scsi, offsetof(struct unit_def, back.file), true },
+	[SHARE_NSID] = { "subsystem and nsid", &unit_nvme, SHARE_NUMBER, true },
+	[SHARE_IMAGE] = { "file", &unit_nvme, offsetof(struct unit_def, back.file), false },
+	[SHARE_SERIAL] = { "serial", &unit_scsi, offsetof(struct unit_def, serial), false },
+	[SHARE_WWN] = { "wwn", &unit_scsi, SHARE_NUMBER, false },
+	[SHARE_UUID] = { "uuid", &unit_nvme, offsetof(struct unit_def, uuid), false },
+	[SHARE_NGUID] = { "nguid", &unit_nvme, offsetof(struct unit_def, nguid), false },
+	[SHARE_EUI64] = { "eui64", &unit_nvme, offsetof(struct unit_def, eui64), false },
+	[SHARE_STATE] = { "state", NULL, offsetof(struct unit_def, state), false },
+	[SHARE_PLACE] = { "place", NULL, SHARE_NUMBER, false },
 };
 
 struct share_ref {
 	struct unit_def *unit;
-	const struct device_def *owner;
+	uint32_t device; /* which shows it */
 };
 
 struct share_key {
 	enum share_kind kind;
 	const char *text;
-	uint64_t number; /* of SHARE_PLACE and SHARE_WWN */
+	uint64_t number; /* of those with SHARE_NUMBER */
 	uint32_t ref;
 };
 
@@ -47,11 +67,42 @@ struct share_set {
 	uint32_t key_count;
 };
 
-static void share_key_add(struct share_set *set, enum share_kind kind, const char *text,
-			  uint64_t number, uint32_t ref)
+/* False: the unit has no such key. */
+static bool share_number(const struct share_ref *ref, enum share_kind kind,
+			 const struct device_def *defs, uint64_t *ret_number)
 {
-	set->keys[set->key_count++] =
-		(struct share_key){ .kind = kind, .text = text, .number = number, .ref = ref };
+	const struct unit_place *place = &ref->unit->place;
+	const uint64_t at = (uint64_t)place->number << 16 | place->lun;
+
+	if (kind == SHARE_WWN)
+		*ret_number = ref->unit->naa;
+	else if (kind == SHARE_NSID)
+		*ret_number = (uint64_t)ref->device << 32 | at;
+	else
+		*ret_number = (uint64_t)(ref->unit->owner - defs) << 32 | at;
+	return kind != SHARE_WWN || ref->unit->naa;
+}
+
+static void share_keys_add(struct share_set *set, const struct device_def *defs, uint32_t ref)
+{
+	const struct unit_def *unit = set->refs[ref].unit;
+
+	for (enum share_kind kind = 0; kind < SHARE_KIND_COUNT; kind++) {
+		const size_t offset = share_rows[kind].offset;
+		struct share_key key = { .kind = kind, .text = "", .ref = ref };
+
+		if (share_rows[kind].of && share_rows[kind].of != unit->place.kind)
+			continue;
+		if (offset == SHARE_NUMBER) {
+			if (!share_number(&set->refs[ref], kind, defs, &key.number))
+				continue;
+		} else {
+			key.text = *(char *const *)((const char *)unit + offset);
+			if (!key.text || (kind == SHARE_STATE && !strcmp(key.text, "none")))
+				continue;
+		}
+		set->keys[set->key_count++] = key;
+	}
 }
 
 static void share_set_fini(struct share_set *set)
@@ -77,20 +128,9 @@ static int share_set_init(struct share_set *set, struct device_def *defs, uint32
 			struct unit_def *unit = &defs[d].units[u];
 			const uint32_t ref = set->ref_count++;
 
-			set->refs[ref] = (struct share_ref){ .unit = unit, .owner = &defs[d] };
+			set->refs[ref] = (struct share_ref){ .unit = unit, .device = d };
 			unit->leader = NULL;
-			if (unit->share)
-				share_key_add(set, SHARE_NAME, unit->share, 0, ref);
-			if (unit->back.file)
-				share_key_add(set, SHARE_FILE, unit->back.file, 0, ref);
-			if (unit->serial)
-				share_key_add(set, SHARE_SERIAL, unit->serial, 0, ref);
-			if (unit->naa)
-				share_key_add(set, SHARE_WWN, "", unit->naa, ref);
-			if (unit->state && strcmp(unit->state, "none") != 0)
-				share_key_add(set, SHARE_STATE, unit->state, 0, ref);
-			share_key_add(set, SHARE_PLACE, "",
-				      (uint64_t)d << 32 | unit->target << 16 | unit->lun, ref);
+			share_keys_add(set, defs, ref);
 		}
 	}
 	return 0;
@@ -118,8 +158,8 @@ static int share_fail(const struct share_ref *ref, struct err *reterr)
 {
 	char where[UNIT_WHERE_MAX];
 
-	return err_prefix(reterr, -EINVAL, "%s: %s", ref->owner->where,
-			  unit_where(ref->unit->target, ref->unit->lun, where));
+	return err_prefix(reterr, -EINVAL, "%s: %s", ref->unit->owner->where,
+			  unit_where(&ref->unit->place, where));
 }
 
 static struct unit_def *share_leader(struct unit_def *unit)
@@ -145,11 +185,11 @@ static int share_join(const struct share_set *set, const struct share_key *first
 	if (row) {
 		err_set(reterr, -EINVAL,
 			"%s: '%.64s' is not the '%.64s' of %s: %s, which has the "
-			"same %s: one unit",
+			"same %s: one %s",
 			row->name, opts_text(row, other, buf_b, sizeof(buf_b)),
-			opts_text(row, leader, buf_a, sizeof(buf_a)), a->owner->where,
-			unit_where(a->unit->target, a->unit->lun, where),
-			share_kind_keys[first->kind]);
+			opts_text(row, leader, buf_a, sizeof(buf_a)), a->unit->owner->where,
+			unit_where(&a->unit->place, where), share_rows[first->kind].key,
+			leader->place.kind->noun);
 		return share_fail(b, reterr);
 	}
 	rc = unit_copy(leader, other, reterr);
@@ -164,15 +204,22 @@ static int share_refuse(const struct share_set *set, const struct share_key *fir
 	char where[UNIT_WHERE_MAX];
 
 	if (first->kind == SHARE_PLACE) {
-		err_set(reterr, -EINVAL, "%s: given twice",
-			unit_where(b->unit->target, b->unit->lun, where));
-		return err_prefix(reterr, -EINVAL, "%s", b->owner->where);
+		err_set(reterr, -EINVAL, "%s: given twice", unit_where(&b->unit->place, where));
+		return err_prefix(reterr, -EINVAL, "%s", b->unit->owner->where);
 	}
 	if (share_leader(a->unit) == share_leader(b->unit))
 		return 0;
-	err_set(reterr, -EINVAL, "%s: '%.64s' is also that of %s: %s, another unit",
-		share_kind_keys[first->kind], first->kind == SHARE_WWN ? b->unit->wwn : later->text,
-		a->owner->where, unit_where(a->unit->target, a->unit->lun, where));
+	/* guests of two subsystems may read one image */
+	if (first->kind == SHARE_IMAGE && a->device != b->device && a->unit->back.read_only &&
+	    b->unit->back.read_only)
+		return 0;
+	err_set(reterr, -EINVAL, "%s: '%.64s' is also that of %s: %s, another %s%s",
+		share_rows[first->kind].key, first->kind == SHARE_WWN ? b->unit->wwn : later->text,
+		a->unit->owner->where, unit_where(&a->unit->place, where),
+		a->unit->place.kind->noun,
+		first->kind == SHARE_IMAGE && a->device != b->device
+			? ": give both devices the same subsystem=NAME"
+			: "");
 	return share_fail(b, reterr);
 }
 
@@ -186,12 +233,28 @@ static int share_keys_walk(struct share_set *set, struct err *reterr)
 
 		if (!share_key_same(first, later))
 			continue;
-		if (first->kind == SHARE_NAME || first->kind == SHARE_FILE)
+		if (share_rows[first->kind].joins)
 			rc = share_join(set, first, later, reterr);
 		else
 			rc = share_refuse(set, first, later, reterr);
 	}
 	return rc;
+}
+
+/* Of namespaces that are one, only the leader is kept: it is in one place. */
+static void share_drop_followers(struct device_def *def)
+{
+	uint32_t kept = 0;
+
+	if (!def->type->units || def->type->units->detach)
+		return;
+	for (uint32_t u = 0; u < def->unit_count; u++) {
+		if (def->units[u].leader)
+			unit_fini(&def->units[u]);
+		else
+			def->units[kept++] = def->units[u];
+	}
+	def->unit_count = kept;
 }
 
 int units_resolve(struct device_def *defs, uint32_t def_count, struct err *reterr)
@@ -209,5 +272,7 @@ int units_resolve(struct device_def *defs, uint32_t def_count, struct err *reter
 			share_fail(&set.refs[i], reterr);
 	}
 	share_set_fini(&set);
+	for (uint32_t d = 0; d < def_count && rc == 0; d++)
+		share_drop_followers(&defs[d]);
 	return rc;
 }

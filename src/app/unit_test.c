@@ -58,8 +58,8 @@ static void test_device_and_units_with_every_key(void **state)
 	assert_string_equal(d->initiator, "iqn.1994-05.com.example:x");
 	assert_int_equal(d->unit_count, 2);
 	u = &d->units[0];
-	assert_int_equal(u->target, 255);
-	assert_int_equal(u->lun, 16383);
+	assert_int_equal(u->place.number, 255);
+	assert_int_equal(u->place.lun, 16383);
 	assert_string_equal(u->back.file, "/a,b:c");
 	assert_string_equal(u->serial, "s");
 	assert_true(u->naa == 0x500a0b1c2d3e4f50);
@@ -74,8 +74,8 @@ static void test_device_and_units_with_every_key(void **state)
 	assert_string_equal(u->state, "none");
 	assert_string_equal(u->share, "one");
 	u = &d->units[1];
-	assert_int_equal(u->target, 0);
-	assert_int_equal(u->lun, 0);
+	assert_int_equal(u->place.number, 0);
+	assert_int_equal(u->place.lun, 0);
 	assert_int_equal(u->back.ram_bytes, 64 << 20);
 	assert_int_equal(u->rotation_rpm, 1);
 	assert_true(u->back.lock);

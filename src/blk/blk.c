@@ -181,6 +181,7 @@ void blk_submit(struct blk_chan *chan, struct blk_req *req)
 
 	req->chan = chan;
 	req->status = BLK_ST_PENDING;
+	req->cancelled = false;
 	req->work.fn = req_finish;
 	req->start_ns = loop_now_ns(chan->loop);
 	chan->in_flight++;
@@ -198,3 +199,17 @@ void blk_submit(struct blk_chan *chan, struct blk_req *req)
 		chan->submit(chan, req);
 }
 _Static_assert(BLK_READ == 0 && BLK_WRITE == 1, "blk_submit: quick test");
+
+void blk_cancel(struct blk_req *req)
+{
+	const struct blk_chan *chan = req->chan;
+
+	/* one that completed only waits for the phase "done" */
+	if (req->status != BLK_ST_PENDING || req->cancelled)
+		return;
+	req->cancelled = true;
+	if (chan->bounce && bounce_cancel(chan->bounce, req))
+		return;
+	if (chan->dev->impl->cancel)
+		chan->dev->impl->cancel(req);
+}

@@ -91,6 +91,7 @@ struct blk_req {
 	uint8_t status; /* enum blk_status, valid in done */
 
 	/* private: waist */
+	bool cancelled; /* blk_cancel was called */
 	struct loop_work work;
 	struct blk_chan *chan;
 	uint64_t start_ns;
@@ -164,6 +165,13 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 void blk_chan_close(struct blk_chan *chan);
 
 void blk_submit(struct blk_chan *chan, struct blk_req *req);
+
+/*
+ * Asks the back-end to end a submitted request soon. It completes exactly once all the same, later,
+ * with ABORTED or whatever it came to: one that is too far to be stopped ends as it always would.
+ * ABORTED says nothing about how much of a write was done. req: submitted, and done not called yet.
+ */
+void blk_cancel(struct blk_req *req);
 
 /*
  * Tells the memory that requests will come from, so that a back-end that can (file) registers it

@@ -48,6 +48,9 @@ struct blk_impl {
 	int (*buffers_set)(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
 			   struct err *reterr);
 	void (*submit)(struct blk_chan *chan, struct blk_req *req);
+	/* blk_cancel of a request that submit got and that has not completed; req->cancelled is
+	 * set. May complete it. NULL: requests end soon anyway. Thread: owner loop. */
+	void (*cancel)(struct blk_req *req);
 };
 
 struct blk_dev {

@@ -268,6 +268,65 @@ static void sim_holds_requests_until_released(void **state)
 	disk_close(&d);
 }
 
+static void cancelled_request_completes_once_as_aborted(void **state)
+{
+	struct disk_req r, other;
+	struct disk d;
+
+	disk_open(&d, "sim", "");
+	blk_sim_hold(d.dev, true);
+	memset(page, 0x5a, 512);
+	disk_start(&d, &r, BLK_WRITE, 0, 0, 512, page);
+	disk_start(&d, &other, BLK_WRITE, 0, 512, 512, page);
+	blk_cancel(&r.req);
+	assert_false(r.done); /* not before it returned */
+	blk_cancel(&r.req);
+	assert_int_equal(disk_wait(&d, &r), BLK_ST_ABORTED);
+	assert_false(other.done);
+	blk_sim_hold(d.dev, false);
+	assert_int_equal(disk_wait(&d, &other), BLK_ST_OK);
+	assert_true(disk_all_zero(blk_sim_memory(d.dev), 512));
+	/* the same memory again: nothing of the cancel is left */
+	memset(&r.done, 0, sizeof(r.done));
+	blk_submit(d.chan, &r.req);
+	assert_int_equal(disk_wait(&d, &r), BLK_ST_OK);
+	disk_close(&d);
+}
+
+static void cancel_of_what_has_completed_changes_nothing(void **state)
+{
+	struct disk_req r;
+	struct disk d;
+
+	disk_open(&d, "null", "size=1M"); /* completed; done is called in a later phase */
+	disk_start(&d, &r, BLK_READ, 0, 0, 512, page);
+	blk_cancel(&r.req);
+	assert_int_equal(disk_wait(&d, &r), BLK_ST_OK);
+	disk_close(&d);
+}
+
+static void bounced_requests_are_cancelled_in_their_buffer_and_in_the_queue(void **state)
+{
+	char *buf = disk_buf(8 * 512 + 8, 6);
+	struct disk_req r[8];
+	struct disk d;
+
+	disk_open(&d, "sim", "mem-align=512");
+	blk_sim_hold(d.dev, true);
+	for (int i = 0; i < 8; i++)
+		disk_start(&d, &r[i], BLK_WRITE, 0, (uint64_t)i * 512, 512, buf + 1 + i * 512);
+	blk_cancel(&r[6].req); /* waits for a buffer: 4 have one */
+	blk_cancel(&r[1].req);
+	assert_int_equal(disk_wait(&d, &r[6]), BLK_ST_ABORTED);
+	assert_int_equal(disk_wait(&d, &r[1]), BLK_ST_ABORTED);
+	blk_sim_hold(d.dev, false);
+	for (int i = 0; i < 8; i++)
+		assert_int_equal(disk_wait(&d, &r[i]),
+				 i == 6 || i == 1 ? BLK_ST_ABORTED : BLK_ST_OK);
+	disk_close(&d);
+	free(buf);
+}
+
 static int resizes;
 
 static void on_resized(struct blk_listener *l)
@@ -331,6 +390,9 @@ int main(void)
 		cmocka_unit_test(sim_completes_in_an_order_that_its_seed_fixes),
 		cmocka_unit_test(sim_fails_each_nth_request_of_the_kind),
 		cmocka_unit_test(sim_holds_requests_until_released),
+		cmocka_unit_test(cancelled_request_completes_once_as_aborted),
+		cmocka_unit_test(cancel_of_what_has_completed_changes_nothing),
+		cmocka_unit_test(bounced_requests_are_cancelled_in_their_buffer_and_in_the_queue),
 		cmocka_unit_test(rescan_tells_listeners_and_moves_the_end_for_open_channels),
 		cmocka_unit_test(wrong_type_or_parameter_is_named),
 	};

@@ -6,11 +6,16 @@
  *   queue.c     one loop's queues: fetch, post, poll   qadmin.c   create and delete queues, Abort
  *   irq.c       vectors, coalescing, the pin           sweep.c    over all queues of a subsystem
  *   cmd.c       one command from start to end          cmd.def    opcodes: one row a command
- *   dptr.c      PRP and SGL                            remote.c   memory by messages
- *   rw.c        Read, Write, Flush                     io.c       the other NVM commands
+ *   dptr.c      PRP and SGL to pieces of memory        remote.c   memory by messages
+ *   dptr_walk.c PRP and SGL as they are written        uncor.c    blocks marked uncorrectable
+ *   rw.c        Read, Write, Flush                     fused.c    Compare, Compare and Write
+ *   io.c        Write Zeroes, Dataset Management, Verify, Write Uncorrectable
+ *   copy.c      Copy                                   scratch.c  memory for some of these
  *   subsys.c    subsystems, controllers of it          ns.c       namespaces, hot plug
  *   identify.c  feature.c  logpage.c  aen.c  ana.c     what the admin queue asks
- *   resv.c      reservations                           format.c   sanitize.c  nsmgmt.c
+ *   resv.c      reservations: state, gates, events     resv_cmd.c  resv_report.c
+ *   format.c    sanitize.c  nsmgmt.c                   erase.c    what format and sanitize do
+ *   state.c     what survives a restart
  *
  * Threads. Main owns controllers, subsystems, namespaces, features, logs, reservations and the
  * admin queue. A completion queue with its submission queues (struct nvme_cq) belongs to one loop,
@@ -39,15 +44,16 @@
 #include "blk/blk.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
+#include "loop/statefile.h"
 #include "nvme/ctrl.h"
 #include "nvme/spec.h"
 #include "nvme/subsys.h"
 
 #define NVME_IOV_OWN	  4
-#define NVME_MDTS	  9 /* 2 MiB in pages of 4 KiB; NVME_PROFILE_VHOST: 5 */
+#define NVME_MDTS	  9 /* 2 MiB in pages of 4 KiB */
+#define NVME_VHOST_MDTS	  5
 #define NVME_TRANSFER_MAX (NVME_PAGE_BYTES << NVME_MDTS)
 #define NVME_IOV_MAX	  1024
-#define NVME_AER_MAX	  4 /* AERL 3 */
 #define NVME_ABORT_MAX	  4 /* ACL 3 */
 
 /* nvme_row.flags; the first few are also bits of the gate */
@@ -108,19 +114,20 @@ struct nvme_cmd {
 	struct nvme_nsq *nsq; /* NULL: no namespace, or all (admin commands look up their own) */
 	uint32_t nsid;
 	uint16_t cid;
-	uint16_t status;   /* enum nvme_status, valid at the end */
-	uint32_t dw0, dw1; /* of the completion; 0 at the start */
+	uint16_t status;      /* enum nvme_status, valid at the end */
+	uint32_t dw0, dw1;    /* of the completion; 0 at the start */
+	struct nvme_mem *mem; /* of its queue; constant */
 
 	/* Eight bytes, all zero at the end of an ordinary command. */
 	union {
 		struct {
 			uint8_t abort;	   /* asked: ends as abort_status */
 			uint8_t swept;	   /* a sweep waits for its end */
-			uint8_t exclusive; /* holds, or waits for, a turn (io.c) */
-			uint8_t remote;	   /* data is in a bounce buffer (remote.c) */
+			uint8_t exclusive; /* half of a fused pair under way: nvme_fused_end */
+			uint8_t has_buf;   /* buf is to be freed */
 			uint16_t abort_status;
-			uint8_t has_buf; /* buf is to be freed */
-			uint8_t has_iov; /* iov is from the pool */
+			uint8_t data_bits; /* NVME_DATA_: nvme_data_end has something to do */
+			uint8_t unused;
 		};
 		uint64_t unusual;
 	};
@@ -139,11 +146,16 @@ struct nvme_cmd {
 	uint64_t epoch;	  /* of its cq when it started: see sweep.c */
 	struct loop_work work;
 	struct loop_msg msg;
-	struct nvme_cmd *fused; /* the other half */
+	/*
+	 * The other half, or NULL. Both were checked (queue, gate); run of the first is called,
+	 * which sees to the end of both.
+	 */
+	struct nvme_cmd *fused;
 	struct list wait_node;
 	uint8_t *buf; /* scratch of a multi-step command */
 	size_t buf_bytes;
-	uint64_t vars[8]; /* a multi-step command's own */
+	struct nvme_remote *remote; /* remote.c */
+	uint64_t vars[8];	    /* a multi-step command's own */
 	struct iovec own[NVME_IOV_OWN];
 };
 
@@ -163,15 +175,32 @@ enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status statu
 /* Zeroed scratch memory, freed at the end; false: it has ended (INTERNAL_ERROR). */
 bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len);
 bool nvme_status_dnr(enum nvme_status status);
+/* The controller whose queue it is from. */
+struct nvme_ctrl *nvme_cmd_ctrl(const struct nvme_cmd *c);
+uint16_t nvme_cmd_sqid(const struct nvme_cmd *c);
 const char *nvme_status_text(enum nvme_status status);
 
 /*
  * The data of the command: len_bytes by its data pointer. next(c) comes, maybe before this returns,
  * with c->data set; or the command has ended. Data to the guest reaches it before the completion
- * does. Thread: the command's (main for one passed there).
+ * does. Once for each command; for data to the guest, its pieces are not cut. Thread: the command's
+ * (main for one passed there, which then ends on main).
  */
 void nvme_data(struct nvme_cmd *c, uint64_t len_bytes, enum nvme_dir dir,
 	       void (*next)(struct nvme_cmd *c));
+/*
+ * Scratch memory of a command on a data loop, not zeroed: c->buf of len_bytes, until the end.
+ * next(c) comes, maybe before this returns; or the command has ended. It takes its data first.
+ */
+void nvme_scratch(struct nvme_cmd *c, size_t len_bytes, void (*next)(struct nvme_cmd *c));
+/* nvme_cmd_blk, a READ or WRITE with len_bytes of it from buf_off on. */
+void nvme_scratch_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t offset_bytes,
+		      size_t buf_off, size_t len_bytes,
+		      void (*blk_next)(struct nvme_cmd *c, enum blk_status status));
+/* For dptr.c: its end, and one that waits goes on if there is room (false: none does). */
+void nvme_scratch_end(struct nvme_cmd *c);
+bool nvme_scratch_wake(struct nvme_mem *m);
+
 /*
  * Ends an admin command with what it answers: the first alloc_bytes of from, the rest of these
  * zero. from is copied before this returns.
@@ -183,6 +212,13 @@ void nvme_cmd_reply(struct nvme_cmd *c, const void *from, size_t len, size_t all
 void nvme_cmd_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t offset_bytes,
 		  uint64_t len_bytes, struct iovec *iov, uint32_t iov_count,
 		  void (*blk_next)(struct nvme_cmd *c, enum blk_status status));
+
+/*
+ * Of a fused pair one half ends; nvme_cmd_end calls it when c->exclusive, success: with status 0.
+ * Ends the second half when the first has failed, and gives back the pair's turn on its namespace
+ * with the second half (fused.c).
+ */
+void nvme_fused_end(struct nvme_cmd *c, bool success);
 
 static inline uint32_t nvme_cdw10(const struct nvme_cmd *c)
 {
@@ -223,12 +259,15 @@ enum nvme_state {
 };
 
 #include "nvme/aen.h"
+#include "nvme/dptr.h"
 #include "nvme/feature.h"
+#include "nvme/format.h"
 #include "nvme/logpage.h"
 #include "nvme/nsmgmt.h"
 #include "nvme/queue.h"
 #include "nvme/resv.h"
 #include "nvme/sanitize.h"
+#include "nvme/state.h"
 #include "nvme/uncor.h"
 
 struct nvme_ctrl {
@@ -242,15 +281,18 @@ struct nvme_ctrl {
 
 	struct gmem *readable, *writable;
 	struct gdirty *dirty;
+	struct nvme_mem mem; /* for what runs on main */
 
 	struct nvme_queues queues; /* queue.h */
 	struct nvme_features features;
 	struct nvme_aen aen;
 	struct nvme_logs logs;
+	struct nvme_resv_log resv_log;
 	atomic_bool write_through; /* feature 06h: the write cache is off */
-	enum nvme_ana ana;
+	enum nvme_ana ana; /* main writes it with __atomic_store_n; loops ask nvme_ana_status */
 
-	pthread_mutex_t lock;	/* atts, which loops look up once for each namespace */
+	/* atts, which loops look up once for each namespace; logs.errors */
+	pthread_mutex_t lock;
 	struct nvme_att **atts; /* [NVME_NSID_MAX + 1] by nsid, NULL: not attached */
 };
 
@@ -259,7 +301,9 @@ struct nvme_att {
 	_Atomic uint32_t gate;
 	struct nvme_ns *ns;
 	struct nvme_ctrl *ctrl;
-	struct list node; /* ns->atts */
+	struct list node;   /* ns->atts */
+	uint32_t resv_mask; /* feature 82h: events of reservations that are not wanted */
+	uint16_t tler;	    /* feature 05h: kept for the guest */
 };
 
 struct nvme_ns {
@@ -272,27 +316,58 @@ struct nvme_ns {
 	uint32_t block_bytes, block_shift;
 	uint8_t uuid[16], nguid[16], eui64[8];
 	bool read_only;
-	bool managed;	/* created by Namespace Management */
-	bool not_ready; /* Format NVM runs */
+	uint8_t write_protect; /* feature 84h: enum nvme_write_protect */
+	bool managed;	       /* created by Namespace Management */
+	bool exclusive;	       /* of one controller at a time: NMIC bit 0 is clear */
+	uint64_t detached; /* bit CNTLID - 1: the guest wants it so, of controllers to come too */
+	atomic_bool not_ready; /* Format NVM runs */
 	char *state_path;
+	struct statefile state; /* state.c */
 	struct list atts;
 	struct nvme_resv resv;
-	struct nvme_uncor uncor; /* has a lock of its own: loops look */
+	struct nvme_formatting formatting; /* format.c */
+	struct nvme_uncor uncor;	   /* has a lock of its own: loops look */
 	/* turns of compare and write (io.c): */
 	pthread_mutex_t lock;
 	struct list turn_waiters;
 	struct nvme_cmd *turn_holder;
-	/* removal */
-	void (*removed)(void *arg);
-	void *removed_arg;
+	/*
+	 * What works on it beyond its queues' commands: Format NVM, Sanitize, saves. The end of a
+	 * removal waits until nobody does (nvme_ns_unpin calls unpinned); what is long looks at
+	 * removing.
+	 */
+	uint32_t pins;
+	bool removing;
+	void (*unpinned)(struct nvme_ns *ns);
+	struct ns_closing *closing; /* ns.c: the removal that waits */
 };
+
+/* Thread: main. */
+static inline void nvme_ns_pin(struct nvme_ns *ns)
+{
+	ns->pins++;
+}
+
+/* Calls unpinned, once, when it was set and this was the last pin. */
+static inline void nvme_ns_unpin(struct nvme_ns *ns)
+{
+	void (*unpinned)(struct nvme_ns * ns) = ns->unpinned;
+
+	ASSERT(ns->pins);
+	if (--ns->pins || !unpinned)
+		return;
+	ns->unpinned = NULL;
+	unpinned(ns);
+}
 
 struct nvme_subsys {
 	uint32_t refs;
 	char *name, *nqn, *state_path;
 	char serial[NVME_SERIAL_MAX], model[NVME_MODEL_MAX]; /* padded with spaces */
 	struct list namespaces, ctrls;
-	uint64_t cntlids; /* in use */
+	uint64_t cntlids;	/* in use: bit CNTLID - 1 */
+	uint64_t opened_ns;	/* loop_clock_ns: power on hours */
+	struct statefile state; /* state.c */
 	struct nvme_sanitize sanitize;
 	struct nvme_pool pool; /* nsmgmt.c */
 };
@@ -302,17 +377,45 @@ static inline uint64_t nvme_ns_blocks(const struct nvme_ns *ns)
 	return __atomic_load_n(&ns->caps->size_bytes, __ATOMIC_RELAXED) >> ns->block_shift;
 }
 
-/* ---- subsys.c, ns.c (Thread: main) ---- */
+/* ---- subsys.c, ns.c, identify.c, ana.c (Thread: main) ---- */
+
+/*
+ * Gives a controller its identifier, a place in the subsystem (a reference is taken) and its
+ * attachments: subsys, cntlid, node, lock, ana and atts of it are filled. params come first.
+ * -ENOMEM, -ENOSPC: NVME_CTRLS_MAX are there.
+ */
+int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct err *reterr);
+/* The end of it, when no queue is left. Idempotent; does nothing to one that has not joined. */
+void nvme_subsys_leave(struct nvme_ctrl *ctrl);
 
 /* NULL: no such namespace in the subsystem. */
 struct nvme_ns *nvme_ns_find(const struct nvme_subsys *subsys, uint32_t nsid);
 /* NULL: not attached. */
 struct nvme_att *nvme_att_find(const struct nvme_ctrl *ctrl, uint32_t nsid);
+/* nvme_ns_add, but not shown to the controllers whose bit CNTLID - 1 is in detached. */
+int nvme_ns_new(struct nvme_subsys *subsys, const struct nvme_ns_params *params, uint64_t detached,
+		struct nvme_ns **ret_ns, struct err *reterr);
+/* Not yet shown; NULL: no memory. For subsys.c. */
+struct nvme_att *nvme_att_new(struct nvme_ns *ns, struct nvme_ctrl *ctrl);
+/* -EEXIST: attached already; -ENOMEM. The guest gets the event. */
 int nvme_ns_attach(struct nvme_ns *ns, struct nvme_ctrl *ctrl);
-/* done(arg) when no queue uses it any more. */
+/* done(arg) when no queue uses it any more. -ENOENT: not attached; -ENOMEM. */
 int nvme_ns_detach(struct nvme_ns *ns, struct nvme_ctrl *ctrl, void (*done)(void *arg), void *arg);
+/* What Identify says of it has changed: controllers that have it get the event. */
+void nvme_ns_changed(struct nvme_ns *ns);
 /* Makes the gates of the namespace's attachments anew: reservations, ANA, format, sanitize. */
 void nvme_gates_update(struct nvme_ns *ns);
+/* FR: what Identify and the firmware slots say, padded. */
+void nvme_firmware_revision(char fr[8]);
+/* Why GATE_ANA is closed; SUCCESS: it is not. Thread: any. */
+enum nvme_status nvme_ana_status(const struct nvme_ctrl *ctrl);
+
+/* ---- ctrl.c, irq.c, for features (Thread: main) ---- */
+
+/* It cannot go on: CSTS.CFS; why is for the log. */
+void nvme_ctrl_fatal(struct nvme_ctrl *ctrl, const char *why);
+/* features.value[8] or coalescing_disable changed. */
+void nvme_irq_coalescing_changed(struct nvme_ctrl *ctrl);
 
 /* ---- sweep.c: over the commands of all queues (Thread: main) ---- */
 

@@ -78,6 +78,7 @@ enum nvme_reg {
 	NVME_REG_DOORBELLS = 0x1000,
 };
 
+#define NVME_VS_1_0	0x00010000u
 #define NVME_VS_1_4	0x00010400u
 #define NVME_NSSR_VALUE 0x4e564d65u /* "NVMe" */
 

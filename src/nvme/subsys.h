@@ -78,5 +78,7 @@ uint32_t nvme_ns_nsid(const struct nvme_ns *ns);
 struct nvme_ctrl;
 /* Guests that listen get the event; commands are refused as the state says. */
 void nvme_ctrl_ana_set(struct nvme_ctrl *ctrl, enum nvme_ana state);
+/* The same for all controllers of that name (struct nvme_ctrl_params). */
+void nvme_subsys_ana_set(struct nvme_subsys *subsys, const char *name, enum nvme_ana state);
 
 #endif

@@ -35,7 +35,7 @@ static void session_wake_queue(struct vdev *dev, void *front, uint32_t idx)
 {
 	struct session *s = front;
 
-	vring_loop_wake(&s->rings[idx]);
+	vring_loop_wake(&s->rings[idx].v);
 }
 
 void session_bind_vdev(struct session *s)

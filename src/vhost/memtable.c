@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "vhost/memtable.h"
 #include "vhost/session.h"
 
 static struct gmem_region_desc memtable_desc(const struct msg_region *r)
@@ -21,18 +22,16 @@ static void memtable_set(struct session *s, struct gmem *map)
 	gmem_unref(s->map);
 	s->map = map;
 	for (uint32_t i = 0; i < s->ring_count; i++) {
-		if (s->rings[i].state == VRING_STOPPED)
-			s->rings[i].failed = false;
+		if (s->rings[i].v.state == VRING_STOPPED)
+			s->rings[i].v.failed = false;
 	}
 }
 
-int session_handle_SET_MEM_TABLE(struct session *s, struct msg *m, struct err *reterr)
+int memtable_parse(const struct msg *m, struct gmem **ret_map, struct err *reterr)
 {
 	struct gmem_region_desc descs[MSG_REGIONS_MAX];
 	const struct msg_mem_table *t = &m->mem_table;
-	struct gmem *map;
 	size_t need;
-	int rc;
 
 	if (t->count == 0 || t->count > MSG_REGIONS_MAX)
 		return err_set(reterr, -EINVAL, "regions: expected 1..%u, got %u", MSG_REGIONS_MAX,
@@ -46,7 +45,14 @@ int session_handle_SET_MEM_TABLE(struct session *s, struct msg *m, struct err *r
 			       t->count, need, t->count, m->hdr.size, m->fd_count);
 	for (uint32_t i = 0; i < t->count; i++)
 		descs[i] = memtable_desc(&t->regions[i]);
-	rc = gmem_new(descs, m->fds, t->count, &map, reterr);
+	return gmem_new(descs, m->fds, t->count, ret_map, reterr);
+}
+
+int session_handle_SET_MEM_TABLE(struct session *s, struct msg *m, struct err *reterr)
+{
+	struct gmem *map;
+	int rc = memtable_parse(m, &map, reterr);
+
 	if (rc)
 		return rc;
 	memtable_set(s, map);
@@ -75,10 +81,10 @@ int session_handle_ADD_MEM_REG(struct session *s, struct msg *m, struct err *ret
 	/* The mappings of the old map live on in the new one; chains in flight need no more. */
 	memtable_set(s, map);
 	for (uint32_t i = 0; i < s->ring_count; i++) {
-		if (s->rings[i].state == VRING_STOPPED)
+		if (s->rings[i].v.state == VRING_STOPPED)
 			continue;
 		s->pending++;
-		vring_map_set(&s->rings[i], map);
+		vring_map_set(&s->rings[i].v, map);
 	}
 	return 0;
 }

@@ -1,7 +1,6 @@
 #include "vhost/session.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +10,6 @@
 #include "base/check.h"
 #include "base/trace.h"
 
-#define SESSION_SEND_RETRY_NS 10000000ull
 #define SESSION_BELL_GRACE_NS 100000000ull
 
 static const char *const session_state_names[] = {
@@ -40,90 +38,25 @@ static void session_state_set(struct session *s, enum session_state state)
 	s->state = state;
 }
 
-/* ---- reading: allowed or not, and for how long ---- */
-
-static void session_reading_update(struct session *s)
-{
-	bool want =
-		s->state != SESSION_CLOSING && s->phase == SESSION_IDLE && !conn_sending(&s->conn);
-	bool stall = s->state != SESSION_CLOSING &&
-		     (conn_sending(&s->conn) ||
-		      (s->phase == SESSION_IDLE && conn_mid_message(&s->conn)));
-
-	if (want != s->reading && s->state != SESSION_CLOSING) {
-		if (want)
-			loop_watch_resume(&s->watch);
-		else
-			loop_watch_pause(&s->watch);
-		s->reading = want;
-	}
-	if (stall && !s->stall_running)
-		loop_timer_start(s->params.main_loop, &s->stall_timer,
-				 loop_clock_ns() + s->params.stall_ns);
-	else if (!stall && s->stall_running)
-		loop_timer_stop(&s->stall_timer);
-	s->stall_running = stall;
-}
-
-static void session_on_stall(struct loop_timer *t)
-{
-	struct session *s = container_of(t, struct session, stall_timer);
-
-	s->stall_running = false;
-	session_close(s, LOG_WARNING, "%s within %llu ms",
-		      conn_sending(&s->conn) ? "a reply was not taken"
-					     : "a message was not finished",
-		      (unsigned long long)s->params.stall_ns / 1000000);
-}
-
-static void session_flush(struct session *s)
-{
-	int rc = conn_flush(&s->conn);
-
-	if (rc == -EAGAIN)
-		loop_timer_start(s->params.main_loop, &s->send_timer,
-				 loop_clock_ns() + SESSION_SEND_RETRY_NS);
-	else if (rc)
-		session_close(s, LOG_WARNING, "sending a reply: %s", strerror(-rc));
-}
-
-static void session_on_send_timer(struct loop_timer *t)
-{
-	struct session *s = container_of(t, struct session, send_timer);
-
-	session_flush(s);
-	session_reading_update(s);
-}
-
 /* ---- one message ---- */
-
-static void session_reply_ack(struct session *s, uint64_t value)
-{
-	struct msg_hdr hdr = { .request = s->conn.msg.hdr.request,
-			       .flags = MSG_VERSION | MSG_REPLY,
-			       .size = sizeof(value) };
-
-	conn_reply(&s->conn, &hdr, &value, -1);
-	session_flush(s);
-}
 
 static void session_answer(struct session *s)
 {
-	struct msg *m = &s->conn.msg;
+	struct msg *m = &s->talk.conn.msg;
+	int fd = s->answer_fd;
 
 	m->hdr.flags = MSG_VERSION | MSG_REPLY;
-	conn_reply(&s->conn, &m->hdr, m->bytes, s->answer_fd);
 	s->answer_fd = -1;
-	session_flush(s);
+	talk_reply(&s->talk, &m->hdr, m->bytes, fd);
 }
 
 /* The message under way is refused: said so where the front-end listens, else the end. */
 static void session_refuse(struct session *s)
 {
-	bool ack = s->ack_wanted && (!s->row || s->row->reply == MSG_ACK);
+	bool ack = s->ack_wanted && (!s->row || s->row->shape.reply == MSG_ACK);
 
 	if (ack)
-		session_reply_ack(s, 1);
+		talk_ack(&s->talk, 1);
 	if (s->state == SESSION_CLOSING)
 		return;
 	if (!ack || s->verdict == -EPROTO)
@@ -138,21 +71,21 @@ static void session_message_end(struct session *s)
 
 	if (s->verdict)
 		session_refuse(s);
-	else if (s->row->reply == MSG_ANSWER)
+	else if (s->row->shape.reply == MSG_ANSWER)
 		session_answer(s);
 	else if (s->ack_wanted)
-		session_reply_ack(s, s->ring_failed);
-	if (took_ns > SESSION_SLOW_NS)
+		talk_ack(&s->talk, s->ring_failed);
+	if (took_ns > TALK_SLOW_NS)
 		log_limited(s->limit, LOG_WARNING, "%s: %s took %llu ms", s->params.name,
-			    s->row->name, (unsigned long long)took_ns / 1000000);
-	conn_message_drop(&s->conn);
+			    s->row->shape.name, (unsigned long long)took_ns / 1000000);
 	s->phase = SESSION_IDLE;
 	s->row = NULL;
+	talk_done(&s->talk);
 }
 
 static void session_hold(struct session *s)
 {
-	const struct msg *m = &s->conn.msg;
+	const struct msg *m = &s->talk.conn.msg;
 	uint32_t from = 0, to = s->ring_count;
 
 	switch (s->row->quiet) {
@@ -193,9 +126,9 @@ void session_advance(struct session *s)
 	}
 	if (s->phase == SESSION_QUIETING && !s->pending) {
 		s->phase = SESSION_SETTLING;
-		s->verdict = s->row->handle(s, &s->conn.msg, &s->err);
+		s->verdict = s->row->handle(s, &s->talk.conn.msg, &s->err);
 		if (s->verdict)
-			err_prefix(&s->err, s->verdict, "%s", s->row->name);
+			err_prefix(&s->err, s->verdict, "%s", s->row->shape.name);
 		if (s->state == SESSION_NEGOTIATE && s->features_set)
 			session_state_set(s, SESSION_ACTIVE);
 		session_release(s);
@@ -210,12 +143,12 @@ void session_advance(struct session *s)
 		if (s->phase == SESSION_SETTLING)
 			session_message_end(s);
 	}
-	session_reading_update(s);
 }
 
-static void session_dispatch(struct session *s)
+static void session_on_message(struct talk *talk)
 {
-	const struct msg *m = &s->conn.msg;
+	struct session *s = container_of(talk, struct session, talk);
+	const struct msg *m = &s->talk.conn.msg;
 
 	trace_put(TRACE_MSG_IN, m->hdr.request, m->hdr.size);
 	s->begin_ns = loop_clock_ns();
@@ -227,11 +160,11 @@ static void session_dispatch(struct session *s)
 		s->verdict =
 			err_set(&s->err, -ENOTSUP, "message %u is not known here", m->hdr.request);
 	else
-		s->verdict = msg_check(s->row, m, s->proto_features, &s->err);
+		s->verdict = msg_check(&s->row->shape, m, s->proto_features, &s->err);
 	if (s->verdict) {
 		session_refuse(s);
-		conn_message_drop(&s->conn);
 		s->row = NULL;
+		talk_done(&s->talk);
 		return;
 	}
 	s->phase = SESSION_QUIETING;
@@ -240,44 +173,17 @@ static void session_dispatch(struct session *s)
 	session_advance(s);
 }
 
-static void session_on_readable(struct loop_watch *w, uint32_t revents)
-{
-	struct session *s = container_of(w, struct session, watch);
-	struct err err = { 0 };
-
-	for (uint32_t n = 0; n < SESSION_MESSAGES_MAX; n++) {
-		if (!s->reading || s->state == SESSION_CLOSING)
-			return;
-		switch (conn_read(&s->conn, &err)) {
-		case CONN_MESSAGE:
-			session_dispatch(s);
-			break;
-		case CONN_AGAIN:
-			session_reading_update(s);
-			return;
-		case CONN_EOF:
-			session_close(s, LOG_INFO, "the front-end left");
-			return;
-		case CONN_ERROR:
-			session_close(s, LOG_WARNING, "%s", err.msg);
-			return;
-		}
-		session_reading_update(s);
-	}
-}
-
 /* ---- closing ---- */
 
 static void session_closed(struct session *s)
 {
-	for (uint32_t i = 0; i < s->ring_count; i++)
-		vring_fini(&s->rings[i]);
+	session_rings_fini(s);
 	free(s->rings);
 	session_unbind_vdev(s);
 	gdirty_unref(s->log);
 	inflight_area_unmap(&s->inflight);
 	gmem_unref(s->map);
-	conn_fini(&s->conn);
+	conn_fini(&s->talk.conn);
 	if (s->answer_fd >= 0)
 		close(s->answer_fd);
 	session_state_set(s, SESSION_LISTEN);
@@ -287,17 +193,17 @@ static void session_closed(struct session *s)
 
 static void session_on_bell_idle(struct notify *n)
 {
-	struct vring *v = container_of(n, struct vring, err_bell);
-	struct session *s = container_of(v->owner, struct session, ring_owner);
+	struct session_ring *r = container_of(n, struct session_ring, err_bell);
+	struct session *s = container_of(r->v.owner, struct session, ring_owner);
 
-	vring_fd_set(&v->err_next_fd, -1);
+	vring_fd_set(&r->err_next_fd, -1);
 	s->close_waits--;
 	session_close_step(s);
 }
 
-static void session_on_watch_stopped(struct loop_watch *w)
+static void session_on_talk_stopped(struct talk *talk)
 {
-	struct session *s = container_of(w, struct session, watch);
+	struct session *s = container_of(talk, struct session, talk);
 
 	s->close_waits--;
 	session_close_step(s);
@@ -342,12 +248,9 @@ void session_close(struct session *s, enum log_level level, const char *fmt, ...
 	va_end(ap);
 	log_limited(s->limit, level, "%s: session ends: %s", s->params.name, reason);
 	session_state_set(s, SESSION_CLOSING);
-	msg_fds_close(&s->conn.msg);
-	loop_timer_stop(&s->stall_timer);
-	loop_timer_stop(&s->send_timer);
-	/* The watch's own callback, at the earliest, releases the session. */
+	/* The end of the conversation, at the earliest, releases the session. */
 	s->close_waits = 2;
-	loop_watch_stop(&s->watch, session_on_watch_stopped);
+	talk_stop(&s->talk, session_on_talk_stopped);
 	back_channel_stop(&s->back, session_on_back_stopped);
 	session_close_step(s);
 }
@@ -368,6 +271,16 @@ void session_check_lost(struct session *s)
 
 /* ---- life ---- */
 
+static void session_on_talk_end(struct talk *talk, enum log_level level, const char *reason)
+{
+	session_close(container_of(talk, struct session, talk), level, "%s", reason);
+}
+
+static const struct talk_ops session_talk_ops = {
+	.message = session_on_message,
+	.end = session_on_talk_end,
+};
+
 int session_new(const struct session_params *params, int fd, struct vdev *vdev,
 		struct session **ret_session, struct err *reterr)
 {
@@ -387,22 +300,16 @@ int session_new(const struct session_params *params, int fd, struct vdev *vdev,
 		goto fail;
 	}
 	s->params = *params;
-	if (!s->params.stall_ns)
-		s->params.stall_ns = SESSION_STALL_NS;
 	s->own_limit = LOG_LIMIT_DEFAULT;
 	s->limit = params->limit ? params->limit : &s->own_limit;
 	s->answer_fd = -1;
 	s->vdev = vdev;
 	s->ring_count = count;
-	loop_timer_init(&s->stall_timer, session_on_stall);
-	loop_timer_init(&s->send_timer, session_on_send_timer);
 	back_channel_init(&s->back, params->main_loop);
 	session_rings_init(s);
 	session_bind_vdev(s);
-	conn_init(&s->conn, fd);
 	session_state_set(s, SESSION_NEGOTIATE);
-	s->reading = true;
-	loop_watch_start(params->main_loop, &s->watch, fd, POLLIN, session_on_readable);
+	talk_start(&s->talk, params->main_loop, fd, params->stall_ns, &session_talk_ops);
 	*ret_session = s;
 	return 0;
 fail:

@@ -32,10 +32,10 @@
 #include "guest/gmem.h"
 #include "sock/endpoint.h"
 #include "vhost/back_channel.h"
-#include "vhost/conn.h"
 #include "vhost/inflight_fd.h"
 #include "vhost/msg.h"
-#include "vhost/vring.h"
+#include "vhost/talk.h"
+#include "virtio/vring.h"
 
 #define SESSION_STATES(X)                                                                          \
 	X(LISTEN)                                                                                  \
@@ -58,10 +58,20 @@ enum session_phase {
 	SESSION_SETTLING
 };
 
-/* A message that began must end within this time; a reply must be taken within it. */
-#define SESSION_STALL_NS     10000000000ull
-#define SESSION_SLOW_NS	     500000000ull
-#define SESSION_MESSAGES_MAX 16 /* handled in a row before others get their turn */
+/*
+ * One ring of a session. What the front-end told us are facts; whether the ring should run is
+ * derived from them after every message (session_rings_reconcile).
+ */
+struct session_ring {
+	struct vring v;
+	bool have_addr, have_kick, enabled;
+	bool hold;    /* a message needs it to stand still */
+	uint32_t num; /* 0: not told */
+	struct msg_addr addr;
+	int err_fd;	 /* owned; -1: none */
+	int err_next_fd; /* takes err_fd's place when the bell is idle */
+	struct notify err_bell;
+};
 
 struct session_params {
 	const char *name; /* for messages; outlives the session */
@@ -70,7 +80,7 @@ struct session_params {
 	uint32_t loop_count;
 	uint32_t spin_ns;
 	bool packed;
-	uint64_t stall_ns; /* 0: SESSION_STALL_NS */
+	uint64_t stall_ns; /* 0: TALK_STALL_NS */
 	/* The endpoint's, so that one who reconnects gets no new budget; NULL: the session's own.
 	 */
 	struct log_limit *limit;
@@ -85,12 +95,7 @@ struct session {
 	enum session_state state;
 	struct log_limit *limit, own_limit;
 
-	struct conn conn;
-	struct loop_watch watch;
-	bool reading;
-	struct loop_timer stall_timer; /* a message began, or a reply waits */
-	bool stall_running;
-	struct loop_timer send_timer;
+	struct talk talk;
 
 	/* the message under way */
 	const struct msg_row *row;
@@ -113,7 +118,7 @@ struct session {
 
 	struct vdev *vdev;
 	struct vring_owner ring_owner;
-	struct vring *rings;
+	struct session_ring *rings;
 	uint32_t ring_count;
 	uint32_t pending;
 
@@ -140,6 +145,10 @@ void session_check_lost(struct session *s);
 /* Starts and drains rings until they are as the facts say; counts commands in s->pending. */
 void session_rings_reconcile(struct session *s);
 void session_rings_init(struct session *s);
+/* All of them STOPPED, with their bells idle. */
+void session_rings_fini(struct session *s);
+/* Do the facts say that the ring runs? */
+bool session_ring_should_run(const struct session_ring *r);
 /* Everything the driver set up is forgotten: reset of the device. Rings are quiet. */
 void session_device_reset(struct session *s);
 /* Goes on with the message under way, or with closing, after something that it waited for. */

@@ -100,12 +100,12 @@ static void a_broken_ring_rings_its_err_bell_and_the_other_goes_on(void **state)
 	start_ring(f, 1);
 	submit_head(f, 0, RING_SIZE + 7);
 	PUMP_UNTIL(f, rang(f->err[0]));
-	assert_int_equal(f->session->rings[0].state, VRING_BROKEN);
+	assert_int_equal(f->session->rings[0].v.state, VRING_BROKEN);
 	assert_int_equal(ask(f, MSG_GET_STATUS, NULL, 0).u64 & 0x40, 0x40);
 	submit(f, 1);
 	PUMP_UNTIL(f, used_idx(f, 1) == 1);
 	ask(f, MSG_GET_VRING_BASE, &ring, 8);
-	assert_int_equal(f->session->rings[0].state, VRING_STOPPED);
+	assert_int_equal(f->session->rings[0].v.state, VRING_STOPPED);
 }
 
 static void a_call_descriptor_that_blocks_holds_up_nobody(void **state)
@@ -134,7 +134,7 @@ static void half_a_message_and_silence_end_the_session_in_time(void **state)
 {
 	struct fixture *f = *state;
 
-	f->session->params.stall_ns = 30000000;
+	f->session->talk.stall_ns = 30000000;
 	assert_int_equal(write(f->peer, "abcdef", 6), 6);
 	pump_ms(f, 10);
 	assert_non_null(f->session);
@@ -146,7 +146,7 @@ static void questions_without_listening_end_the_session_in_time(void **state)
 	struct fixture *f = *state;
 	struct msg_hdr hdr = { MSG_GET_FEATURES, MSG_VERSION, 0 };
 
-	f->session->params.stall_ns = 30000000;
+	f->session->talk.stall_ns = 30000000;
 	PUMP_UNTIL(f, !f->session ||
 			      (send(f->peer, &hdr, sizeof(hdr), MSG_DONTWAIT | MSG_NOSIGNAL), 0));
 }

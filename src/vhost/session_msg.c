@@ -151,7 +151,7 @@ int session_handle_GET_STATUS(struct session *s, struct msg *m, struct err *rete
 	uint64_t status = s->status;
 
 	for (uint32_t i = 0; i < s->ring_count; i++) {
-		if (s->rings[i].failed)
+		if (s->rings[i].v.failed)
 			status |= STATUS_NEEDS_RESET;
 	}
 	answer_u64(m, status);

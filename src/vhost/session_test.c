@@ -27,7 +27,7 @@ static void get_vring_base_stops_the_ring_and_tells_its_position(void **state)
 		PUMP_UNTIL(f, used_idx(f, 0) == i);
 	}
 	assert_int_equal(ask(f, MSG_GET_VRING_BASE, &ring, 8).state.num, 3);
-	assert_int_equal(f->session->rings[0].state, VRING_STOPPED);
+	assert_int_equal(f->session->rings[0].v.state, VRING_STOPPED);
 	submit(f, 0);
 	pump_ms(f, 20);
 	assert_int_equal(used_idx(f, 0), 3);
@@ -51,7 +51,7 @@ static void get_vring_base_with_io_in_flight_parks_until_it_is_drained(void **st
 	tell(f, MSG_GET_FEATURES, NULL, 0);
 	pump_ms(f, 20);
 	assert_int_equal(f->session->state, SESSION_PARKED);
-	assert_int_equal(f->session->rings[0].state, VRING_DRAINING);
+	assert_int_equal(f->session->rings[0].v.state, VRING_DRAINING);
 	give_back(f);
 	PUMP_UNTIL(f, f->session->state == SESSION_ACTIVE);
 	assert_int_equal(recv(f->peer, &r.hdr, 12, 0), 12);
@@ -78,7 +78,7 @@ static void a_memory_table_under_io_waits_for_it_and_the_ring_goes_on(void **sta
 	f->keep = false;
 	assert_true(reply_get(f, &r));
 	assert_int_equal(r.u64, 0);
-	assert_int_equal(f->session->rings[0].state, VRING_RUNNING);
+	assert_int_equal(f->session->rings[0].v.state, VRING_RUNNING);
 	submit(f, 0);
 	PUMP_UNTIL(f, used_idx(f, 0) == 2);
 }
@@ -120,14 +120,14 @@ static void memory_taken_from_under_a_ring_stops_that_ring_only(void **state)
 	start_ring(f, 1);
 	t.regions[0].size_bytes = RING_OFF(1); /* only ring 0 is inside */
 	assert_int_not_equal(ask_fds(f, MSG_SET_MEM_TABLE, &t, 40, &f->memfd, 1).u64, 0);
-	assert_int_equal(f->session->rings[0].state, VRING_RUNNING);
-	assert_int_equal(f->session->rings[1].state, VRING_STOPPED);
+	assert_int_equal(f->session->rings[0].v.state, VRING_RUNNING);
+	assert_int_equal(f->session->rings[1].v.state, VRING_STOPPED);
 	PUMP_UNTIL(f, rang(f->err[1]));
 	submit(f, 0);
 	PUMP_UNTIL(f, used_idx(f, 0) == 1);
 	set_memory(f);
 	must(f, MSG_SET_VRING_ADDR, &addr, sizeof(addr));
-	assert_int_equal(f->session->rings[1].state, VRING_RUNNING);
+	assert_int_equal(f->session->rings[1].v.state, VRING_RUNNING);
 }
 
 static void disabling_drains_and_enabling_starts_again(void **state)
@@ -156,7 +156,7 @@ static void a_packed_ring_is_accepted_and_stopped_again(void **state)
 	must(f, MSG_SET_VRING_ADDR, &addr, sizeof(addr));
 	must_fd(f, MSG_SET_VRING_KICK, 0, f->kick[0]);
 	must_state(f, MSG_SET_VRING_ENABLE, 0, 1);
-	assert_int_equal(f->session->rings[0].state, VRING_RUNNING);
+	assert_int_equal(f->session->rings[0].v.state, VRING_RUNNING);
 	assert_int_equal(ask(f, MSG_GET_VRING_BASE, &ring, 8).state.num, 0x80008000);
 }
 
@@ -261,7 +261,7 @@ static void reset_owner_of_older_front_ends_stops_and_resets(void **state)
 	start(f);
 	must(f, MSG_RESET_OWNER, NULL, 0);
 	assert_int_equal(f->resets, 1);
-	assert_int_equal(f->session->rings[0].state, VRING_STOPPED);
+	assert_int_equal(f->session->rings[0].v.state, VRING_STOPPED);
 	start_ring(f, 0);
 	submit(f, 0);
 	PUMP_UNTIL(f, used_idx(f, 0) == 1);
@@ -274,12 +274,12 @@ static void reset_device_and_status_zero_reset(void **state)
 	start(f);
 	must_u64(f, MSG_SET_STATUS, 15);
 	assert_int_equal(ask(f, MSG_GET_STATUS, NULL, 0).u64, 15);
-	assert_int_equal(f->session->rings[0].state, VRING_RUNNING);
+	assert_int_equal(f->session->rings[0].v.state, VRING_RUNNING);
 	must_u64(f, MSG_SET_STATUS, 0);
-	assert_int_equal(f->session->rings[0].state, VRING_STOPPED);
+	assert_int_equal(f->session->rings[0].v.state, VRING_STOPPED);
 	start_ring(f, 0);
 	must(f, MSG_RESET_DEVICE, NULL, 0);
-	assert_int_equal(f->session->rings[0].state, VRING_STOPPED);
+	assert_int_equal(f->session->rings[0].v.state, VRING_STOPPED);
 	assert_int_equal(f->resets, 2);
 }
 
@@ -387,6 +387,18 @@ static void the_message_that_brings_reply_ack_is_acknowledged_when_asked(void **
 	must_u64(f, MSG_SET_PROTOCOL_FEATURES, VHOST_PF_REPLY_ACK);
 }
 
+static void a_ring_should_run_only_with_all_facts(void **state)
+{
+	struct session_ring r = { .num = 8, .have_addr = true, .have_kick = true, .enabled = true };
+
+	assert_true(session_ring_should_run(&r));
+	r.hold = true;
+	assert_false(session_ring_should_run(&r));
+	r.hold = false;
+	r.num = 0;
+	assert_false(session_ring_should_run(&r));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -412,6 +424,7 @@ int main(void)
 		T(the_in_flight_area_is_made_sealed_and_taken_back),
 		T(the_dirty_log_is_set_and_answered),
 		T(the_message_that_brings_reply_ack_is_acknowledged_when_asked),
+		cmocka_unit_test(a_ring_should_run_only_with_all_facts),
 #undef T
 	};
 

@@ -42,13 +42,13 @@ static void config_expected(struct app_config *cfg)
 		const struct device_def *d = &cfg->devices[i];
 
 		ASSERT(d->name && (d->socket || d->fd >= 0));
-		if (!d->type->has_units)
+		if (!d->type->units)
 			backend_expected(&d->back);
 		for (uint32_t u = 0; u < d->unit_count; u++)
 			backend_expected(&d->units[u].back);
 		ASSERT(d->mode <= 0777);
 		ASSERT(d->num_queues >= 1 && d->num_queues <= 256);
-		ASSERT(d->queue_size >= 4 && d->queue_size <= VIRTQ_SIZE_MAX);
+		ASSERT(d->queue_size >= 2 && d->queue_size <= VIRTQ_SIZE_MAX);
 		ASSERT(d->connections >= 1);
 	}
 }

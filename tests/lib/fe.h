@@ -21,7 +21,8 @@
 #define FE_FD_MAX      32
 #define FE_REGION_MAX  520
 #define FE_QUEUE_MAX   256
-#define FE_PAYLOAD_MAX 4096
+#define FE_PAYLOAD_MAX 4096 /* that is sent */
+#define FE_ANSWER_MAX  4160 /* that is received: NVMe Identify data comes behind a command */
 
 #define FE_FLAG_VERSION	   1u
 #define FE_FLAG_REPLY	   4u
@@ -98,7 +99,7 @@ struct fe_hdr {
 
 struct fe_msg {
 	struct fe_hdr hdr;
-	uint8_t payload[FE_PAYLOAD_MAX];
+	uint8_t payload[FE_ANSWER_MAX];
 	int fds[FE_FD_MAX];
 	unsigned fd_count;
 };

@@ -65,9 +65,16 @@ void file_entry_submit(struct blk_req *req, const struct file_entry *entry,
 	loop_sqe_early(req->chan->loop);
 }
 
-bool file_should_retry(struct file_io *io, int res)
+bool file_should_retry(struct blk_req *req, int res)
 {
-	return (res == -EAGAIN || res == -EINTR) && io->retries++ < FILE_RETRIES_MAX;
+	return (res == -EAGAIN || res == -EINTR) && !req->cancelled &&
+	       file_io_of(req)->retries++ < FILE_RETRIES_MAX;
+}
+
+/* What one entry of a cancelled request ended with: an interrupted one is what was asked for. */
+static enum blk_status file_end_status(const struct blk_req *req, int res)
+{
+	return req->cancelled && res == -EINTR ? BLK_ST_ABORTED : blk_status_from_errno(res);
 }
 
 /* ---- read and write ---- */
@@ -136,16 +143,19 @@ static void rw_advance(struct blk_req *req, uint64_t n)
 static void rw_done(struct loop_op *op, int res, uint32_t cqe_flags)
 {
 	struct blk_req *req = file_req_of(op);
-	struct file_io *io = file_io_of(req);
-	uint64_t left = req->len_bytes - io->done_bytes;
+	uint64_t left = req->len_bytes - file_io_of(req)->done_bytes;
 
 	if (likely(res > 0 && (uint64_t)res == left)) {
 		blk_complete(req, BLK_ST_OK);
 		return;
 	}
-	if (res <= 0 && !file_should_retry(io, res)) {
+	if (res <= 0 && !file_should_retry(req, res)) {
 		/* 0: the file ends before the size that it had */
-		blk_complete(req, res ? blk_status_from_errno(res) : BLK_ST_IOERR);
+		blk_complete(req, res ? file_end_status(req, res) : BLK_ST_IOERR);
+		return;
+	}
+	if (req->cancelled) {
+		blk_complete(req, BLK_ST_ABORTED);
 		return;
 	}
 	if (res > 0) {
@@ -161,14 +171,16 @@ static void sync_done(struct loop_op *op, int res, uint32_t cqe_flags)
 {
 	struct blk_req *req = file_req_of(op);
 	struct file_dev *file = file_dev_of(req->chan);
+	enum blk_status st;
 
-	if (res < 0 && file_should_retry(file_io_of(req), res)) {
+	if (res < 0 && file_should_retry(req, res)) {
 		file_sync_submit(req);
 		return;
 	}
-	if (res < 0 && !file->direct)
+	st = file_end_status(req, res);
+	if (st != BLK_ST_OK && st != BLK_ST_ABORTED && !file->direct)
 		file_flag_set(&file->sync_failed);
-	blk_complete(req, blk_status_from_errno(res));
+	blk_complete(req, st);
 }
 
 void file_sync_submit(struct blk_req *req)
@@ -209,6 +221,15 @@ static void file_submit(struct blk_chan *chan, struct blk_req *req)
 	UNREACHABLE();
 }
 
+/*
+ * What is in the kernel; nothing is found there when a job thread has the request. An entry that
+ * reuses this one's address comes behind this in the queue, so it cannot be meant.
+ */
+static void file_cancel(struct blk_req *req)
+{
+	loop_op_cancel(req->chan->loop, &file_io_of(req)->op);
+}
+
 /* ---- channel ---- */
 
 static int file_chan_open(struct blk_chan *chan, struct err *reterr)
@@ -243,4 +264,5 @@ const struct blk_impl blk_file = {
 	.chan_close = file_chan_close,
 	.buffers_set = file_buffers_set,
 	.submit = file_submit,
+	.cancel = file_cancel,
 };

@@ -108,8 +108,8 @@ struct file_entry {
 };
 void file_entry_submit(struct blk_req *req, const struct file_entry *entry,
 		       void (*done)(struct loop_op *op, int res, uint32_t cqe_flags));
-/* Interrupted, or to be tried again, and not too often yet? */
-bool file_should_retry(struct file_io *io, int res);
+/* Interrupted, or to be tried again, and not too often yet, nor cancelled? */
+bool file_should_retry(struct blk_req *req, int res);
 /* fdatasync, then complete. */
 void file_sync_submit(struct blk_req *req);
 

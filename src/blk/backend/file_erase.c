@@ -106,7 +106,7 @@ static void fill_done(struct loop_op *op, int res, uint32_t cqe_flags)
 	struct blk_req *req = file_req_of(op);
 	struct file_io *io = file_io_of(req);
 
-	if (res <= 0 && !file_should_retry(io, res)) {
+	if (res <= 0 && !file_should_retry(req, res)) {
 		blk_complete(req, res ? blk_status_from_errno(res) : BLK_ST_IOERR);
 		return;
 	}
@@ -114,6 +114,8 @@ static void fill_done(struct loop_op *op, int res, uint32_t cqe_flags)
 		io->done_bytes += (uint64_t)res;
 	if (io->done_bytes == req->len_bytes)
 		blk_complete(req, BLK_ST_OK);
+	else if (req->cancelled)
+		blk_complete(req, BLK_ST_ABORTED);
 	else
 		fill_submit(req);
 }
@@ -155,7 +157,7 @@ static void discard_done(struct loop_op *op, int res, uint32_t cqe_flags)
 {
 	struct blk_req *req = file_req_of(op);
 
-	if (res < 0 && file_should_retry(file_io_of(req), res)) {
+	if (res < 0 && file_should_retry(req, res)) {
 		discard_submit(req);
 		return;
 	}
@@ -180,7 +182,7 @@ static void zeroes_end(struct blk_req *req, int res, bool *unsupported)
 	if (is_unsupported(res)) {
 		file_flag_set(unsupported);
 		zeroes_submit(req);
-	} else if (res < 0 && file_should_retry(file_io_of(req), res)) {
+	} else if (res < 0 && file_should_retry(req, res)) {
 		zeroes_submit(req);
 	} else if (res >= 0 && req->flags & BLK_FUA) {
 		file_sync_submit(req);

@@ -276,6 +276,13 @@ static void sim_submit(struct blk_chan *chan, struct blk_req *req)
 	loop_timer_start(chan->loop, &sc->timer, first->due_ns);
 }
 
+/* Held or only late: it has had no effect yet. */
+static void sim_cancel(struct blk_req *req)
+{
+	list_remove(&sim_io_of(req)->node);
+	blk_complete(req, BLK_ST_ABORTED);
+}
+
 static int sim_chan_open(struct blk_chan *chan, struct err *reterr)
 {
 	struct sim_chan *sc = container_of(chan, struct sim_chan, chan);
@@ -312,4 +319,5 @@ const struct blk_impl blk_sim = {
 	.chan_open = sim_chan_open,
 	.chan_close = sim_chan_close,
 	.submit = sim_submit,
+	.cancel = sim_cancel,
 };

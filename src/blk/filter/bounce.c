@@ -79,6 +79,7 @@ static void slot_step(struct bounce_slot *s)
 	s->step.offset_bytes = whole->offset_bytes + s->done_bytes;
 	s->step.len_bytes = len;
 	s->step.status = BLK_ST_PENDING;
+	s->step.cancelled = false;
 	s->step.work.fn = step_done;
 	s->step.chan = chan;
 	chan->submit(chan, &s->step);
@@ -101,6 +102,7 @@ static void slot_finish(struct bounce_slot *s, enum blk_status status)
 
 		slot_start(s, container_of(impl, struct blk_req, impl));
 	} else {
+		s->whole = NULL;
 		fifo_push(&s->bounce->free, &s->node);
 	}
 	blk_complete(whole, status);
@@ -121,8 +123,50 @@ static void step_done(struct loop_work *work)
 	s->done_bytes += step->len_bytes;
 	if (s->done_bytes == whole->len_bytes)
 		slot_finish(s, BLK_ST_OK);
+	else if (whole->cancelled)
+		slot_finish(s, BLK_ST_ABORTED);
 	else
 		slot_step(s);
+}
+
+static void slot_cancel(struct bounce_slot *s)
+{
+	const struct blk_impl *impl = s->step.chan->dev->impl;
+
+	if (s->step.status != BLK_ST_PENDING)
+		return;
+	s->step.cancelled = true;
+	if (impl->cancel)
+		impl->cancel(&s->step);
+}
+
+/* Out of the queue of those that wait for a buffer, if it is there. */
+static bool waiter_cancel(struct bounce *b, struct blk_req *req)
+{
+	struct fifo_node *next, *n = fifo_take(&b->waiters);
+	struct bounce_wait *wait = (struct bounce_wait *)req->impl;
+	bool found = false;
+
+	for (; n; n = next) {
+		next = n->next;
+		if (n == &wait->node)
+			found = true;
+		else
+			fifo_push(&b->waiters, n);
+	}
+	if (found)
+		blk_complete(req, BLK_ST_ABORTED);
+	return found;
+}
+
+bool bounce_cancel(struct bounce *b, struct blk_req *req)
+{
+	for (uint32_t i = 0; i < BOUNCE_BUF_COUNT; i++)
+		if (b->slots[i].whole == req) {
+			slot_cancel(&b->slots[i]);
+			return true;
+		}
+	return waiter_cancel(b, req);
 }
 
 void bounce_submit(struct blk_chan *chan, struct blk_req *req)

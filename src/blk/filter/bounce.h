@@ -16,6 +16,8 @@
 void bounce_submit(struct blk_chan *chan, struct blk_req *req);
 
 struct bounce;
+/* blk_cancel of a request that may be here; false: it is not. */
+bool bounce_cancel(struct bounce *b, struct blk_req *req);
 /* NULL allowed. No request is in flight. */
 void bounce_free(struct bounce *b);
 

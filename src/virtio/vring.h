@@ -1,6 +1,7 @@
 /*
- * One ring of a session. What the front-end told us are facts; whether the ring should run is
- * derived from them after every message, and the difference is a command to the ring's data loop.
+ * One ring on its data loop: what every front needs between "this ring should run now" and chains
+ * in the device model. A front decides on main; what it wants done is a command to the ring's
+ * loop, and an answer back.
  *
  *            vring_start              vring_drain
  *   STOPPED ------------> RUNNING ----------------> DRAINING ---> STOPPED
@@ -10,21 +11,21 @@
  *             or a start that failed
  *
  * Invariants
- * 1. At most one command is under way per ring (cmd != VRING_CMD_NONE); the session handles no
- *    message meanwhile (it is PARKED), so facts do not change under a command.
+ * 1. At most one command is under way per ring (cmd != VRING_CMD_NONE); the front changes
+ *    nothing of the ring meanwhile.
  * 2. Between a START and the answer to a DRAIN the fields below "loop side" belong to the data
  *    loop; main touches nothing of them.
  * 3. DRAIN is answered when the source is stopped, every chain was pushed and published, the
  *    model's queue is stopped, the virtq is gone and the kernel holds no write on the call
- *    descriptor: then descriptors may be closed and memory unmapped.
+ *    descriptor: then descriptors may be closed and memory unmapped. No wake is on its way to the
+ * loop any more.
  * 4. A broken ring tells main once per start, and before the answer to the DRAIN that follows.
- * 5. Facts hold the ring's position again after a DRAIN (base), so a later START goes on there.
+ * 5. base is the ring's position again after a DRAIN, so that a later START can go on there.
  */
-#ifndef VHOST_VRING_H
-#define VHOST_VRING_H
+#ifndef VIRTIO_VRING_H
+#define VIRTIO_VRING_H
 
 #include "loop/loop.h"
-#include "vhost/msg.h"
 #include "loop/notify.h"
 #include "virtio/vdev.h"
 #include "virtq/virtq.h"
@@ -52,7 +53,7 @@ enum vring_cmd {
 
 struct vring;
 
-/* What all rings of a session share. */
+/* What all rings of one device share. */
 struct vring_owner {
 	struct loop *main_loop;
 	struct vdev *vdev;
@@ -67,19 +68,20 @@ struct vring {
 	const struct vring_owner *owner;
 	uint32_t idx;
 
-	/* facts (main) */
-	bool have_addr, have_kick, enabled;
-	bool failed;  /* broke or could not start; until the front-end sets it up anew */
-	bool hold;    /* a message needs it to stand still */
+	/* main's */
+	bool failed;  /* broke or could not start; until the front says that it is set up anew */
 	bool drained; /* ran and was drained, with all that it had popped or found on record */
-	uint32_t num; /* 0: not told */
 	uint32_t base;
-	struct msg_addr addr;
-	int kick_fd, call_fd, err_fd; /* owned; -1: none */
-	int err_next_fd;	      /* takes err_fd's place when the bell is idle */
+	/* The front's to set while STOPPED; descriptors are owned. */
+	int kick_fd; /* eventfd, or one of LOOP_KICK_ */
+	int call_fd; /* -1: the ring interrupts nobody */
+	/*
+	 * Set to 1 before the bell is rung: the interrupt status that a transport shows the driver.
+	 * NULL: there is none. Atomic, and the front's.
+	 */
+	uint32_t *isr;
 
 	enum vring_state state;
-	struct notify err_bell; /* on main */
 
 	/* the command under way */
 	enum vring_cmd cmd;
@@ -87,11 +89,13 @@ struct vring {
 	struct virtq_setup setup;
 	struct gmem *cmd_map; /* MAP: the new one; in the answer, the old one */
 	int cmd_fd;	      /* CALL: the new descriptor */
+	uint32_t *cmd_isr;    /* CALL: the new isr */
 	int result;
 	bool on_record; /* answer to DRAIN: chains of a predecessor were left in the in-flight area
 			 */
 	struct err err;
-	struct loop_msg cmd_msg, done_msg, broken_msg;
+	struct loop_msg cmd_msg, done_msg, broken_msg, wake_msg;
+	bool wake_posted; /* atomic: from main's post until the loop looks */
 	enum virtq_cause cause;
 
 	/* loop side */
@@ -109,14 +113,23 @@ const char *vring_state_name(enum vring_state state);
 /* Everything below: Thread main. */
 
 void vring_init(struct vring *v, const struct vring_owner *owner, uint32_t idx);
-/* STOPPED, no command, err bell idle (ASSERT). Closes its descriptors. */
+/* STOPPED, no command (ASSERT). Closes its descriptors. */
 void vring_fini(struct vring *v);
-/* Do the facts say that the ring runs? */
-bool vring_should_run(const struct vring *v);
-/* Forgets that the ring was started (GET_VRING_BASE, reset): kick descriptor closed. */
-void vring_forget_kick(struct vring *v);
-/* Replaces an owned descriptor fact. */
+/* Replaces an owned descriptor. */
 void vring_fd_set(int *slot, int fd);
+
+/* Where the driver placed the three parts of a ring (virtio 1.3, 2.6; packed: 2.8). */
+struct vring_place {
+	uint64_t desc, driver, device;
+	bool user_addresses; /* the front-end's (uva), otherwise the guest's (gpa) */
+};
+
+/*
+ * Fills the addresses of setup, whose features, size and map are given. Errors: -EFAULT, named: a
+ * part is not in guest memory for its whole length, or not aligned (2.7, 2.8.10.1).
+ */
+int vring_place_setup(const struct vring_place *place, struct virtq_setup *setup,
+		      struct err *reterr);
 
 /* STOPPED to RUNNING. setup is copied; its pointers live until the ring is STOPPED again. */
 void vring_start(struct vring *v, struct loop *loop, const struct virtq_setup *setup);
@@ -124,8 +137,14 @@ void vring_start(struct vring *v, struct loop *loop, const struct virtq_setup *s
 void vring_start_failed(struct vring *v);
 /* RUNNING or BROKEN to DRAINING. */
 void vring_drain(struct vring *v);
-/* A new call descriptor (-1: none), taken over. A command only when the ring runs. */
-void vring_call_set(struct vring *v, int fd);
+/*
+ * A new call descriptor (-1: none), taken over, and what goes with it. A command only when the
+ * ring runs.
+ */
+void vring_call_set(struct vring *v, int fd, uint32_t *isr);
+/* In place of a kick (LOOP_KICK_WAKE): the driver notified the ring. Does nothing if it is not
+ * RUNNING: a start looks anyway. */
+void vring_wake(struct vring *v);
 /*
  * A new map for a running ring; the caller keeps its reference until the answer, in which the
  * ring's reference on the old map comes back (cmd_map, may be NULL).
@@ -135,6 +154,8 @@ void vring_map_set(struct vring *v, struct gmem *map);
 /* vring_loop.c: runs v->cmd on its data loop and posts done_msg. Thread: owner loop. */
 void vring_loop_init(struct vring *v);
 void vring_loop_run(struct loop_msg *msg);
+/* The message of vring_wake. Thread: owner loop. */
+void vring_loop_on_wake(struct loop_msg *msg);
 /* Looks at a running ring soon, kicked or not. Thread: owner loop. */
 void vring_loop_wake(struct vring *v);
 

@@ -6,7 +6,7 @@
 
 #include "base/check.h"
 #include "base/trace.h"
-#include "vhost/vring.h"
+#include "virtio/vring.h"
 
 /*
  * Chains popped per poll: what one busy ring may take from the others on its loop. Small, so that
@@ -112,6 +112,23 @@ void vring_loop_wake(struct vring *v)
 	loop_source_wake(&v->source);
 }
 
+void vring_loop_on_wake(struct loop_msg *msg)
+{
+	struct vring *v = container_of(msg, struct vring, wake_msg);
+
+	/* First, so that a wake during the look is another message. */
+	__atomic_store_n(&v->wake_posted, false, __ATOMIC_SEQ_CST);
+	if (v->vq)
+		loop_source_wake(&v->source);
+}
+
+static void vring_bell_ring(struct vring *v)
+{
+	if (v->isr)
+		__atomic_store_n(v->isr, 1, __ATOMIC_RELEASE);
+	notify_send(&v->call_bell);
+}
+
 /* ---- drain ---- */
 
 static void vring_bell_idle(struct notify *n)
@@ -143,7 +160,7 @@ static void vring_publish(struct loop_work *work)
 	struct vring *v = container_of(work, struct vring, publish);
 
 	if (virtq_publish(v->vq))
-		notify_send(&v->call_bell);
+		vring_bell_ring(v);
 	loop_source_answered(&v->source);
 	/* What waited for a piece array gets no kick of its own. */
 	if (unlikely(virtq_repoll(v->vq)))
@@ -233,7 +250,7 @@ static void vring_cmd_start(struct vring *v)
 	loop_source_start(v->loop, &v->source);
 	/* Requests completed around the last stop may have had no bell: one after every start. */
 	notify_start(&v->call_bell, v->loop, v->call_fd);
-	notify_send(&v->call_bell);
+	vring_bell_ring(v);
 	vring_answer(v, 0);
 }
 
@@ -243,19 +260,22 @@ static void vring_call_swapped(struct notify *n)
 {
 	struct vring *v = container_of(n, struct vring, call_bell);
 
+	v->isr = v->cmd_isr;
 	notify_start(n, v->loop, v->cmd_fd);
 	/* The old bell may have been one that nobody hears: QEMU starts rings with such, and gives
 	 * the guest's afterwards. */
-	notify_send(n);
+	vring_bell_ring(v);
 	vring_answer(v, 0);
 }
 
 static void vring_cmd_call(struct vring *v)
 {
-	if (!v->vq)
-		vring_answer(v, 0);
-	else
+	if (v->vq) {
 		notify_stop(&v->call_bell, 0, vring_call_swapped);
+		return;
+	}
+	v->isr = v->cmd_isr;
+	vring_answer(v, 0);
 }
 
 static void vring_cmd_map(struct vring *v)
@@ -264,7 +284,7 @@ static void vring_cmd_map(struct vring *v)
 	v->cmd_map = v->vq ? virtq_set_map(v->vq, v->cmd_map) : NULL;
 	if (v->vq) {
 		loop_source_wake(&v->source);
-		notify_send(&v->call_bell);
+		vring_bell_ring(v);
 	}
 	vring_answer(v, 0);
 }

@@ -1,5 +1,6 @@
-#include "vhost/vring.h"
+#include "virtio/vring.h"
 
+#include <errno.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -76,13 +77,11 @@ void vring_init(struct vring *v, const struct vring_owner *owner, uint32_t idx)
 			     .idx = idx,
 			     .kick_fd = -1,
 			     .call_fd = -1,
-			     .err_fd = -1,
-			     .err_next_fd = -1,
 			     .cmd_fd = -1,
 			     .cmd_msg.fn = vring_loop_run,
 			     .done_msg.fn = vring_on_done,
-			     .broken_msg.fn = vring_on_broken };
-	notify_init(&v->err_bell);
+			     .broken_msg.fn = vring_on_broken,
+			     .wake_msg.fn = vring_loop_on_wake };
 	vring_loop_init(v);
 }
 
@@ -95,22 +94,59 @@ void vring_fd_set(int *slot, int fd)
 
 void vring_fini(struct vring *v)
 {
-	ASSERT(v->state == VRING_STOPPED && v->cmd == VRING_CMD_NONE && !v->err_bell.busy);
+	ASSERT(v->state == VRING_STOPPED && v->cmd == VRING_CMD_NONE);
 	vring_fd_set(&v->kick_fd, -1);
 	vring_fd_set(&v->call_fd, -1);
-	vring_fd_set(&v->err_fd, -1);
 }
 
-bool vring_should_run(const struct vring *v)
+/* virtio 1.3, 2.7 and 2.8: alignment of the three parts */
+#define VRING_DESC_ALIGN	   16
+#define VRING_DRIVER_ALIGN(packed) ((packed) ? 4 : 2)
+#define VRING_DEVICE_ALIGN	   4
+
+/* Our address of one part of a ring, or NULL with reterr filled. */
+static void *vring_part(const struct vring_place *place, const struct gmem *map, const char *what,
+			uint64_t addr, uint64_t bytes, uint32_t align, struct err *reterr)
 {
-	return v->num && v->have_addr && v->have_kick && v->enabled && !v->failed && !v->hold;
+	void *p = place->user_addresses ? gmem_uva_to_host(map, uva(addr), bytes)
+					: gmem_gpa_to_host(map, gpa(addr), bytes);
+	const char *kind = place->user_addresses ? "user" : "guest";
+
+	if (!p)
+		err_set(reterr, -EFAULT,
+			"%s: %llu bytes at %s address 0x%llx are not in guest memory", what,
+			(unsigned long long)bytes, kind, (unsigned long long)addr);
+	else if ((uintptr_t)p % align) {
+		err_set(reterr, -EFAULT, "%s: %s address 0x%llx is not a multiple of %u", what,
+			kind, (unsigned long long)addr, align);
+		p = NULL;
+	}
+	return p;
 }
 
-void vring_forget_kick(struct vring *v)
+int vring_place_setup(const struct vring_place *place, struct virtq_setup *setup,
+		      struct err *reterr)
 {
-	v->have_kick = false;
-	v->failed = false;
-	vring_fd_set(&v->kick_fd, -1);
+	bool packed = setup->features & VIRTIO_F_RING_PACKED;
+	uint64_t desc_bytes, driver_bytes, device_bytes;
+
+	virtq_ring_bytes(setup->features, setup->size, &desc_bytes, &driver_bytes, &device_bytes);
+	setup->desc = vring_part(place, setup->map, "descriptor table", place->desc, desc_bytes,
+				 VRING_DESC_ALIGN, reterr);
+	setup->avail = setup->used = NULL;
+	if (setup->desc)
+		setup->avail = vring_part(place, setup->map, "available ring", place->driver,
+					  driver_bytes, VRING_DRIVER_ALIGN(packed), reterr);
+	if (setup->avail)
+		setup->used = vring_part(place, setup->map, "used ring", place->device,
+					 device_bytes, VRING_DEVICE_ALIGN, reterr);
+	if (!setup->used)
+		return -EFAULT;
+	if (!place->user_addresses)
+		setup->used_gpa = gpa(place->device);
+	else if (!gmem_uva_to_gpa(setup->map, uva(place->device), device_bytes, &setup->used_gpa))
+		return err_set(reterr, -EFAULT, "used ring: not in guest memory");
+	return 0;
 }
 
 static void vring_cmd_post(struct vring *v, enum vring_cmd cmd)
@@ -142,14 +178,23 @@ void vring_drain(struct vring *v)
 	vring_cmd_post(v, VRING_CMD_DRAIN);
 }
 
-void vring_call_set(struct vring *v, int fd)
+void vring_call_set(struct vring *v, int fd, uint32_t *isr)
 {
 	if (v->state == VRING_STOPPED) {
 		vring_fd_set(&v->call_fd, fd);
+		v->isr = isr;
 		return;
 	}
 	v->cmd_fd = fd;
+	v->cmd_isr = isr;
 	vring_cmd_post(v, VRING_CMD_CALL);
+}
+
+void vring_wake(struct vring *v)
+{
+	if (v->state == VRING_RUNNING &&
+	    !__atomic_exchange_n(&v->wake_posted, true, __ATOMIC_ACQ_REL))
+		loop_post(v->loop, &v->wake_msg);
 }
 
 void vring_map_set(struct vring *v, struct gmem *map)

@@ -1,0 +1,14 @@
+/* The access state of a path: of all controllers that one front made. */
+#include <string.h>
+
+#include "nvme/nvme_impl.h"
+
+void nvme_subsys_ana_set(struct nvme_subsys *subsys, const char *name, enum nvme_ana state)
+{
+	struct nvme_ctrl *ctrl;
+
+	list_for_each(ctrl, &subsys->ctrls, node) {
+		if (ctrl->ana != state && !strcmp(ctrl->params.name, name))
+			nvme_ctrl_ana_set(ctrl, state);
+	}
+}

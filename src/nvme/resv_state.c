@@ -1,0 +1,156 @@
+/*
+ * Registrants and the reservation as lines of the state file, with PTPL:
+ *
+ *   ptpl 1
+ *   register KEY HOST   KEY: 16 hexadecimal digits; HOST: the identifier, 16 or 32 of them
+ *   reserve TYPE all|N  N: the holder is the Nth registrant above, from 0
+ *
+ * Who has no host identifier is another host after a reset, so he does not survive (base 8.8).
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "nvme/nvme_impl.h"
+
+void nvme_resv_state_write(const struct nvme_ns *ns, FILE *to)
+{
+	const struct nvme_resv *resv = &ns->resv;
+	const struct nvme_registrant *reg;
+	uint32_t count = 0, holder = UINT32_MAX;
+
+	if (!resv->ptpl)
+		return;
+	fputs("ptpl 1\n", to);
+	list_for_each(reg, &resv->registrants, node) {
+		if (reg->ctrl)
+			continue;
+		fprintf(to, "register %016" PRIx64 " ", reg->key);
+		for (uint32_t i = 0; i < (reg->extended ? 16 : 8); i++)
+			fprintf(to, "%02x", reg->host_id[i]);
+		fputc('\n', to);
+		if (reg == resv->holder)
+			holder = count;
+		count++;
+	}
+	if (nvme_resv_type_all(resv->type) && count)
+		fprintf(to, "reserve %u all\n", resv->type);
+	else if (holder != UINT32_MAX)
+		fprintf(to, "reserve %u %" PRIu32 "\n", resv->type, holder);
+}
+
+/* ---- reading ---- */
+
+static int hex_digit(char c)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *at = c ? strchr(digits, c) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+/* len bytes of two digits each; *line is behind them. */
+static bool hex_read(const char **line, uint8_t *ret_bytes, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		int high = hex_digit((*line)[0]);
+		int low = high < 0 ? -1 : hex_digit((*line)[1]);
+
+		if (low < 0)
+			return false;
+		ret_bytes[i] = (uint8_t)(high << 4 | low);
+		*line += 2;
+	}
+	return true;
+}
+
+static bool host_is_known(const struct nvme_resv *resv, const uint8_t id[16], bool extended)
+{
+	const struct nvme_registrant *reg;
+
+	list_for_each(reg, &resv->registrants, node)
+		if (reg->extended == extended && !memcmp(reg->host_id, id, 16))
+			return true;
+	return false;
+}
+
+static const char *register_read(struct nvme_ns *ns, const char *line)
+{
+	static const char expected[] = "expected 'register KEY HOST'";
+	static const uint8_t none[16];
+	uint8_t key[8], id[16] = { 0 };
+	struct nvme_registrant *reg;
+	struct be64 wire;
+	bool extended;
+
+	if (!hex_read(&line, key, sizeof(key)) || *line++ != ' ')
+		return expected;
+	extended = strlen(line) == 32;
+	if (!hex_read(&line, id, extended ? 16 : 8) || *line)
+		return expected;
+	memcpy(&wire, key, sizeof(wire));
+	if (!be64_get(wire) || !memcmp(id, none, sizeof(none)))
+		return expected;
+	if (ns->resv.type != NVME_RESV_NONE || host_is_known(&ns->resv, id, extended))
+		return "registered twice, or after the reservation";
+	if (ns->resv.registrant_count >= NVME_REGISTRANTS_MAX)
+		return "too many registrants";
+	reg = nvme_resv_add(ns, be64_get(wire));
+	if (!reg)
+		return "out of memory";
+	memcpy(reg->host_id, id, sizeof(id));
+	reg->extended = extended;
+	return NULL;
+}
+
+static struct nvme_registrant *registrant_at(const struct nvme_ns *ns, unsigned long n)
+{
+	struct nvme_registrant *reg;
+
+	list_for_each(reg, &ns->resv.registrants, node)
+		if (!n--)
+			return reg;
+	return NULL;
+}
+
+static const char *reserve_read(struct nvme_ns *ns, const char *line)
+{
+	static const char expected[] =
+		"expected 'reserve TYPE all|N', once, with a registrant for it";
+	enum nvme_resv_type type = (enum nvme_resv_type)(*line - '0');
+	struct nvme_registrant *holder = NULL;
+	char *end;
+
+	if (*line < '1' || *line > '6' || line[1] != ' ' || ns->resv.type != NVME_RESV_NONE)
+		return expected;
+	line += 2;
+	if (nvme_resv_type_all(type)) {
+		if (strcmp(line, "all") != 0 || !ns->resv.registrant_count)
+			return expected;
+	} else {
+		if (*line < '0' || *line > '9')
+			return expected;
+		holder = registrant_at(ns, strtoul(line, &end, 10));
+		if (*end || !holder)
+			return expected;
+	}
+	nvme_resv_take(ns, type, holder);
+	return NULL;
+}
+
+const char *nvme_resv_state_read(struct nvme_ns *ns, const char *line, bool *ret_mine)
+{
+	*ret_mine = true;
+	if (!strncmp(line, "ptpl ", 5)) {
+		if (strcmp(line + 5, "1") != 0 || ns->resv.ptpl)
+			return "expected 'ptpl 1', once";
+		ns->resv.ptpl = true;
+		return NULL;
+	}
+	*ret_mine = !strncmp(line, "register ", 9) || !strncmp(line, "reserve ", 8);
+	if (!*ret_mine)
+		return NULL;
+	if (!ns->resv.ptpl)
+		return "expected 'ptpl 1' before it";
+	return line[5] == 't' ? register_read(ns, line + 9) : reserve_read(ns, line + 8);
+}
