@@ -84,6 +84,22 @@ static void test_device_with_every_key(void **state)
 	assert_int_equal(d->size_max, 65536);
 }
 
+static void test_virtio_devices_are_pci_functions_over_vfio_user(void **state)
+{
+	assert_int_equal(
+		parse("--device", "blk,socket=/s,null=1M,transport=vfio-user,notifications=mapped",
+		      "--device", "scsi,socket=/t,transport=vfio-user,target=0:ram=1M", NULL),
+		0);
+	assert_int_equal(cfg.devices[0].transport, TRANSPORT_VFIO_USER);
+	assert_int_equal(cfg.devices[0].doorbells, 1);
+	assert_int_equal(cfg.devices[1].transport, TRANSPORT_VFIO_USER);
+	assert_int_equal(cfg.devices[1].doorbells, 0);
+	app_config_fini(&cfg);
+	assert_int_not_equal(parse("--device", "blk,socket=/s,null=1M,notifications=mapped", NULL),
+			     0);
+	refused("--device 1: notifications: only with transport=vfio-user, got vhost-user");
+}
+
 static void test_defaults_are_those_of_the_table(void **state)
 {
 	const struct device_def *d;
@@ -305,6 +321,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_device_with_every_key),
 		T(test_defaults_are_those_of_the_table),
+		T(test_virtio_devices_are_pci_functions_over_vfio_user),
 		T(test_conventional_options_are_one_disk),
 		T(test_fd_takes_an_inherited_socket_only),
 		T(test_what_only_prints_needs_no_device),

@@ -11,6 +11,8 @@
 
 const struct device_type *const device_types[] = { &device_blk, &device_scsi, &device_nvme, NULL };
 
+const char *const device_doorbells_names[] = { "trapped", "mapped", NULL };
+
 const char *const device_transport_names[] = {
 	[TRANSPORT_VHOST_USER] = "vhost-user",
 	[TRANSPORT_VFIO_USER] = "vfio-user",
@@ -123,11 +125,45 @@ static int device_mode_parse(struct device_def *def, struct err *reterr)
 	return 0;
 }
 
+/* What only one transport has. */
+static const struct {
+	const char *key;
+	enum device_transport transport;
+} device_only[] = {
+	{ "doorbells", TRANSPORT_VFIO_USER },	{ "notifications", TRANSPORT_VFIO_USER },
+	{ "pci-vendor", TRANSPORT_VFIO_USER },	{ "pci-device", TRANSPORT_VFIO_USER },
+	{ "generation", TRANSPORT_VHOST_USER }, { "ana", TRANSPORT_VFIO_USER },
+};
+
+static bool device_row_given(const struct device_def *def, const char *key)
+{
+	const struct opts_table *table = def->type->table;
+
+	for (size_t i = 0; i < table->count; i++)
+		if (def->given & 1ull << i && !strcmp(table->rows[i].name, key))
+			return true;
+	return false;
+}
+
+static int device_check_transport(const struct device_def *def, struct err *reterr)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(device_only); i++)
+		if (def->transport != (int)device_only[i].transport &&
+		    device_row_given(def, device_only[i].key))
+			return err_set(reterr, -EINVAL, "%s: only with transport=%s, got %s",
+				       device_only[i].key,
+				       device_transport_names[device_only[i].transport],
+				       device_transport_names[def->transport]);
+	return 0;
+}
+
 static int device_def_check_fields(struct device_def *def, struct err *reterr)
 {
 	char where[UNIT_WHERE_MAX];
-	int rc = def->type->check(def, reterr);
+	int rc = device_check_transport(def, reterr);
 
+	if (rc == 0)
+		rc = def->type->check(def, reterr);
 	for (uint32_t i = 0; rc == 0 && i < def->unit_count; i++) {
 		rc = unit_check(&def->units[i], reterr);
 		if (rc < 0)
@@ -135,9 +171,6 @@ static int device_def_check_fields(struct device_def *def, struct err *reterr)
 	}
 	if (rc < 0)
 		return rc;
-	if (!def->type->fronts[def->transport])
-		return err_set(reterr, -EINVAL, "transport: %s devices have no %s", def->type->name,
-			       device_transport_names[def->transport]);
 	if (!def->socket && !def->inherited)
 		return err_set(reterr, -EINVAL,
 			       "socket: expected a path, or a descriptor from "
@@ -197,12 +230,17 @@ int device_start(struct device *dev, struct loop *main_loop, struct loop **loops
 	return rc < 0 ? err_prefix(reterr, rc, "%s", dev->def->where) : 0;
 }
 
+void device_release(struct device *dev)
+{
+	if (dev->def->type->release)
+		dev->def->type->release(dev);
+}
+
 void device_on_left(struct device *dev)
 {
 	if (!dev->stopping || dev->ep || dev->leaving)
 		return;
-	if (dev->def->type->release)
-		dev->def->type->release(dev);
+	device_release(dev);
 	dev->stopped(dev);
 }
 

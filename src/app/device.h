@@ -34,6 +34,8 @@ enum device_transport {
 };
 
 extern const char *const device_transport_names[];
+/* Of "doorbells" and "notifications": index 1 is mapped. */
+extern const char *const device_doorbells_names[];
 
 struct device_def {
 	const struct device_type *type; /* NULL: not known yet */
@@ -42,6 +44,7 @@ struct device_def {
 	uint16_t num_queues;
 	uint32_t queue_size, seg_max, spin_us, reconnect_ms, connections;
 	int transport; /* enum device_transport */
+	int doorbells; /* vfio-user: index into device_doorbells_names; virtio: notifications */
 	bool packed, client;
 	/* blk only */
 	struct backend_def back;
@@ -51,7 +54,7 @@ struct device_def {
 	/* scsi only */
 	char *initiator;
 	/* nvme only; from serial on (serial is above): of its subsystem */
-	int doorbells, generation, ana; /* indices into the names of device_nvme.c */
+	int generation, ana; /* indices into the names of device_nvme.c */
 	uint16_t pci_vendor, pci_device;
 	char *subsystem, *model, *nqn, *state, *ns_pool;
 	uint64_t ns_pool_bytes;
@@ -72,8 +75,8 @@ struct device_def {
 struct device_type {
 	const char *name; /* "blk" */
 	const struct opts_table *table;
-	const struct unit_kind *units;			    /* NULL: it has none */
-	const struct device_front *fronts[TRANSPORT_COUNT]; /* NULL: not over this one */
+	const struct unit_kind *units; /* NULL: it has none */
+	const struct device_front *fronts[TRANSPORT_COUNT];
 	/* What no single parameter can tell. -EINVAL, not prefixed. */
 	int (*check)(struct device_def *def, struct err *reterr);
 	/* Opens all that is behind; on failure close follows. Thread: main, as all below. */
@@ -93,6 +96,12 @@ struct device_type {
 extern const struct device_type device_blk, device_nvme, device_scsi;
 /* All of them; NULL-terminated. */
 extern const struct device_type *const device_types[];
+
+#define DEVICE_ENUM_ROW(key, field, all, dflt, text)                                               \
+	{                                                                                          \
+		.name = key, .type = OPTS_ENUM, .offset = offsetof(struct device_def, field),      \
+		.names = all, .def = dflt, .help = text                                            \
+	}
 
 /* The rows that each type has: the name, queues, and the socket. */
 #define DEVICE_ROWS(path, queues, queues_max, entries, size_min, size_max)                         \
@@ -116,8 +125,13 @@ extern const struct device_type *const device_types[];
 
 /* And those of types with virtqueues. */
 #define DEVICE_VIRTIO_ROWS(queues_max)                                                             \
-	DEVICE_ROWS("path of the vhost-user socket", "most virtqueues", queues_max,                \
-		    "most ring entries", 4, VIRTQ_SIZE_MAX),                                       \
+	DEVICE_ROWS("path of the socket", "most virtqueues", queues_max, "most ring entries", 4,   \
+		    VIRTQ_SIZE_MAX),                                                               \
+		DEVICE_ENUM_ROW("transport", transport, device_transport_names, "vhost-user",      \
+				"what is spoken on the socket"),                                   \
+		DEVICE_ENUM_ROW("notifications", doorbells, device_doorbells_names, "trapped",     \
+				"mapped: the client writes them to memory, and rings are looked "  \
+				"at, also when idle (vfio-user)"),                                 \
 		DEF_ROW(device_def, "packed", OPTS_BOOL, packed, 0, 0, "on",                       \
 			"offer packed rings"),                                                     \
 		DEF_ROW(device_def, "seg-max", OPTS_U32, seg_max, 1, VIRTQ_IOV_MAX - 2, NULL,      \
@@ -168,7 +182,9 @@ int device_start(struct device *dev, struct loop *main_loop, struct loop **loops
 		 uint32_t loop_count, struct err *reterr);
 /* dev->stopped comes once, later. Only after a device_start that succeeded. */
 void device_stop(struct device *dev);
-/* After stopped, or when it never started. */
+/* When it never started: lets go what needs the main loop for that; see units_closing. */
+void device_release(struct device *dev);
+/* After stopped or device_release. */
 void device_close(struct device *dev);
 /* The last unit that was leaving has left: see device_stop. */
 void device_on_left(struct device *dev);
@@ -184,7 +200,9 @@ struct device_front {
 	void (*stop)(struct device *dev);
 };
 
-extern const struct device_front front_vhost, front_vfu;
+extern const struct device_front front_vhost, front_vfu, front_vhost_nvme;
+/* device_type.vfu_make of types with vdev_make: that model as a PCI function. */
+int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr);
 
 /* For the fronts. */
 void device_on_stopped(void *dev);

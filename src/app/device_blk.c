@@ -78,10 +78,11 @@ static int device_blk_vdev_make(void *arg, struct vdev **ret_vdev, struct err *r
 const struct device_type device_blk = {
 	.name = "blk",
 	.table = &device_blk_table,
-	.fronts = { [TRANSPORT_VHOST_USER] = &front_vhost },
+	.fronts = { [TRANSPORT_VHOST_USER] = &front_vhost, [TRANSPORT_VFIO_USER] = &front_vfu },
 	.check = device_blk_check,
 	.open = device_blk_open,
 	.close = device_blk_close,
 	.rescan = device_blk_rescan,
 	.vdev_make = device_blk_vdev_make,
+	.vfu_make = front_vfu_virtio_make,
 };

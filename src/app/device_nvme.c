@@ -11,16 +11,12 @@
 #include "nvme/ctrl.h"
 #include "nvme/subsys.h"
 #include "vfu/vfu.h"
+#include "vhost/vhost.h"
 
 #define ROW(key, kind, field, lo, hi, dflt, text)                                                  \
 	DEF_ROW(device_def, key, kind, field, lo, hi, dflt, text)
-#define ENUM_ROW(key, field, all, dflt, text)                                                      \
-	{                                                                                          \
-		.name = key, .type = OPTS_ENUM, .offset = offsetof(struct device_def, field),      \
-		.names = all, .def = dflt, .help = text                                            \
-	}
+#define ENUM_ROW(key, field, all, dflt, text) DEVICE_ENUM_ROW(key, field, all, dflt, text)
 
-static const char *const doorbells_names[] = { "trapped", "mapped", NULL };
 static const char *const generation_names[] = { "18.07", "18.04", NULL };
 static const char *const ana_names[] = { "optimized", "non-optimized", "inaccessible", NULL };
 
@@ -29,13 +25,13 @@ static const struct opts_row device_nvme_rows[] = {
 		    "most entries of a queue", 2, NVME_QUEUE_SIZE_MAX),
 	ENUM_ROW("transport", transport, device_transport_names, "vfio-user",
 		 "what is spoken on the socket"),
-	ENUM_ROW("doorbells", doorbells, doorbells_names, "trapped",
+	ENUM_ROW("doorbells", doorbells, device_doorbells_names, "trapped",
 		 "mapped: the client writes them to memory that is looked at, also when idle "
 		 "(vfio-user; SPDK's initiator needs it)"),
 	ENUM_ROW("generation", generation, generation_names, "18.07",
 		 "which SPDK's replies the front-end expects (vhost-user)"),
 	ENUM_ROW("ana", ana, ana_names, "optimized",
-		 "how good this path to the namespaces is; SIGHUP changes it"),
+		 "how good this path to the namespaces is; SIGHUP changes it (vfio-user)"),
 	ROW("pci-vendor", OPTS_U16, pci_vendor, 1, 0xfffe, NULL,
 	    "PCI identifier; default: vhostd's (vfio-user)"),
 	ROW("pci-device", OPTS_U16, pci_device, 1, 0xffff, NULL,
@@ -62,34 +58,6 @@ static const struct opts_table device_nvme_table = {
 	.count = ARRAY_SIZE(device_nvme_rows),
 };
 
-/* What only one transport has. */
-static const struct {
-	const char *key;
-	enum device_transport transport;
-} device_nvme_only[] = {
-	{ "doorbells", TRANSPORT_VFIO_USER },
-	{ "pci-vendor", TRANSPORT_VFIO_USER },
-	{ "pci-device", TRANSPORT_VFIO_USER },
-	{ "generation", TRANSPORT_VHOST_USER },
-};
-
-static int device_nvme_check_transport(const struct device_def *def, struct err *reterr)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(device_nvme_only); i++) {
-		const char *key = device_nvme_only[i].key;
-
-		if (def->transport == (int)device_nvme_only[i].transport)
-			continue;
-		for (size_t k = 0; k < ARRAY_SIZE(device_nvme_rows); k++)
-			if (def->given & 1ull << k && !strcmp(device_nvme_rows[k].name, key))
-				return err_set(
-					reterr, -EINVAL, "%s: only with transport=%s, got %s", key,
-					device_transport_names[device_nvme_only[i].transport],
-					device_transport_names[def->transport]);
-	}
-	return 0;
-}
-
 /* Base 1.4, 7.9: "nqn." and more, at most 223 bytes. */
 static int device_nvme_check_nqn(const char *nqn, struct err *reterr)
 {
@@ -102,10 +70,8 @@ static int device_nvme_check_nqn(const char *nqn, struct err *reterr)
 
 static int device_nvme_check(struct device_def *def, struct err *reterr)
 {
-	int rc = device_nvme_check_transport(def, reterr);
+	int rc = unit_check_text("subsystem", def->subsystem, 64, reterr);
 
-	if (rc == 0)
-		rc = unit_check_text("subsystem", def->subsystem, 64, reterr);
 	if (rc == 0)
 		rc = unit_check_text("serial", def->serial, NVME_SERIAL_MAX, reterr);
 	if (rc == 0)
@@ -114,6 +80,10 @@ static int device_nvme_check(struct device_def *def, struct err *reterr)
 		rc = device_nvme_check_nqn(def->nqn, reterr);
 	if (rc < 0)
 		return rc;
+	if (def->transport == TRANSPORT_VHOST_USER && def->num_queues > VHOST_NVME_QUEUES_MAX)
+		return err_set(reterr, -EINVAL,
+			       "num-queues: expected 1..%d with transport=vhost-user, got %u",
+			       VHOST_NVME_QUEUES_MAX, def->num_queues);
 	if (def->state && !*def->state)
 		return err_set(reterr, -EINVAL, "state: expected a path or none, got ''");
 	if (def->ns_pool && !*def->ns_pool)
@@ -222,7 +192,8 @@ const struct device_type device_nvme = {
 	.name = "nvme",
 	.table = &device_nvme_table,
 	.units = &unit_nvme,
-	.fronts = { [TRANSPORT_VFIO_USER] = &front_vfu },
+	.fronts = { [TRANSPORT_VHOST_USER] = &front_vhost_nvme,
+		    [TRANSPORT_VFIO_USER] = &front_vfu },
 	.check = device_nvme_check,
 	.open = device_nvme_open,
 	.release = device_nvme_close,

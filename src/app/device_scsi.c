@@ -130,11 +130,12 @@ const struct device_type device_scsi = {
 	.name = "scsi",
 	.table = &device_scsi_table,
 	.units = &unit_scsi,
-	.fronts = { [TRANSPORT_VHOST_USER] = &front_vhost },
+	.fronts = { [TRANSPORT_VHOST_USER] = &front_vhost, [TRANSPORT_VFIO_USER] = &front_vfu },
 	.check = device_scsi_check,
 	.open = device_scsi_open,
 	.release = device_scsi_close,
 	.close = device_scsi_close,
 	.rescan = device_units_rescan,
 	.vdev_make = device_scsi_vdev_make,
+	.vfu_make = front_vfu_virtio_make,
 };

@@ -78,3 +78,22 @@ static void front_vfu_stop(struct device *dev)
 }
 
 const struct device_front front_vfu = { front_vfu_start, front_vfu_stop };
+
+int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr)
+{
+	struct device *dev = arg;
+	const struct device_def *def = dev->def;
+	const struct vfu_virtio_params params = {
+		.name = def->name,
+		.spin_ns = def->spin_us * 1000,
+		.packed = def->packed,
+		.mapped_notify = def->doorbells,
+		.main_loop = dev->main_loop,
+		.loops = dev->loops,
+		.loop_count = dev->loop_count,
+	};
+	struct vdev *vdev;
+	int rc = def->type->vdev_make(dev, &vdev, reterr);
+
+	return rc < 0 ? rc : vfu_virtio_new(&params, vdev, ret_dev, reterr);
+}

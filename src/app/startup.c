@@ -136,8 +136,10 @@ static void app_stop(void)
 	sdnotify_send("STOPPING=1", NULL);
 	app.pending = 1; /* ours: a device may answer before the next is asked */
 	for (uint32_t i = 0; i < app.open_count; i++) {
-		if (!app.devices[i].started)
+		if (!app.devices[i].started) {
+			device_release(&app.devices[i].dev);
 			continue;
+		}
 		app.pending++;
 		device_stop(&app.devices[i].dev);
 	}
@@ -212,6 +214,7 @@ static void app_on_lost(struct loop_watch *w, uint32_t revents)
 	if (read(app.lost_fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
 		return;
 	vhost_check_lost();
+	vhost_nvme_check_lost();
 	vfu_check_lost();
 }
 

@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "guest/gdirty.h"
 #include "guest/gmem.h"
@@ -26,6 +27,31 @@ int gdirty_new(int fd, uint64_t size_bytes, uint64_t offset_bytes, struct gdirty
 	return 0;
 }
 
+int gdirty_new_private(uint64_t first, uint64_t len_bytes, struct gdirty **ret_log,
+		       struct err *reterr)
+{
+	struct gdirty *log = calloc(1, sizeof(*log));
+	void *map;
+
+	if (!log)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	log->first_page = first / GDIRTY_PAGE_BYTES;
+	log->size_bytes = (len_bytes / GDIRTY_PAGE_BYTES + 1 + 7) / 8;
+	map = mmap(NULL, log->size_bytes, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (map == MAP_FAILED) {
+		free(log);
+		return err_set(reterr, -ENOMEM,
+			       "dirty log: no memory for addresses 0x%llx to "
+			       "0x%llx",
+			       (unsigned long long)first, (unsigned long long)(first + len_bytes));
+	}
+	log->map = map;
+	log->refs = 1;
+	*ret_log = log;
+	return 0;
+}
+
 struct gdirty *gdirty_ref(struct gdirty *log)
 {
 	__atomic_add_fetch(&log->refs, 1, __ATOMIC_RELAXED);
@@ -36,13 +62,16 @@ void gdirty_unref(struct gdirty *log)
 {
 	if (!log || __atomic_sub_fetch(&log->refs, 1, __ATOMIC_ACQ_REL))
 		return;
-	gmem_mapping_unref(log->mapping);
+	if (log->mapping)
+		gmem_mapping_unref(log->mapping);
+	else
+		munmap(log->map, log->size_bytes);
 	free(log);
 }
 
 bool gdirty_lost(const struct gdirty *log)
 {
-	return __atomic_load_n(&log->mapping->lost, __ATOMIC_ACQUIRE);
+	return log->mapping && __atomic_load_n(&log->mapping->lost, __ATOMIC_ACQUIRE);
 }
 
 void gdirty_mark(struct gdirty *log, struct gpa addr, uint64_t len_bytes)
@@ -54,6 +83,16 @@ void gdirty_mark(struct gdirty *log, struct gpa addr, uint64_t len_bytes)
 	if (!num_add(addr.v, len_bytes - 1, &last))
 		last = UINT64_MAX;
 	last /= GDIRTY_PAGE_BYTES;
+	if (page < log->first_page) {
+		uint64_t end_out = MIN(last + 1, log->first_page);
+
+		__atomic_add_fetch(&log->dropped_pages, end_out - page, __ATOMIC_RELAXED);
+		if (last < log->first_page)
+			return;
+		page = log->first_page;
+	}
+	page -= log->first_page;
+	last -= log->first_page;
 	if (last / 8 >= log->size_bytes) {
 		uint64_t first_out = MAX(page, log->size_bytes * 8);
 
@@ -94,4 +133,52 @@ void gdirty_mark_iov(struct gdirty *log, const struct gmem *map, const struct io
 				gdirty_mark(log, gpa(r->gpa + (lo - base)), hi - lo);
 		}
 	}
+}
+
+bool gdirty_covers(const struct gdirty *log, struct gpa addr, uint64_t len_bytes)
+{
+	return addr.v >= gdirty_first(log) && num_range_ok(addr.v - gdirty_first(log), len_bytes,
+							   log->size_bytes * 8 * GDIRTY_PAGE_BYTES);
+}
+
+/* The first bit that is set from bit on; the number of bits when there is none. */
+static uint64_t gdirty_find(const struct gdirty *log, uint64_t bit)
+{
+	uint64_t bits = log->size_bytes * 8;
+
+	while (bit < bits) {
+		const uint8_t *byte = &log->map[bit / 8];
+
+		if (bit % 64 == 0 && bits - bit >= 64 &&
+		    !__atomic_load_n((const uint64_t *)byte, __ATOMIC_RELAXED))
+			bit += 64;
+		else if (bit % 8 == 0 && !__atomic_load_n(byte, __ATOMIC_RELAXED))
+			bit += 8;
+		else if (__atomic_load_n(byte, __ATOMIC_RELAXED) >> bit % 8 & 1)
+			return bit;
+		else
+			bit++;
+	}
+	return bits;
+}
+
+bool gdirty_take(struct gdirty *log, struct gpa from, struct gpa end, struct gpa *ret_page)
+{
+	uint64_t page = MAX(from.v / GDIRTY_PAGE_BYTES, log->first_page);
+	uint64_t bit = gdirty_find(log, page - log->first_page);
+
+	*ret_page = gpa((log->first_page + bit) * GDIRTY_PAGE_BYTES);
+	if (bit == log->size_bytes * 8 || ret_page->v >= end.v)
+		return false;
+	/* Acquire: who sees the bit sees the page as it was written before the bit was set. */
+	__atomic_fetch_and(&log->map[bit / 8], (uint8_t) ~(1u << bit % 8), __ATOMIC_ACQ_REL);
+	return true;
+}
+
+void gdirty_merge(struct gdirty *log, const struct gdirty *from)
+{
+	uint64_t bits = from->size_bytes * 8;
+
+	for (uint64_t bit = gdirty_find(from, 0); bit < bits; bit = gdirty_find(from, bit + 1))
+		gdirty_mark(log, gpa((from->first_page + bit) * GDIRTY_PAGE_BYTES), 1);
 }

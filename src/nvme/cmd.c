@@ -118,6 +118,11 @@ struct nvme_ctrl *nvme_cmd_ctrl(const struct nvme_cmd *c)
 	return c->sq->cq->ctrl;
 }
 
+uint16_t nvme_cmd_sqid(const struct nvme_cmd *c)
+{
+	return c->sq->qid;
+}
+
 /* ---- the start of those that are not ordinary ---- */
 
 /* Why a command does not run, though its namespace is there; SUCCESS: it does. */
@@ -213,8 +218,6 @@ void nvme_cmd_start_fused(struct nvme_cmd *first, struct nvme_cmd *second)
 	}
 	first->fused = second;
 	second->fused = first;
-	first->extra |= NVME_CMD_FUSED;
-	second->extra |= NVME_CMD_FUSED;
 	first->row->run(first);
 }
 
@@ -310,13 +313,12 @@ void nvme_cmd_end_slow(struct nvme_cmd *c)
 		nvme_cmd_to_home(c, cmd_end_home);
 		return;
 	}
-	if (c->exclusive)
-		nvme_turn_end(c);
-	if (c->has_buf)
-		nvme_cmd_scratch_free(c);
-	c->fused = NULL;
 	if (c->abort == NVME_ABORT_ASKED)
 		c->status = c->abort_status;
+	if (c->exclusive)
+		nvme_fused_end(c, c->status == NVME_SC_SUCCESS);
+	if (c->has_buf)
+		nvme_cmd_scratch_free(c);
 	if (c->abort != NVME_ABORT_DROP && status_is_logged((enum nvme_status)c->status))
 		nvme_log_error(c, (uint16_t)(c->status << 1));
 	if (c->extra & NVME_CMD_FRONT)
@@ -352,33 +354,6 @@ void nvme_cmd_scratch_free(struct nvme_cmd *c)
 	c->buf = NULL;
 	c->has_buf = 0;
 	atomic_fetch_sub(&nvme_cmd_ctrl(c)->scratch_bytes, c->buf_bytes);
-}
-
-enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status status)
-{
-	switch (status) {
-	case BLK_ST_OK:
-		return NVME_SC_SUCCESS;
-	case BLK_ST_IOERR:
-		if (c->blk.op == BLK_READ)
-			return NVME_SC_UNRECOVERED_READ_ERROR;
-		return c->blk.op == BLK_WRITE ? NVME_SC_WRITE_FAULT : NVME_SC_INTERNAL_ERROR;
-	case BLK_ST_UNSUPP:
-	case BLK_ST_ALIGN:
-		return NVME_SC_INVALID_FIELD;
-	case BLK_ST_RANGE:
-		return NVME_SC_LBA_OUT_OF_RANGE;
-	case BLK_ST_READ_ONLY:
-		return NVME_SC_NS_WRITE_PROTECTED;
-	case BLK_ST_NO_SPACE:
-		return NVME_SC_CAPACITY_EXCEEDED;
-	case BLK_ST_ABORTED:
-		return NVME_SC_ABORT_REQUESTED;
-	case BLK_ST_GONE:
-	case BLK_ST_COUNT:
-		break;
-	}
-	return NVME_SC_INTERNAL_ERROR;
 }
 
 static void cmd_blk_done(struct blk_req *req)

@@ -34,7 +34,7 @@ uint32_t nvme_ns_nsid(const struct nvme_ns *ns)
 
 /* ---- gates ---- */
 
-static uint32_t ns_gate(const struct nvme_ns *ns, const struct nvme_ctrl *ctrl)
+static uint32_t ns_gate(struct nvme_ns *ns, const struct nvme_ctrl *ctrl)
 {
 	uint32_t gate = nvme_resv_gate(ns, ctrl);
 
@@ -42,7 +42,7 @@ static uint32_t ns_gate(const struct nvme_ns *ns, const struct nvme_ctrl *ctrl)
 		gate |= CMD_MEDIUM;
 	if (ns->read_only || ns->write_protect)
 		gate |= CMD_WRITES;
-	if (ns->uncor.count)
+	if (nvme_uncor_any(&ns->uncor))
 		gate |= CMD_WRITES | GATE_UNCOR;
 	if (nvme_ana_status(ctrl) != NVME_SC_SUCCESS)
 		gate |= GATE_ANA;
@@ -190,7 +190,7 @@ static void ns_free(struct nvme_ns *ns)
 	while ((node = list_pop(&ns->atts)))
 		free(list_entry(node, struct nvme_att, node));
 	nvme_resv_fini(ns);
-	pthread_mutex_destroy(&ns->uncor.lock);
+	nvme_uncor_fini(&ns->uncor);
 	pthread_mutex_destroy(&ns->lock);
 	blk_dev_unlisten(&ns->listener);
 	blk_dev_unref(ns->dev);
@@ -234,9 +234,9 @@ static struct nvme_ns *ns_alloc(struct nvme_subsys *subsys, const struct nvme_ns
 	list_init(&ns->node);
 	list_init(&ns->atts);
 	list_init(&ns->turn_waiters);
-	list_init(&ns->resv.registrants);
+	nvme_resv_init(ns);
 	pthread_mutex_init(&ns->lock, NULL);
-	pthread_mutex_init(&ns->uncor.lock, NULL);
+	nvme_uncor_init(&ns->uncor);
 	ns->listener.resized = ns_on_resized;
 	blk_dev_listen(ns->dev, &ns->listener);
 	return ns;
@@ -270,6 +270,7 @@ int nvme_ns_new(struct nvme_subsys *subsys, const struct nvme_ns_params *params,
 		struct nvme_ns **ret_ns, struct err *reterr)
 {
 	struct nvme_ns *ns;
+	int rc;
 
 	if (!params->nsid || params->nsid > NVME_NSID_MAX)
 		return err_set(reterr, -ERANGE, "namespace: expected 1 to %d, got %u",
@@ -280,11 +281,15 @@ int nvme_ns_new(struct nvme_subsys *subsys, const struct nvme_ns_params *params,
 	if (!ns)
 		return err_set(reterr, -ENOMEM, "out of memory");
 	ns->detached = detached;
-	if (ns_atts_make(ns) < 0) {
+	rc = nvme_ns_state_load(ns, reterr);
+	if (rc == 0 && ns_atts_make(ns) < 0)
+		rc = err_set(reterr, -ENOMEM, "out of memory");
+	if (rc < 0) {
 		ns_free(ns);
-		return err_set(reterr, -ENOMEM, "out of memory");
+		return rc;
 	}
 	ns_insert(subsys, ns);
+	nvme_sanitize_resume(subsys, loop_current());
 	*ret_ns = ns;
 	return 0;
 }
@@ -295,9 +300,9 @@ int nvme_ns_add(struct nvme_subsys *subsys, const struct nvme_ns_params *params,
 	return nvme_ns_new(subsys, params, 0, ret_ns, reterr);
 }
 
-static void ns_removed(struct nvme_sweep *s)
+static void ns_unpinned(struct nvme_ns *ns)
 {
-	struct ns_closing *closing = container_of(s, struct ns_closing, sweep);
+	struct ns_closing *closing = ns->closing;
 	struct nvme_subsys *subsys = closing->ns->subsys;
 	void (*removed)(void *arg) = closing->done;
 	void *arg = closing->arg;
@@ -308,6 +313,18 @@ static void ns_removed(struct nvme_sweep *s)
 	nvme_subsys_unref(subsys);
 }
 
+static void ns_removed(struct nvme_sweep *s)
+{
+	struct ns_closing *closing = container_of(s, struct ns_closing, sweep);
+	struct nvme_ns *ns = closing->ns;
+
+	ns->closing = closing;
+	if (ns->pins)
+		ns->unpinned = ns_unpinned;
+	else
+		ns_unpinned(ns);
+}
+
 void nvme_ns_remove(struct nvme_ns *ns, void (*removed)(void *arg), void *arg)
 {
 	struct ns_closing *closing = ns_closing_new(ns, removed, arg, ns_removed);
@@ -315,6 +332,7 @@ void nvme_ns_remove(struct nvme_ns *ns, void (*removed)(void *arg), void *arg)
 
 	ASSERT(closing);
 	nvme_subsys_ref(ns->subsys);
+	ns->removing = true;
 	list_remove(&ns->node);
 	list_for_each_safe(att, next, &ns->atts, node)
 		ns_closing_take(closing, att);

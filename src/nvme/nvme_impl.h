@@ -10,7 +10,7 @@
  *   dptr_walk.c PRP and SGL as they are written        uncor.c    blocks marked uncorrectable
  *   rw.c        Read, Write, Flush                     fused.c    Compare, Compare and Write
  *   io.c        Write Zeroes, Dataset Management, Verify, Write Uncorrectable
- *   copy.c      Copy
+ *   copy.c      Copy                                   scratch.c  memory for some of these
  *   subsys.c    subsystems, controllers of it          ns.c       namespaces, hot plug
  *   identify.c  feature.c  logpage.c  aen.c  ana.c     what the admin queue asks
  *   resv.c      reservations: state, gates, events     resv_cmd.c  resv_report.c
@@ -54,7 +54,6 @@
 #define NVME_VHOST_MDTS	  5
 #define NVME_TRANSFER_MAX (NVME_PAGE_BYTES << NVME_MDTS)
 #define NVME_IOV_MAX	  1024
-#define NVME_AER_MAX	  4 /* AERL 3 */
 #define NVME_ABORT_MAX	  4 /* ACL 3 */
 
 /* nvme_row.flags; the first few are also bits of the gate */
@@ -117,7 +116,6 @@ enum nvme_dir {
 #define NVME_CMD_PARKED	 (1u << 1) /* holds nothing of the guest's memory, nor an entry of its cq  \
 				    */
 #define NVME_CMD_FRONT (1u << 2)   /* nvme_ctrl_admin */
-#define NVME_CMD_FUSED (1u << 3)   /* fused is to be forgotten at the end */
 
 struct nvme_cmd {
 	struct nvme_sqe sqe; /* a private copy */
@@ -136,8 +134,7 @@ struct nvme_cmd {
 		struct {
 			uint8_t abort;	   /* NVME_ABORT_; asked: ends as abort_status */
 			uint8_t swept;	   /* a sweep waits for its end */
-			uint8_t exclusive; /* holds, or waits for, a turn: nvme_turn_end (fused.c)
-					    */
+			uint8_t exclusive; /* half of a fused pair under way: nvme_fused_end */
 			uint8_t has_buf;   /* buf is to be freed */
 			uint16_t abort_status;
 			uint8_t data_bits; /* NVME_DATA_: nvme_data_end has something to do */
@@ -161,7 +158,11 @@ struct nvme_cmd {
 	struct loop_work work;
 	struct loop_msg msg;
 	void (*pass)(struct nvme_cmd *c); /* msg: what runs there */
-	struct nvme_cmd *fused;		  /* the other half */
+	/*
+	 * The other half, or NULL. Both were checked (queue, gate); run of the first is called,
+	 * which sees to the end of both.
+	 */
+	struct nvme_cmd *fused;
 	struct list wait_node;
 	uint8_t *buf; /* scratch of a multi-step command */
 	size_t buf_bytes;
@@ -190,6 +191,7 @@ void nvme_cmd_scratch_free(struct nvme_cmd *c);
 bool nvme_status_dnr(enum nvme_status status);
 /* The controller whose queue it is from. */
 struct nvme_ctrl *nvme_cmd_ctrl(const struct nvme_cmd *c);
+uint16_t nvme_cmd_sqid(const struct nvme_cmd *c);
 const char *nvme_status_text(enum nvme_status status);
 
 /*
@@ -200,6 +202,19 @@ const char *nvme_status_text(enum nvme_status status);
  */
 void nvme_data(struct nvme_cmd *c, uint64_t len_bytes, enum nvme_dir dir,
 	       void (*next)(struct nvme_cmd *c));
+/*
+ * Scratch memory of a command on a data loop, not zeroed: c->buf of len_bytes, until the end.
+ * next(c) comes, maybe before this returns; or the command has ended. It takes its data first.
+ */
+void nvme_scratch(struct nvme_cmd *c, size_t len_bytes, void (*next)(struct nvme_cmd *c));
+/* nvme_cmd_blk, a READ or WRITE with len_bytes of it from buf_off on. */
+void nvme_scratch_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t offset_bytes,
+		      size_t buf_off, size_t len_bytes,
+		      void (*blk_next)(struct nvme_cmd *c, enum blk_status status));
+/* For dptr.c: its end, and one that waits goes on if there is room (false: none does). */
+void nvme_scratch_end(struct nvme_cmd *c);
+bool nvme_scratch_wake(struct nvme_mem *m);
+
 /*
  * Ends an admin command with what it answers: the first alloc_bytes of from, the rest of these
  * zero. from is copied before this returns.
@@ -212,8 +227,12 @@ void nvme_cmd_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t of
 		  uint64_t len_bytes, struct iovec *iov, uint32_t iov_count,
 		  void (*blk_next)(struct nvme_cmd *c, enum blk_status status));
 
-/* The turn of a fused pair on its namespace ends; nvme_cmd_end calls it when c->exclusive. */
-void nvme_turn_end(struct nvme_cmd *c);
+/*
+ * Of a fused pair one half ends; nvme_cmd_end calls it when c->exclusive, success: with status 0.
+ * Ends the second half when the first has failed, and gives back the pair's turn on its namespace
+ * with the second half (fused.c).
+ */
+void nvme_fused_end(struct nvme_cmd *c, bool success);
 
 static inline uint32_t nvme_cdw10(const struct nvme_cmd *c)
 {
@@ -273,6 +292,7 @@ enum nvme_state {
 #include "nvme/format.h"
 #include "nvme/logpage.h"
 #include "nvme/nsmgmt.h"
+#include "nvme/protect.h"
 #include "nvme/queue.h"
 #include "nvme/resv.h"
 #include "nvme/sanitize.h"
@@ -325,7 +345,8 @@ struct nvme_ctrl {
 	atomic_bool write_through; /* feature 06h: the write cache is off */
 	enum nvme_ana ana; /* main writes it with __atomic_store_n; loops ask nvme_ana_status */
 
-	pthread_mutex_t lock;	/* atts, which loops look up once for each namespace */
+	/* atts, which loops look up once for each namespace; logs.errors */
+	pthread_mutex_t lock;
 	struct nvme_att **atts; /* [NVME_NSID_MAX + 1] by nsid, NULL: not attached */
 };
 
@@ -372,8 +393,7 @@ struct nvme_ns {
 	uint32_t pins;
 	bool removing;
 	void (*unpinned)(struct nvme_ns *ns);
-	void (*removed)(void *arg);
-	void *removed_arg;
+	struct ns_closing *closing; /* ns.c: the removal that waits */
 };
 
 /* Thread: main. */
@@ -416,11 +436,11 @@ static inline bool nvme_ns_write_protected(const struct nvme_ns *ns)
 	return ns->read_only || __atomic_load_n(&ns->write_protect, __ATOMIC_RELAXED);
 }
 
-/* ---- subsys.c, ns.c, ana.c (Thread: main) ---- */
+/* ---- subsys.c, ns.c, identify.c, ana.c (Thread: main) ---- */
 
 /*
  * Gives a controller its identifier, a place in the subsystem (a reference is taken) and its
- * attachments: subsys, cntlid, node, lock and atts of it are filled. params and ana come first.
+ * attachments: subsys, cntlid, node, lock, ana and atts of it are filled. params come first.
  * -ENOMEM, -ENOSPC: NVME_CTRLS_MAX are there.
  */
 int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct err *reterr);
@@ -444,6 +464,8 @@ int nvme_ns_detach(struct nvme_ns *ns, struct nvme_ctrl *ctrl, void (*done)(void
 void nvme_ns_changed(struct nvme_ns *ns);
 /* Makes the gates of the namespace's attachments anew: reservations, ANA, format, sanitize. */
 void nvme_gates_update(struct nvme_ns *ns);
+/* FR: what Identify and the firmware slots say, padded. */
+void nvme_firmware_revision(char fr[8]);
 /* Why GATE_ANA is closed; SUCCESS: it is not. Thread: any. */
 enum nvme_status nvme_ana_status(const struct nvme_ctrl *ctrl);
 

@@ -11,7 +11,8 @@
  *         Preempt by another          by another
  *
  *   resv.c         registrants, the reservation, gates, notifications
- *   resv_cmd.c     Register, Acquire, Release; features 82h and 83h
+ *   resv_cmd.c     Register, Acquire, Release
+ *   resv_feature.c Persistence
  *   resv_report.c  Report
  *   resv_state.c   lines of the namespace's state file
  */
@@ -51,7 +52,7 @@ struct nvme_registrant {
 	struct list node; /* resv->registrants, in the order of registering */
 	uint64_t key;
 	uint8_t host_id[16];
-	bool extended;	       /* all 16 bytes, else 8 */
+	bool extended;		/* all 16 bytes, else 8 */
 	struct nvme_ctrl *ctrl; /* without a host identifier: the one that it is */
 };
 
@@ -71,6 +72,7 @@ enum nvme_resv_event {
 	NVME_RESV_RELEASED = 2,
 	NVME_RESV_PREEMPTED = 3,
 };
+#define NVME_RESV_EVENT_MASK 0xeu /* 1 << each: feature 82h */
 
 /* Of a controller: those not read yet, oldest first; with too many the oldest go. */
 struct nvme_resv_log {
@@ -103,14 +105,8 @@ void nvme_resv_host_changed(struct nvme_ctrl *ctrl);
 /* A reset: also notifications and masks go. After the host identifier is cleared. */
 void nvme_resv_reset(struct nvme_ctrl *ctrl);
 
-/* Set and Get Features 82h and 83h (base 5.21.1.20, 5.21.1.21), for an nsid or NVME_NSID_ALL. */
-enum nvme_status nvme_resv_mask_set(struct nvme_ctrl *ctrl, uint32_t nsid, uint32_t mask);
-enum nvme_status nvme_resv_mask_get(const struct nvme_ctrl *ctrl, uint32_t nsid,
-				    uint32_t *ret_mask);
-/* Ends the command, when it is on disk. */
-void nvme_resv_ptpl_set(struct nvme_cmd *c, struct nvme_ctrl *ctrl, uint32_t nsid, bool ptpl);
-enum nvme_status nvme_resv_ptpl_get(const struct nvme_ctrl *ctrl, uint32_t nsid,
-				    uint32_t *ret_ptpl);
+/* Set Features 83h (base 5.21.1.21): ends the command when it is on disk. */
+void nvme_resv_ptpl_set(struct nvme_cmd *c);
 
 /* ---- among the files of reservations ---- */
 

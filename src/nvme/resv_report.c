@@ -120,8 +120,8 @@ static void report_on_main(struct nvme_cmd *c)
 	}
 	list_for_each(ctrl, &r.ns->subsys->ctrls, node)
 		ctrls++;
-	r.entry_bytes = r.extended ? sizeof(struct report_entry_extended)
-				   : sizeof(struct report_entry);
+	r.entry_bytes =
+		r.extended ? sizeof(struct report_entry_extended) : sizeof(struct report_entry);
 	r.at = r.extended ? REPORT_HEADER_EXTENDED : sizeof(struct report_header);
 	r.len = r.at + (r.ns->resv.registrant_count + ctrls) * r.entry_bytes;
 	r.buf = calloc(1, r.len);

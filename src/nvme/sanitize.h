@@ -47,8 +47,7 @@ struct nvme_sanitize {
 /* SANICAP of Identify Controller. */
 uint32_t nvme_sanitize_cap(const struct nvme_subsys *subsys);
 /* Log page 81h. */
-void nvme_sanitize_log(const struct nvme_subsys *subsys,
-		       uint8_t ret_page[NVME_SANITIZE_LOG_BYTES]);
+void nvme_sanitize_log(const struct nvme_subsys *subsys, uint8_t ret_page[NVME_SANITIZE_LOG_BYTES]);
 /*
  * Why a command of the medium does not run (the gate has CMD_MEDIUM): Format, Sanitize, or what
  * failed; SUCCESS: nothing stops it any more. Thread: any.

@@ -4,6 +4,7 @@
  *
  *   vhostd-nvme-ns 1
  *   ptpl 1, register ..., reserve ...   reservations that persist through power loss (resv_state.c)
+ *   write-protect 1                     (protect.c)
  *   uncorrectable ...                   blocks marked so (uncor.c)
  *   end
  *
@@ -24,7 +25,7 @@ struct nvme_ns;
 struct nvme_subsys;
 
 /*
- * Saves all that is to survive; then done(arg, ok), once, never before this returns. ok false: it
+ * Saves all that is to survive; then done(arg, ok), once, maybe before this returns. ok false: it
  * may not be on disk. Without a state path nothing survives, and ok is true. The namespace is
  * pinned, the subsystem referenced, until then. Thread: main, with its loop running.
  */

@@ -57,12 +57,9 @@ static int subsys_names(struct nvme_subsys *subsys, const struct nvme_subsys_par
 	subsys->name = strdup(p->name);
 	subsys->nqn = p->nqn ? strdup(p->nqn) : subsys_nqn_make(p->name);
 	subsys->state_path = p->state_path ? strdup(p->state_path) : NULL;
-	subsys->pool.path = p->pool_path ? strdup(p->pool_path) : NULL;
-	subsys->pool.total_bytes = p->pool_path ? p->pool_bytes : 0;
-	if (!subsys->name || !subsys->nqn || (p->state_path && !subsys->state_path) ||
-	    (p->pool_path && !subsys->pool.path))
+	if (!subsys->name || !subsys->nqn || (p->state_path && !subsys->state_path))
 		return err_set(reterr, -ENOMEM, "out of memory");
-	return 0;
+	return nvme_pool_init(subsys, p->pool_path, p->pool_bytes, reterr);
 }
 
 static void subsys_free(struct nvme_subsys *subsys)
@@ -70,7 +67,7 @@ static void subsys_free(struct nvme_subsys *subsys)
 	free(subsys->name);
 	free(subsys->nqn);
 	free(subsys->state_path);
-	free(subsys->pool.path);
+	nvme_pool_fini(subsys);
 	free(subsys);
 }
 
@@ -86,7 +83,12 @@ int nvme_subsys_new(const struct nvme_subsys_params *params, struct nvme_subsys 
 	subsys->opened_ns = loop_clock_ns();
 	list_init(&subsys->namespaces);
 	list_init(&subsys->ctrls);
+	list_init(&subsys->pool.files);
 	rc = subsys_names(subsys, params, reterr);
+	if (rc == 0)
+		rc = nvme_subsys_state_load(subsys, reterr);
+	if (rc == 0)
+		rc = nvme_pool_restore(subsys, reterr);
 	if (rc < 0) {
 		subsys_free(subsys);
 		return rc;
@@ -154,6 +156,8 @@ int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct 
 			       subsys->name, NVME_CTRLS_MAX);
 	ctrl->cntlid = (uint16_t)bit;
 	ctrl->subsys = subsys;
+	ctrl->ana = NVME_ANA_OPTIMIZED;
+	ctrl->logs.ana_changes = 1;
 	if (ctrl_atts_make(ctrl) < 0) {
 		ctrl->subsys = NULL;
 		return err_set(reterr, -ENOMEM, "out of memory");
@@ -162,6 +166,7 @@ int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct 
 	subsys->cntlids |= 1ull << (bit - 1);
 	list_append(&subsys->ctrls, &ctrl->node);
 	nvme_subsys_ref(subsys);
+	nvme_sanitize_resume(subsys, ctrl->params.main_loop);
 	return 0;
 }
 
@@ -171,6 +176,7 @@ void nvme_subsys_leave(struct nvme_ctrl *ctrl)
 
 	if (!subsys)
 		return;
+	nvme_resv_reset(ctrl);
 	list_remove(&ctrl->node);
 	subsys->cntlids &= ~(1ull << (ctrl->cntlid - 1));
 	ctrl_atts_free(ctrl);

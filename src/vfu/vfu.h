@@ -18,6 +18,7 @@
 
 struct loop;
 struct nvme_subsys;
+struct vdev;
 struct vfu_dev;
 
 struct vfu_endpoint_params {
@@ -75,5 +76,28 @@ struct vfu_nvme_params {
 /* An NVMe controller, the next of the subsystem. Errors: nvme_ctrl_new's, and -ENOMEM. */
 int vfu_nvme_new(const struct vfu_nvme_params *params, struct vfu_dev **ret_dev,
 		 struct err *reterr);
+
+struct vfu_virtio_params {
+	const char *name; /* for messages; outlives the device */
+	uint32_t spin_ns; /* struct loop_source.spin_max_ns of the rings */
+	bool packed;	  /* offer RING_PACKED */
+	/*
+	 * false: every notification of the driver is a message, and an idle device costs nothing.
+	 * true: the client may map the page of notifications; rings are looked at from time to
+	 * time.
+	 */
+	bool mapped_notify;
+
+	struct loop *main_loop;
+	struct loop **loops; /* data loops; the array outlives the device */
+	uint32_t loop_count;
+};
+
+/*
+ * A virtio device of model vdev, which is taken in every case. Errors: -EINVAL (the model has no or
+ * too many queues), -ENOMEM, memfd_create's errno.
+ */
+int vfu_virtio_new(const struct vfu_virtio_params *params, struct vdev *vdev,
+		   struct vfu_dev **ret_dev, struct err *reterr);
 
 #endif

@@ -24,7 +24,7 @@ struct conn {
 	struct msg msg;
 	/* private: */
 	size_t hdr_have, payload_have;
-	uint8_t out[MSG_HDR_BYTES + sizeof(struct msg_config)];
+	uint8_t out[MSG_HDR_BYTES + MSG_REPLY_MAX];
 	size_t out_bytes, out_done;
 	int out_fd; /* goes with the first byte, closed then; -1: none */
 };
@@ -48,7 +48,7 @@ bool conn_mid_message(const struct conn *c);
 void conn_message_drop(struct conn *c);
 
 /*
- * Queues hdr and payload (at most the size of a config message); fd, or -1, is consumed in every
+ * Queues hdr and payload (at most MSG_REPLY_MAX bytes); fd, or -1, is consumed in every
  * case. Nothing may be waiting (ASSERT: the session does not read meanwhile).
  */
 void conn_reply(struct conn *c, const struct msg_hdr *hdr, const void *payload, int fd);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "vhost/memtable.h"
 #include "vhost/session.h"
 
 static struct gmem_region_desc memtable_desc(const struct msg_region *r)
@@ -26,13 +27,11 @@ static void memtable_set(struct session *s, struct gmem *map)
 	}
 }
 
-int session_handle_SET_MEM_TABLE(struct session *s, struct msg *m, struct err *reterr)
+int memtable_parse(const struct msg *m, struct gmem **ret_map, struct err *reterr)
 {
 	struct gmem_region_desc descs[MSG_REGIONS_MAX];
 	const struct msg_mem_table *t = &m->mem_table;
-	struct gmem *map;
 	size_t need;
-	int rc;
 
 	if (t->count == 0 || t->count > MSG_REGIONS_MAX)
 		return err_set(reterr, -EINVAL, "regions: expected 1..%u, got %u", MSG_REGIONS_MAX,
@@ -46,7 +45,14 @@ int session_handle_SET_MEM_TABLE(struct session *s, struct msg *m, struct err *r
 			       t->count, need, t->count, m->hdr.size, m->fd_count);
 	for (uint32_t i = 0; i < t->count; i++)
 		descs[i] = memtable_desc(&t->regions[i]);
-	rc = gmem_new(descs, m->fds, t->count, &map, reterr);
+	return gmem_new(descs, m->fds, t->count, ret_map, reterr);
+}
+
+int session_handle_SET_MEM_TABLE(struct session *s, struct msg *m, struct err *reterr)
+{
+	struct gmem *map;
+	int rc = memtable_parse(m, &map, reterr);
+
 	if (rc)
 		return rc;
 	memtable_set(s, map);

@@ -12,8 +12,9 @@ _Static_assert(sizeof(struct msg_config) == MSG_CONFIG_HDR_BYTES + MSG_CONFIG_MA
 
 const struct msg_row msg_table[] = {
 #define MSG(number, name, size_min, size_max, fd_min, fd_max, feature, quiet, reply)               \
-	{ number, #name,   size_min,	      size_max,	   fd_min,                                 \
-	  fd_max, feature, MSG_QUIET_##quiet, MSG_##reply, session_handle_##name },
+	{ { number, #name, size_min, size_max, fd_min, fd_max, feature, MSG_##reply },             \
+	  MSG_QUIET_##quiet,                                                                       \
+	  session_handle_##name },
 #include "vhost/msg.def"
 #undef MSG
 };
@@ -23,29 +24,29 @@ const uint32_t msg_table_count = ARRAY_SIZE(msg_table);
 const struct msg_row *msg_row_find(uint32_t number)
 {
 	for (uint32_t i = 0; i < msg_table_count; i++) {
-		if (msg_table[i].number == number)
+		if (msg_table[i].shape.number == number)
 			return &msg_table[i];
 	}
 	return NULL;
 }
 
-int msg_check(const struct msg_row *row, const struct msg *m, uint64_t proto_features,
+int msg_check(const struct msg_shape *shape, const struct msg *m, uint64_t proto_features,
 	      struct err *reterr)
 {
 	if ((m->hdr.flags & MSG_VERSION_MASK) != MSG_VERSION || m->hdr.flags & MSG_REPLY)
 		return err_set(reterr, -EINVAL,
-			       "%s: flags: expected version 1 and no reply, got 0x%x", row->name,
+			       "%s: flags: expected version 1 and no reply, got 0x%x", shape->name,
 			       m->hdr.flags);
-	if (m->hdr.size < row->size_min || m->hdr.size > row->size_max)
+	if (m->hdr.size < shape->size_min || m->hdr.size > shape->size_max)
 		return err_set(reterr, -EINVAL, "%s: payload: expected %u..%u bytes, got %u",
-			       row->name, row->size_min, row->size_max, m->hdr.size);
-	if (m->fd_count < row->fd_min || m->fd_count > row->fd_max)
+			       shape->name, shape->size_min, shape->size_max, m->hdr.size);
+	if (m->fd_count < shape->fd_min || m->fd_count > shape->fd_max)
 		return err_set(reterr, -EINVAL, "%s: descriptors: expected %u..%u, got %u",
-			       row->name, row->fd_min, row->fd_max, m->fd_count);
-	if ((proto_features & row->feature) != row->feature)
+			       shape->name, shape->fd_min, shape->fd_max, m->fd_count);
+	if ((proto_features & shape->feature) != shape->feature)
 		return err_set(reterr, -EINVAL,
 			       "%s: needs protocol feature 0x%llx, which is not negotiated",
-			       row->name, (unsigned long long)row->feature);
+			       shape->name, (unsigned long long)shape->feature);
 	return 0;
 }
 

@@ -17,6 +17,7 @@
 
 #define MSG_HDR_BYTES	12
 #define MSG_PAYLOAD_MAX 4096 /* bytes; more is refused before anything is read */
+#define MSG_REPLY_MAX	4112 /* bytes: NVMe Identify data, behind a command */
 #define MSG_FDS_MAX	32   /* descriptors with one message; more ends the session */
 #define MSG_REGIONS_MAX 32   /* in one SET_MEM_TABLE; ADD_MEM_REG takes the rest */
 #define MSG_CONFIG_MAX	256
@@ -134,14 +135,19 @@ enum msg_number {
 
 struct session;
 
-struct msg_row {
+/* What a message may look like, whichever session it is for. */
+struct msg_shape {
 	uint32_t number;
 	const char *name;
 	uint32_t size_min, size_max;
 	uint32_t fd_min, fd_max;
 	uint64_t feature; /* protocol feature that must be negotiated, 0: none */
-	enum msg_quiet quiet;
 	enum msg_reply reply;
+};
+
+struct msg_row {
+	struct msg_shape shape;
+	enum msg_quiet quiet;
 	/*
 	 * Returns 0; -EPROTO: the session cannot go on; another -errno: refused, nothing changed
 	 * (a non-zero acknowledgement, or the end of the session when none was asked for).
@@ -156,10 +162,10 @@ extern const uint32_t msg_table_count;
 /* NULL: unknown. */
 const struct msg_row *msg_row_find(uint32_t number);
 /*
- * Does the message fit its row? Checks version, payload size, descriptor count and feature;
+ * Does the message fit its shape? Checks version, payload size, descriptor count and feature;
  * -EINVAL with the message named. Thread: any.
  */
-int msg_check(const struct msg_row *row, const struct msg *m, uint64_t proto_features,
+int msg_check(const struct msg_shape *shape, const struct msg *m, uint64_t proto_features,
 	      struct err *reterr);
 /* The handler's: descriptor i is now the caller's. -1 when there is none. */
 int msg_fd_take(struct msg *m, uint32_t i);

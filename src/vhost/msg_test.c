@@ -12,13 +12,13 @@
 static void numbers_rise_and_none_comes_twice(void **state)
 {
 	for (uint32_t i = 1; i < msg_table_count; i++)
-		assert_true(msg_table[i - 1].number < msg_table[i].number);
+		assert_true(msg_table[i - 1].shape.number < msg_table[i].shape.number);
 }
 
 static void every_row_is_found_by_its_number_and_has_a_handler(void **state)
 {
 	for (uint32_t i = 0; i < msg_table_count; i++) {
-		assert_ptr_equal(msg_row_find(msg_table[i].number), &msg_table[i]);
+		assert_ptr_equal(msg_row_find(msg_table[i].shape.number), &msg_table[i]);
 		assert_non_null(msg_table[i].handle);
 	}
 	assert_null(msg_row_find(0));
@@ -29,21 +29,21 @@ static void every_row_is_found_by_its_number_and_has_a_handler(void **state)
 static void sizes_and_descriptors_fit_the_buffers(void **state)
 {
 	for (uint32_t i = 0; i < msg_table_count; i++) {
-		const struct msg_row *row = &msg_table[i];
+		const struct msg_shape *shape = &msg_table[i].shape;
 
-		assert_true(row->size_min <= row->size_max);
-		assert_true(row->size_max <= MSG_PAYLOAD_MAX);
-		assert_true(row->fd_min <= row->fd_max);
-		assert_true(row->fd_max <= MSG_FDS_MAX);
+		assert_true(shape->size_min <= shape->size_max);
+		assert_true(shape->size_max <= MSG_PAYLOAD_MAX);
+		assert_true(shape->fd_min <= shape->fd_max);
+		assert_true(shape->fd_max <= MSG_FDS_MAX);
 	}
 }
 
 static void every_needed_feature_but_cross_endian_is_offered(void **state)
 {
 	for (uint32_t i = 0; i < msg_table_count; i++) {
-		if (msg_table[i].number != MSG_SET_VRING_ENDIAN)
-			assert_int_equal(msg_table[i].feature & ~session_proto_features_offered(),
-					 0);
+		if (msg_table[i].shape.number != MSG_SET_VRING_ENDIAN)
+			assert_int_equal(
+				msg_table[i].shape.feature & ~session_proto_features_offered(), 0);
 	}
 	assert_int_equal(session_proto_features_offered() & VHOST_PF_CROSS_ENDIAN, 0);
 }
@@ -54,22 +54,22 @@ static void a_message_is_refused_by_name_for_each_thing_that_can_be_wrong(void *
 	struct msg m = { .hdr = { MSG_SET_LOG_BASE, MSG_VERSION, 16 }, .fd_count = 1 };
 	struct err err;
 
-	assert_int_equal(msg_check(row, &m, VHOST_PF_LOG_SHMFD, &err), 0);
-	assert_int_not_equal(msg_check(row, &m, 0, &err), 0);
+	assert_int_equal(msg_check(&row->shape, &m, VHOST_PF_LOG_SHMFD, &err), 0);
+	assert_int_not_equal(msg_check(&row->shape, &m, 0, &err), 0);
 	assert_non_null(strstr(err.msg, "SET_LOG_BASE"));
 	assert_non_null(strstr(err.msg, "feature"));
 	m.fd_count = 2;
-	assert_int_not_equal(msg_check(row, &m, VHOST_PF_LOG_SHMFD, &err), 0);
+	assert_int_not_equal(msg_check(&row->shape, &m, VHOST_PF_LOG_SHMFD, &err), 0);
 	assert_non_null(strstr(err.msg, "descriptors: expected 1..1, got 2"));
 	m.fd_count = 1;
 	m.hdr.size = 17;
-	assert_int_not_equal(msg_check(row, &m, VHOST_PF_LOG_SHMFD, &err), 0);
+	assert_int_not_equal(msg_check(&row->shape, &m, VHOST_PF_LOG_SHMFD, &err), 0);
 	assert_non_null(strstr(err.msg, "expected 16..16 bytes, got 17"));
 	m.hdr.size = 16;
 	m.hdr.flags = 2;
-	assert_int_not_equal(msg_check(row, &m, VHOST_PF_LOG_SHMFD, &err), 0);
+	assert_int_not_equal(msg_check(&row->shape, &m, VHOST_PF_LOG_SHMFD, &err), 0);
 	m.hdr.flags = MSG_VERSION | MSG_REPLY;
-	assert_int_not_equal(msg_check(row, &m, VHOST_PF_LOG_SHMFD, &err), 0);
+	assert_int_not_equal(msg_check(&row->shape, &m, VHOST_PF_LOG_SHMFD, &err), 0);
 }
 
 int main(void)

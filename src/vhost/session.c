@@ -53,7 +53,7 @@ static void session_answer(struct session *s)
 /* The message under way is refused: said so where the front-end listens, else the end. */
 static void session_refuse(struct session *s)
 {
-	bool ack = s->ack_wanted && (!s->row || s->row->reply == MSG_ACK);
+	bool ack = s->ack_wanted && (!s->row || s->row->shape.reply == MSG_ACK);
 
 	if (ack)
 		talk_ack(&s->talk, 1);
@@ -71,13 +71,13 @@ static void session_message_end(struct session *s)
 
 	if (s->verdict)
 		session_refuse(s);
-	else if (s->row->reply == MSG_ANSWER)
+	else if (s->row->shape.reply == MSG_ANSWER)
 		session_answer(s);
 	else if (s->ack_wanted)
 		talk_ack(&s->talk, s->ring_failed);
 	if (took_ns > TALK_SLOW_NS)
 		log_limited(s->limit, LOG_WARNING, "%s: %s took %llu ms", s->params.name,
-			    s->row->name, (unsigned long long)took_ns / 1000000);
+			    s->row->shape.name, (unsigned long long)took_ns / 1000000);
 	s->phase = SESSION_IDLE;
 	s->row = NULL;
 	talk_done(&s->talk);
@@ -128,7 +128,7 @@ void session_advance(struct session *s)
 		s->phase = SESSION_SETTLING;
 		s->verdict = s->row->handle(s, &s->talk.conn.msg, &s->err);
 		if (s->verdict)
-			err_prefix(&s->err, s->verdict, "%s", s->row->name);
+			err_prefix(&s->err, s->verdict, "%s", s->row->shape.name);
 		if (s->state == SESSION_NEGOTIATE && s->features_set)
 			session_state_set(s, SESSION_ACTIVE);
 		session_release(s);
@@ -160,7 +160,7 @@ static void session_on_message(struct talk *talk)
 		s->verdict =
 			err_set(&s->err, -ENOTSUP, "message %u is not known here", m->hdr.request);
 	else
-		s->verdict = msg_check(s->row, m, s->proto_features, &s->err);
+		s->verdict = msg_check(&s->row->shape, m, s->proto_features, &s->err);
 	if (s->verdict) {
 		session_refuse(s);
 		s->row = NULL;

@@ -59,6 +59,46 @@ int vhost_endpoint_start(const struct vhost_endpoint_params *params, struct vhos
  */
 void vhost_endpoint_stop(struct vhost_endpoint *ep, void (*stopped)(void *arg), void *arg);
 
+/* ---- vhost-user-nvme: each connection is a controller of one subsystem ---- */
+
+struct nvme_subsys;
+
+struct vhost_nvme_params {
+	/* As in struct vhost_endpoint_params. */
+	const char *name, *socket_path;
+	int fd;
+	bool client;
+	uint32_t reconnect_ms;
+	mode_t socket_mode;
+	uint32_t connections_max;
+	uint32_t spin_ns;
+	struct loop *main_loop;
+	struct loop **loops;
+	uint32_t loop_count;
+
+	struct nvme_subsys *subsys; /* a reference is taken */
+	uint16_t num_queues;	    /* I/O queue pairs, 1 to VHOST_NVME_QUEUES_MAX */
+	uint32_t queue_size_max;    /* entries */
+	/* Front-ends made for SPDK 18.04: features are answered where Identify data is. */
+	bool generation_1804;
+
+	void *arg;
+	void (*on_done)(void *arg); /* optional */
+};
+
+/* An interrupt vector for each completion queue, and NVME_VECTORS_MAX of them. */
+#define VHOST_NVME_QUEUES_MAX 127
+
+struct vhost_nvme_endpoint;
+
+/* As vhost_endpoint_start and vhost_endpoint_stop. */
+int vhost_nvme_endpoint_start(const struct vhost_nvme_params *params,
+			      struct vhost_nvme_endpoint **ret_ep, struct err *reterr);
+void vhost_nvme_endpoint_stop(struct vhost_nvme_endpoint *ep, void (*stopped)(void *arg),
+			      void *arg);
+/* As vhost_check_lost below. */
+void vhost_nvme_check_lost(void);
+
 /*
  * Ends the sessions whose guest memory, dirty log or in-flight area was truncated by the
  * front-end. To be called when the descriptor given to gmem_fault_install was written.

@@ -230,7 +230,7 @@ static void words_make(struct front *f, struct words *w, uint32_t request, uint8
 {
 	const struct msg_row *row = msg_row_find(request);
 
-	*w = (struct words){ .hdr = { request, MSG_VERSION, row ? row->size_min : 0 } };
+	*w = (struct words){ .hdr = { request, MSG_VERSION, row ? row->shape.size_min : 0 } };
 	words_fill(f, w, operand);
 }
 

@@ -32,6 +32,15 @@ def sid():
     return folder
 
 
+@pytest.fixture(scope="session")
+def sid_kernel():
+    """The folder of Debian sid's kernel."""
+    folder, complaint = guest.sid_tools("kernel")
+    if not folder:
+        pytest.skip(complaint)
+    return folder
+
+
 def pytest_report_header():
     return "server: " + guest.VHOSTD
 

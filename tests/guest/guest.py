@@ -31,7 +31,7 @@ PATIENCE = float(os.environ.get("VHOSTD_PATIENCE", "1"))
 MICROVM = "microvm"
 Q35 = "q35"
 
-MODULES = {"blk": "virtio_blk", "scsi": "virtio_scsi,sd_mod,sg"}
+MODULES = {"blk": "virtio_blk", "scsi": "virtio_scsi,sd_mod,sg", "nvme": "nvme"}
 DEVICE_NUMBERS = {"blk": 2, "scsi": 8}  # virtio 1.3, 5
 
 _PR_SET_PDEATHSIG = 1
@@ -94,11 +94,15 @@ class Server:
 
     def __init__(self, room, disk, wrapper=(), **options):
         self.socket = os.path.join(str(room), "disk.sock")
+        self.sockets = [self.socket]
         self.log = os.path.join(str(room), "server.log")
         self.disk = str(disk)
         self.wrapper = list(wrapper)
         self.options = options
         self.process = None
+
+    def over_vfio_user(self):
+        return self.options.get("transport", "vhost-user") == "vfio-user"
 
     def command(self):
         if not stand_in():
@@ -192,6 +196,42 @@ class ScsiServer(Server):
         del self.units[target, lun]
         self.command()
         self.reload()
+
+
+class NvmeServer(Server):
+    """One vhostd with one NVMe subsystem, over vfio-user.
+
+    namespaces: {NSID: options}. controllers: how many devices the subsystem has, each with a socket
+    of its own (self.sockets); options are those of all of them. All is in a JSON file, which vhostd
+    reads again on reload(); change namespaces, or ana[controller], before.
+    """
+
+    kind = "nvme"
+
+    def __init__(self, room, namespaces, controllers=1, cores=None, **options):
+        super().__init__(room, None, **options)
+        self.config = os.path.join(str(room), "config.json")
+        self.namespaces = dict(namespaces)
+        self.cores = cores
+        self.sockets = [self.socket] + ["%s.%d" % (self.socket, i) for i in range(1, controllers)]
+        self.ana = ["optimized"] * controllers
+
+    def over_vfio_user(self):
+        return True
+
+    def command(self):
+        options = {key.replace("_", "-"): value for key, value in self.options.items()}
+        devices = [{"type": "nvme", "socket": path, "subsystem": "rig", "ana": ana, **options}
+                   for path, ana in zip(self.sockets, self.ana)]
+        devices[0]["namespaces"] = [{"nsid": nsid, **namespace}
+                                    for nsid, namespace in self.namespaces.items()]
+        with open(self.config, "w") as stream:
+            json.dump({"devices": devices, **({"cores": self.cores} if self.cores else {})}, stream)
+        return [VHOSTD, "-c", self.config]
+
+    def reload(self):
+        self.command()
+        super().reload()
 
 
 class Results(dict):
@@ -323,11 +363,13 @@ class Guest:
         kill_group(self.process)
 
 
-def image(with_fio=True):
+def image(with_fio=True, kernel=None):
     """scripts/guest-image, which builds or finds: the folder with kernel and initramfs."""
     argv = [os.path.join(ROOT, "scripts", "guest-image")]
     if not with_fio:
         argv.append("--without-fio")
+    if kernel:
+        argv += ["--kernel", kernel]
     return subprocess.run(argv, stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
 
 
@@ -344,19 +386,27 @@ class Qemu(Guest):
     job: None leaves it to the firmware what to boot.
     machine: MICROVM (virtio-mmio, starts fastest) or Q35 (virtio-pci).
     sid: the folder of scripts/sid-tools, to have the QEMU of there.
+    kernel: that of scripts/sid-tools kernel, to have the kernel of there.
+    sockets: those of an NvmeServer's controllers that this guest has.
+    reboot: the guest's reboots do not end it.
+    parameters: more of the kernel's.
     device: more properties of the vhost-user device, '_' for '-' where it has that.
     """
 
     def __init__(self, room, server, job, machine=MICROVM, cpus=1, reconnect=False,
-                 with_fio=False, sid=None, **device):
+                 with_fio=False, sid=None, kernel=None, sockets=None, reboot=False, parameters="",
+                 **device):
         transport = "virtio_mmio" if machine == MICROVM else "virtio_pci"
-        super().__init__(room, job, image(with_fio) if job else None,
+        super().__init__(room, job, image(with_fio, kernel) if job else None,
                          transport + "," + MODULES[server.kind])
         self.server = server
         self.machine = machine
         self.cpus = cpus
         self.reconnect = reconnect
         self.sid = sid
+        self.sockets = sockets
+        self.reboot = reboot
+        self.parameters = parameters
         self.device = device
 
     def software(self):
@@ -366,12 +416,28 @@ class Qemu(Guest):
         return ["-kernel", self.kernel, "-initrd", self.initrd,
                 "-append", "console=ttyS0 quiet no_timer_check mitigations=off panic=-1 audit=0"
                 " random.trust_cpu=on cryptomgr.notests ipv6.disable=1 rig.modules="
-                + self.modules + _tsc_parameter()]
+                + self.modules + _tsc_parameter() + " " + self.parameters]
 
     def command(self):
-        board = {MICROVM: ["-M", "microvm,rtc=on", "-global", "virtio-mmio.force-legacy=false"],
+        return [os.path.join(self.sid or "", "qemu-system-x86_64"), "-nodefaults",
+                "-no-user-config", *([] if self.reboot else ["-no-reboot"]), "-display", "none",
+                "-serial", "stdio", "-cpu", "Nehalem", "-accel", "tcg,thread=multi", *self.board(),
+                "-smp", str(self.cpus), "-m", "384M",
+                "-object", "memory-backend-memfd,id=mem,size=384M,share=on",
+                "-machine", "memory-backend=mem", *self.disks(), *self.software()]
+
+    def board(self):
+        return {MICROVM: ["-M", "microvm,rtc=on", "-global", "virtio-mmio.force-legacy=false"],
                  Q35: ["-M", "q35,smm=off,hpet=off,sata=off,usb=off,vmport=off"]}[self.machine]
+
+    def disks(self):
         kind = self.server.kind
+        if self.server.over_vfio_user():
+            # vfio-user-pci takes its socket in this form only.
+            return [word for path in self.sockets or self.server.sockets
+                    for word in ("-device", json.dumps({"driver": "vfio-user-pci", "socket":
+                                                        {"type": "unix", "path": path},
+                                                        **self.device}))]
         disk = "vhost-user-" + kind + ("-pci" if self.machine == Q35 else "")
         for key, value in {"num_queues": 1, **self.device}.items():
             # QEMU's vhost-user-scsi spells them with '_'.
@@ -379,12 +445,7 @@ class Qemu(Guest):
         chardev = "socket,id=c0,path=" + self.server.socket
         if self.reconnect:
             chardev += ",reconnect-ms=100" if self.sid else ",reconnect=1"
-        return [os.path.join(self.sid or "", "qemu-system-x86_64"), "-nodefaults",
-                "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio",
-                "-cpu", "Nehalem", "-accel", "tcg,thread=multi", *board, "-smp", str(self.cpus), "-m", "384M",
-                "-object", "memory-backend-memfd,id=mem,size=384M,share=on",
-                "-machine", "memory-backend=mem", "-chardev", chardev,
-                "-device", disk + ",chardev=c0", *self.software()]
+        return ["-chardev", chardev, "-device", disk + ",chardev=c0"]
 
 
 class Uml(Guest):
@@ -400,10 +461,10 @@ class Uml(Guest):
                 "virtio_uml.device=" + device, "rig.modules=" + self.modules]
 
 
-def sid_tools():
+def sid_tools(*what):
     """scripts/sid-tools, which fetches or finds: (its folder or None, what it said)."""
-    done = subprocess.run([os.path.join(ROOT, "scripts", "sid-tools")], stdout=subprocess.PIPE,
-                          stderr=subprocess.PIPE, text=True, timeout=300)
+    done = subprocess.run([os.path.join(ROOT, "scripts", "sid-tools"), *what],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300)
     return (done.stdout.strip() if done.returncode == 0 else None), done.stderr.strip()
 
 

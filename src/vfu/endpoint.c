@@ -1,0 +1,123 @@
+/* An endpoint (sock/endpoint.h) whose connections are vfio-user sessions. See vfu.h. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "sock/endpoint.h"
+#include "vfu/session.h"
+#include "vfu/vfu.h"
+
+struct vfu_endpoint {
+	struct vfu_endpoint_params params; /* name and path are only good during the start */
+	struct endpoint *ep;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+static void vfu_endpoint_on_session_ended(struct vfu_session *s, void *arg)
+{
+	endpoint_conn_ended(&s->endpoint_conn);
+}
+
+static int vfu_endpoint_serve(void *arg, struct endpoint *ep, int fd,
+			      struct endpoint_conn **ret_conn, struct err *reterr)
+{
+	struct vfu_endpoint *v = arg;
+	struct vfu_session_params sp = {
+		.name = endpoint_name(ep),
+		.main_loop = v->params.main_loop,
+		.limit = endpoint_limit(ep),
+		.ended = vfu_endpoint_on_session_ended,
+	};
+	struct vfu_session *s;
+	struct vfu_dev *dev;
+	int rc = v->params.dev_make(v->params.arg, &dev, reterr);
+
+	if (rc) {
+		close(fd);
+		return rc;
+	}
+	rc = vfu_session_new(&sp, fd, dev, &s, reterr);
+	if (!rc)
+		*ret_conn = &s->endpoint_conn;
+	return rc;
+}
+
+static void vfu_endpoint_close(struct endpoint_conn *conn)
+{
+	vfu_session_close(container_of(conn, struct vfu_session, endpoint_conn), LOG_INFO,
+			  "the endpoint stops");
+}
+
+static const struct endpoint_ops vfu_endpoint_ops = {
+	.serve = vfu_endpoint_serve,
+	.close = vfu_endpoint_close,
+};
+
+static void vfu_endpoint_on_done(void *arg)
+{
+	struct vfu_endpoint *v = arg;
+
+	if (v->params.on_done)
+		v->params.on_done(v->params.arg);
+}
+
+static void vfu_endpoint_on_stopped(void *arg)
+{
+	struct vfu_endpoint *v = arg;
+	void (*stopped)(void *arg) = v->stopped;
+	void *stopped_arg = v->stopped_arg;
+
+	free(v);
+	stopped(stopped_arg);
+}
+
+void vfu_endpoint_stop(struct vfu_endpoint *v, void (*stopped)(void *arg), void *arg)
+{
+	v->stopped = stopped;
+	v->stopped_arg = arg;
+	endpoint_stop(v->ep, vfu_endpoint_on_stopped, v);
+}
+
+static void vfu_endpoint_check_lost(struct endpoint_conn *conn)
+{
+	vfu_session_check_lost(container_of(conn, struct vfu_session, endpoint_conn));
+}
+
+void vfu_check_lost(void)
+{
+	endpoint_conns_visit(&vfu_endpoint_ops, vfu_endpoint_check_lost);
+}
+
+int vfu_endpoint_start(const struct vfu_endpoint_params *p, struct vfu_endpoint **ret_ep,
+		       struct err *reterr)
+{
+	struct vfu_endpoint *v;
+	int rc;
+
+	if (!p->dev_make)
+		return err_set(reterr, -EINVAL, "endpoint: a device is needed");
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		return err_set(reterr, -ENOMEM, "%s: no memory", p->name);
+	v->params = *p;
+	rc = endpoint_start(&(struct endpoint_params){ .name = p->name,
+						       .socket_path = p->socket_path,
+						       .fd = p->fd,
+						       .client = p->client,
+						       .reconnect_ms = p->reconnect_ms,
+						       .socket_mode = p->socket_mode,
+						       .connections_max = p->connections_max,
+						       .main_loop = p->main_loop,
+						       .ops = &vfu_endpoint_ops,
+						       .arg = v,
+						       .on_done = vfu_endpoint_on_done },
+			    &v->ep, reterr);
+	if (rc) {
+		free(v);
+		return rc;
+	}
+	*ret_ep = v;
+	return 0;
+}

@@ -1,0 +1,126 @@
+/* An endpoint (sock/endpoint.h) whose connections are vhost-user-nvme sessions. See vhost.h. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/check.h"
+#include "nvme/subsys.h"
+#include "vhost/nvme_session.h"
+
+struct vhost_nvme_endpoint {
+	struct vhost_nvme_params params; /* name and path are only good during the start */
+	struct endpoint *ep;
+	void (*stopped)(void *arg);
+	void *stopped_arg;
+};
+
+static void nvme_endpoint_on_session_ended(struct nvme_session *s)
+{
+	endpoint_conn_ended(&s->endpoint_conn);
+}
+
+static int nvme_endpoint_serve(void *arg, struct endpoint *ep, int fd,
+			       struct endpoint_conn **ret_conn, struct err *reterr)
+{
+	struct vhost_nvme_endpoint *v = arg;
+	struct vhost_nvme_params p = v->params;
+	struct nvme_session *s;
+	int rc;
+
+	p.name = endpoint_name(ep);
+	rc = nvme_session_new(&p, endpoint_limit(ep), fd, nvme_endpoint_on_session_ended, &s,
+			      reterr);
+	if (!rc)
+		*ret_conn = &s->endpoint_conn;
+	return rc;
+}
+
+static void nvme_endpoint_close(struct endpoint_conn *conn)
+{
+	nvme_session_close(container_of(conn, struct nvme_session, endpoint_conn), LOG_INFO,
+			   "the endpoint stops");
+}
+
+static const struct endpoint_ops nvme_endpoint_ops = {
+	.serve = nvme_endpoint_serve,
+	.close = nvme_endpoint_close,
+};
+
+static void nvme_endpoint_conn_check_lost(struct endpoint_conn *conn)
+{
+	nvme_session_check_lost(container_of(conn, struct nvme_session, endpoint_conn));
+}
+
+void vhost_nvme_check_lost(void)
+{
+	endpoint_conns_visit(&nvme_endpoint_ops, nvme_endpoint_conn_check_lost);
+}
+
+static void nvme_endpoint_on_done(void *arg)
+{
+	struct vhost_nvme_endpoint *v = arg;
+
+	if (v->params.on_done)
+		v->params.on_done(v->params.arg);
+}
+
+static void nvme_endpoint_on_stopped(void *arg)
+{
+	struct vhost_nvme_endpoint *v = arg;
+	void (*stopped)(void *arg) = v->stopped;
+	void *stopped_arg = v->stopped_arg;
+
+	nvme_subsys_unref(v->params.subsys);
+	free(v);
+	stopped(stopped_arg);
+}
+
+void vhost_nvme_endpoint_stop(struct vhost_nvme_endpoint *v, void (*stopped)(void *arg), void *arg)
+{
+	v->stopped = stopped;
+	v->stopped_arg = arg;
+	endpoint_stop(v->ep, nvme_endpoint_on_stopped, v);
+}
+
+static int nvme_endpoint_check(const struct vhost_nvme_params *p, struct err *reterr)
+{
+	if (!p->loop_count || !p->subsys)
+		return err_set(reterr, -EINVAL, "endpoint: loops and subsystem are needed");
+	if (p->num_queues < 1 || p->num_queues > VHOST_NVME_QUEUES_MAX)
+		return err_set(reterr, -EINVAL, "%s: queues: expected 1..%u, got %u", p->name,
+			       VHOST_NVME_QUEUES_MAX, p->num_queues);
+	return 0;
+}
+
+int vhost_nvme_endpoint_start(const struct vhost_nvme_params *p,
+			      struct vhost_nvme_endpoint **ret_ep, struct err *reterr)
+{
+	struct vhost_nvme_endpoint *v;
+	int rc = nvme_endpoint_check(p, reterr);
+
+	if (rc)
+		return rc;
+	v = calloc(1, sizeof(*v));
+	if (!v)
+		return err_set(reterr, -ENOMEM, "%s: no memory", p->name);
+	v->params = *p;
+	nvme_subsys_ref(p->subsys);
+	rc = endpoint_start(&(struct endpoint_params){ .name = p->name,
+						       .socket_path = p->socket_path,
+						       .fd = p->fd,
+						       .client = p->client,
+						       .reconnect_ms = p->reconnect_ms,
+						       .socket_mode = p->socket_mode,
+						       .connections_max = p->connections_max,
+						       .main_loop = p->main_loop,
+						       .ops = &nvme_endpoint_ops,
+						       .arg = v,
+						       .on_done = nvme_endpoint_on_done },
+			    &v->ep, reterr);
+	if (rc) {
+		nvme_subsys_unref(p->subsys);
+		free(v);
+		return rc;
+	}
+	*ret_ep = v;
+	return 0;
+}
