@@ -11,7 +11,6 @@
 #ifndef NVME_IO_RIG_H
 #define NVME_IO_RIG_H
 
-#include <errno.h>
 #include <setjmp.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -134,7 +133,7 @@ void nvme_ns_state_save(struct nvme_ns *ns, void (*done)(void *arg, bool ok), vo
 	done(arg, !rig->save_fails);
 }
 
-static void rig_dma(void *port, struct nvme_dma *dma)
+static inline void rig_dma(void *port, struct nvme_dma *dma)
 {
 	uint64_t off = dma->iova - FAR_GPA;
 
