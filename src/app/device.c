@@ -132,7 +132,7 @@ static const struct {
 } device_only[] = {
 	{ "doorbells", TRANSPORT_VFIO_USER },	{ "notifications", TRANSPORT_VFIO_USER },
 	{ "pci-vendor", TRANSPORT_VFIO_USER },	{ "pci-device", TRANSPORT_VFIO_USER },
-	{ "generation", TRANSPORT_VHOST_USER },
+	{ "generation", TRANSPORT_VHOST_USER }, { "ana", TRANSPORT_VFIO_USER },
 };
 
 static bool device_row_given(const struct device_def *def, const char *key)
@@ -171,9 +171,6 @@ static int device_def_check_fields(struct device_def *def, struct err *reterr)
 	}
 	if (rc < 0)
 		return rc;
-	if (!def->type->fronts[def->transport])
-		return err_set(reterr, -EINVAL, "transport: %s devices have no %s", def->type->name,
-			       device_transport_names[def->transport]);
 	if (!def->socket && !def->inherited)
 		return err_set(reterr, -EINVAL,
 			       "socket: expected a path, or a descriptor from "

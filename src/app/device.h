@@ -75,8 +75,8 @@ struct device_def {
 struct device_type {
 	const char *name; /* "blk" */
 	const struct opts_table *table;
-	const struct unit_kind *units;			    /* NULL: it has none */
-	const struct device_front *fronts[TRANSPORT_COUNT]; /* NULL: not over this one */
+	const struct unit_kind *units; /* NULL: it has none */
+	const struct device_front *fronts[TRANSPORT_COUNT];
 	/* What no single parameter can tell. -EINVAL, not prefixed. */
 	int (*check)(struct device_def *def, struct err *reterr);
 	/* Opens all that is behind; on failure close follows. Thread: main, as all below. */
@@ -200,7 +200,7 @@ struct device_front {
 	void (*stop)(struct device *dev);
 };
 
-extern const struct device_front front_vhost, front_vfu;
+extern const struct device_front front_vhost, front_vfu, front_vhost_nvme;
 /* device_type.vfu_make of types with vdev_make: that model as a PCI function. */
 int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr);
 

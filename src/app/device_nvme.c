@@ -11,6 +11,7 @@
 #include "nvme/ctrl.h"
 #include "nvme/subsys.h"
 #include "vfu/vfu.h"
+#include "vhost/vhost.h"
 
 #define ROW(key, kind, field, lo, hi, dflt, text)                                                  \
 	DEF_ROW(device_def, key, kind, field, lo, hi, dflt, text)
@@ -30,7 +31,7 @@ static const struct opts_row device_nvme_rows[] = {
 	ENUM_ROW("generation", generation, generation_names, "18.07",
 		 "which SPDK's replies the front-end expects (vhost-user)"),
 	ENUM_ROW("ana", ana, ana_names, "optimized",
-		 "how good this path to the namespaces is; SIGHUP changes it"),
+		 "how good this path to the namespaces is; SIGHUP changes it (vfio-user)"),
 	ROW("pci-vendor", OPTS_U16, pci_vendor, 1, 0xfffe, NULL,
 	    "PCI identifier; default: vhostd's (vfio-user)"),
 	ROW("pci-device", OPTS_U16, pci_device, 1, 0xffff, NULL,
@@ -79,6 +80,10 @@ static int device_nvme_check(struct device_def *def, struct err *reterr)
 		rc = device_nvme_check_nqn(def->nqn, reterr);
 	if (rc < 0)
 		return rc;
+	if (def->transport == TRANSPORT_VHOST_USER && def->num_queues > VHOST_NVME_QUEUES_MAX)
+		return err_set(reterr, -EINVAL,
+			       "num-queues: expected 1..%d with transport=vhost-user, got %u",
+			       VHOST_NVME_QUEUES_MAX, def->num_queues);
 	if (def->state && !*def->state)
 		return err_set(reterr, -EINVAL, "state: expected a path or none, got ''");
 	if (def->ns_pool && !*def->ns_pool)
@@ -187,7 +192,8 @@ const struct device_type device_nvme = {
 	.name = "nvme",
 	.table = &device_nvme_table,
 	.units = &unit_nvme,
-	.fronts = { [TRANSPORT_VFIO_USER] = &front_vfu },
+	.fronts = { [TRANSPORT_VHOST_USER] = &front_vhost_nvme,
+		    [TRANSPORT_VFIO_USER] = &front_vfu },
 	.check = device_nvme_check,
 	.open = device_nvme_open,
 	.release = device_nvme_close,

@@ -214,6 +214,7 @@ static void app_on_lost(struct loop_watch *w, uint32_t revents)
 	if (read(app.lost_fd, &count, sizeof(count)) != (ssize_t)sizeof(count))
 		return;
 	vhost_check_lost();
+	vhost_nvme_check_lost();
 	vfu_check_lost();
 }
 

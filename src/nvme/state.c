@@ -63,6 +63,7 @@ static void ns_write(void *arg, FILE *to)
 
 	nvme_resv_state_write(ns, to);
 	nvme_uncor_state_write(&ns->uncor, to);
+	nvme_protect_state_write(ns, to);
 }
 
 static const char *ns_line(void *arg, char *line)
@@ -74,8 +75,10 @@ static const char *ns_line(void *arg, char *line)
 	if (strncmp(line, "uncorrectable ", 14) == 0)
 		return nvme_uncor_state_read(&ns->uncor, line)
 			       ? NULL
-			       : "expected: uncorrectable LBA COUNT";
+			       : "expected 'uncorrectable LBA COUNT'";
 	why = nvme_resv_state_read(arg, line, &mine);
+	if (!mine)
+		why = nvme_protect_state_read(arg, line, &mine);
 	return mine ? why : "no such line";
 }
 
@@ -108,14 +111,9 @@ static void subsys_write(void *arg, FILE *to)
 
 static const char *subsys_line(void *arg, char *line)
 {
-	struct nvme_ns *ns = arg;
 	const char *why;
 	bool mine;
 
-	if (strncmp(line, "uncorrectable ", 14) == 0)
-		return nvme_uncor_state_read(&ns->uncor, line)
-			       ? NULL
-			       : "expected: uncorrectable LBA COUNT";
 	why = nvme_sanitize_state_read(arg, line, &mine);
 	if (!mine)
 		why = nvme_pool_state_read(arg, line, &mine);
