@@ -63,6 +63,7 @@ static void ns_write(void *arg, FILE *to)
 
 	nvme_resv_state_write(ns, to);
 	nvme_uncor_state_write(&ns->uncor, to);
+	nvme_protect_state_write(ns, to);
 }
 
 static const char *ns_line(void *arg, char *line)
@@ -76,6 +77,8 @@ static const char *ns_line(void *arg, char *line)
 			       ? NULL
 			       : "expected 'uncorrectable LBA COUNT'";
 	why = nvme_resv_state_read(arg, line, &mine);
+	if (!mine)
+		why = nvme_protect_state_read(arg, line, &mine);
 	return mine ? why : "no such line";
 }
 
