@@ -24,7 +24,6 @@ struct nvmedrv_transport nvme_vfu_transport(struct vfe *v, bool trapped)
 	};
 
 	if (v->bar_map && !trapped)
-		tr.doorbells =
-			(uint32_t *)(v->bar_map + (SPEC_NVME_DOORBELL - v->bar_map_offset));
+		tr.doorbells = (uint32_t *)(v->bar_map + (SPEC_NVME_DOORBELL - v->bar_map_offset));
 	return tr;
 }

@@ -42,6 +42,20 @@ void nvmeload_init(struct nvmeload *l, struct nvmedrv *n, uint32_t nsid, uint32_
 	}
 }
 
+void nvmeload_zero(struct nvmeload *l)
+{
+	struct nvmeload_slot *s = &l->slot[0][0];
+
+	memset(s->host, 0, io_bytes(l));
+	for (uint32_t lba = 0; lba < NVMELOAD_BLOCKS; lba += NVMELOAD_IO_MAX) {
+		int rc = nvmedrv_rw(l->n, s->sqid, SPEC_NVME_WRITE, l->nsid, lba, NVMELOAD_IO_MAX,
+				    s->iova, l->block_bytes);
+
+		if (rc)
+			fail_msg("write at %u: %d %s", lba, rc, l->n->why);
+	}
+}
+
 static uint64_t word(const struct nvmeload *l, uint64_t stamp, uint32_t lba)
 {
 	return stamp ? stamp * 0x9e3779b97f4a7c15ull ^ lba : 0;

@@ -38,6 +38,8 @@ struct nvmeload {
 /* Queues 1 to queues are there, or will be. The blocks are zero at the start. */
 void nvmeload_init(struct nvmeload *l, struct nvmedrv *n, uint32_t nsid, uint32_t block_bytes,
 		   unsigned queues, uint64_t seed);
+/* Writes zeroes to all of them: others have written there. Nothing is in flight. */
+void nvmeload_zero(struct nvmeload *l);
 /* Submits on every queue what is free. */
 void nvmeload_fill(struct nvmeload *l);
 /* Takes what has completed and checks it; returns how many. Fails the test on a lie. */

@@ -456,14 +456,9 @@ static void wrong_regions_are_refused_and_the_session_lives(void **state)
 
 static void load_init(struct vnvme *r, unsigned queues)
 {
-	uint64_t at = nvmedrv_alloc(&r->n, 65536, 4096);
-
 	nvmeload_init(&r->load, &r->n, 1, r->block_bytes, queues, now_us());
 	print_message("seed %llu\n", (unsigned long long)r->load.rng);
-	/* Other tests have written there. */
-	memset(nvmedrv_host(&r->n, at, 65536), 0, 65536);
-	for (uint32_t lba = 0; lba < NVMELOAD_BLOCKS; lba += 128)
-		assert_ok(nvmedrv_rw(&r->n, 1, SPEC_NVME_WRITE, 1, lba, 128, at, 512));
+	nvmeload_zero(&r->load);
 }
 
 static void load_is_answered_in_full(void **state)
