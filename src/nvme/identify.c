@@ -201,7 +201,7 @@ static void id_ns_fill(const struct nvme_ns *ns, const struct nvme_ctrl *ctrl,
 	id->nmic = ns->exclusive ? 0 : NMIC_SHARED;
 	id->rescap = nvme_resv_cap(ns);
 	id->fpi = nvme_format_progress(ns);
-	id->dlfeat = caps->zeroes_unmap ? DLFEAT_ZEROES | DLFEAT_WZ_DEAC : 0;
+	id->dlfeat = nvme_deallocated_is_zero(caps) ? DLFEAT_ZEROES | DLFEAT_WZ_DEAC : 0;
 	id->nvmcap[0] = le64(blocks << ns->block_shift);
 	id->npwg = id->npwa = id_blocks0(ns, caps->phys_bytes);
 	id->npdg = id->npda = id_blocks0(ns, discard_bytes);

@@ -193,7 +193,12 @@ static void dsm_done(struct nvme_cmd *c, enum blk_status status)
 
 static void dsm_step(struct nvme_cmd *c)
 {
-	step_submit(c, BLK_DISCARD, 0, c->nsq->caps->max_discard_bytes, dsm_done);
+	const struct blk_caps *caps = c->nsq->caps;
+
+	if (nvme_deallocated_is_zero(caps))
+		step_submit(c, BLK_WRITE_ZEROES, BLK_UNMAP, caps->max_zeroes_bytes, dsm_done);
+	else
+		step_submit(c, BLK_DISCARD, 0, caps->max_discard_bytes, dsm_done);
 }
 
 /* All are checked before the first is done. */

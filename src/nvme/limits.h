@@ -61,4 +61,10 @@ static inline uint32_t nvme_mcl(const struct nvme_ns *ns)
 	return NVME_COPY_BYTES_MAX >> ns->block_shift;
 }
 
+/* Does a block read as zeroes after Dataset Management has deallocated it (DLFEAT)? */
+static inline bool nvme_deallocated_is_zero(const struct blk_caps *caps)
+{
+	return caps->write_zeroes && caps->zeroes_unmap;
+}
+
 #endif

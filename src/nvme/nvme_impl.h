@@ -264,6 +264,7 @@ enum nvme_state {
 #include "nvme/format.h"
 #include "nvme/logpage.h"
 #include "nvme/nsmgmt.h"
+#include "nvme/protect.h"
 #include "nvme/queue.h"
 #include "nvme/resv.h"
 #include "nvme/sanitize.h"

@@ -111,6 +111,10 @@ void fe_hangup(struct fe *fe)
 
 void fe_fini(struct fe *fe)
 {
+	if (fe->transport) {
+		fe->transport->fini(fe);
+		return;
+	}
 	fe_hangup(fe);
 	for (unsigned i = 0; i < fe->region_count; i++) {
 		munmap(fe->region[i].host, fe->region[i].wire.size_bytes);
