@@ -335,11 +335,11 @@ class Guest:
         """Wait until the guest stands at `await name`."""
         self._wait(lambda: name in self.questions, seconds, "question '%s'" % name)
 
-    def answer(self, name, seconds=30):
-        """Let the guest go on from `await name`."""
+    def answer(self, name, seconds=30, text=""):
+        """Let the guest go on from `await name`, which has text in $answer then."""
         self.question(name, seconds)
         self.questions.discard(name)
-        self.process.stdin.write(b"\n")
+        self.process.stdin.write(text.encode() + b"\n")
         self.process.stdin.flush()
 
     def finish(self, seconds=60):
@@ -382,11 +382,13 @@ class Qemu(Guest):
     kernel: that of scripts/sid-tools kernel, to have the kernel of there.
     sockets: those of an NvmeServer's controllers that this guest has.
     reboot: the guest's reboots do not end it.
+    options: more of the kernel's command line.
     device: more properties of the vhost-user device, '_' for '-' where it has that.
     """
 
     def __init__(self, room, server, job, machine=MICROVM, cpus=1, reconnect=False,
-                 with_fio=False, sid=None, kernel=None, sockets=None, reboot=False, **device):
+                 with_fio=False, sid=None, kernel=None, sockets=None, reboot=False,
+                 options="", **device):
         transport = "virtio_mmio" if machine == MICROVM else "virtio_pci"
         super().__init__(room, job, image(with_fio, kernel) if job else None,
                          transport + "," + MODULES[server.kind])
@@ -397,6 +399,7 @@ class Qemu(Guest):
         self.sid = sid
         self.sockets = sockets
         self.reboot = reboot
+        self.options = options
         self.device = device
 
     def software(self):
@@ -406,7 +409,7 @@ class Qemu(Guest):
         return ["-kernel", self.kernel, "-initrd", self.initrd,
                 "-append", "console=ttyS0 quiet no_timer_check mitigations=off panic=-1 audit=0"
                 " random.trust_cpu=on cryptomgr.notests ipv6.disable=1 rig.modules="
-                + self.modules + _tsc_parameter()]
+                + self.modules + _tsc_parameter() + " " + self.options]
 
     def command(self):
         return [os.path.join(self.sid or "", "qemu-system-x86_64"), "-nodefaults",
