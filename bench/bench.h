@@ -9,11 +9,17 @@
  * Two devices: virtio-blk, and with --scsi virtio-scsi, whose request queues follow a control and
  * an event queue that stay empty. Queue i of the bench is ring i of the former, ring i + 2 of the
  * latter.
+ *
+ * With --nvme (vfio-user) and --nvme-vhost (vhost-user-nvme) queue i is the NVMe queue pair i + 1;
+ * a request is a prebuilt submission queue entry.
  */
 #ifndef BENCH_BENCH_H
 #define BENCH_BENCH_H
 
 #include "fe.h"
+#include "nvmedrv.h"
+#include "vfufe.h"
+#include "vnvmefe.h"
 
 #define BENCH_QD_MAX 1024
 
@@ -22,6 +28,12 @@ enum bench_floor {
 	FLOOR_NULL,
 	FLOOR_RAM,
 	FLOOR_EVENTFD
+};
+
+enum bench_nvme {
+	NVME_NONE,
+	NVME_VFIO,
+	NVME_VHOST
 };
 
 struct bench_opts {
@@ -34,6 +46,8 @@ struct bench_opts {
 	uint64_t count, span;
 	int server_pid, cpu, floor_cpu;
 	enum bench_floor floor;
+	enum bench_nvme nvme;
+	bool trapped; /* doorbells by message, and shadow doorbells, though they could be mapped */
 	uint64_t seed;
 };
 
@@ -75,11 +89,25 @@ struct slot {
 	uint64_t sector512;
 	struct spec_pdesc pdesc[3]; /* packed template, flags without AVAIL and USED */
 	uint64_t start_tick;
+	struct spec_nvme_sqe *sqe; /* prebuilt */
+	uint16_t nvme_status;
 	uint16_t head; /* split */
 	bool is_write;
 };
 
+struct nvme_pair {
+	struct spec_nvme_sqe *sqes, *built;
+	struct spec_nvme_cqe *cqes;
+	uint32_t *tail_doorbell, *head_doorbell; /* mapped, or of the shadow page */
+	uint32_t *tail_event, *head_event;	 /* shadow doorbells: who wants a message */
+	uint32_t size, tail, told, head;
+	unsigned qid; /* 0: not NVMe */
+	bool phase;
+	int call_fd;
+};
+
 struct bench_queue {
+	struct nvme_pair nvme;
 	struct fe_vring *vr;
 	uint16_t size, mask, descs; /* descriptors a request takes in the ring: 1 or 3 */
 	bool packed, event_idx, wrap_avail, wrap_used;
@@ -113,7 +141,11 @@ struct bench {
 	uint64_t span_blocks, rng, next_block;
 	struct hist hist;
 	double tick_ns;
-	/* --scsi */
+	/* --nvme */
+	struct vfe vfe;
+	struct vnvmefe vnvme;
+	struct nvmedrv drv;
+	/* --scsi, --nvme */
 	uint32_t block_bytes;
 	bool cdb16;			  /* beyond what READ(10) can name */
 	struct spec_scsi_resp scsi_error; /* the first bad response */
@@ -173,13 +205,30 @@ static inline void bench_scsi_aim(const struct bench *b, struct slot *s)
 	*s->scsi_status = 0xffff;
 }
 
+/* nvme.c */
+int bench_nvme_connect(struct bench *b);
+int bench_nvme_hold(struct bench *b);
+int bench_nvme_down(struct bench *b);
+void bench_nvme_cleanup(struct bench *b);
+void nvme_submit(struct bench_queue *q, unsigned slot);
+void nvme_publish(struct bench *b, struct bench_queue *q);
+unsigned nvme_reap(struct bench *b, struct bench_queue *q, uint16_t *ret_slots, unsigned max);
+
+static inline void bench_nvme_aim(const struct bench *b, struct slot *s)
+{
+	uint64_t lba = s->sector512 * 512 / b->block_bytes;
+
+	s->sqe->cdw10 = (uint32_t)lba;
+	s->sqe->cdw11 = (uint32_t)(lba >> 32);
+}
+
 /* client.c */
 void bench_run(struct bench *b, double seconds, uint64_t count, struct bench_result *ret);
 
 /* ring.c */
 void ring_submit(struct bench_queue *q, unsigned slot);
 void ring_publish(struct bench *b, struct bench_queue *q, uint16_t old_avail);
-unsigned ring_reap(struct bench_queue *q, uint16_t *ret_slots, unsigned max);
+unsigned ring_reap(struct bench *b, struct bench_queue *q, uint16_t *ret_slots, unsigned max);
 void ring_call_arm(struct bench_queue *q, bool on);
 
 /* floor.c */

@@ -41,7 +41,9 @@ static inline void submit(struct bench *b, struct bench_queue *q, unsigned i, ui
 	struct slot *s = &q->slot[i];
 
 	s->sector512 = next_block(b) * (b->o.bs / 512);
-	if (b->o.scsi) {
+	if (b->o.nvme) {
+		bench_nvme_aim(b, s);
+	} else if (b->o.scsi) {
 		bench_scsi_aim(b, s);
 	} else {
 		s->hdr->sector = s->sector512;
@@ -55,13 +57,15 @@ static inline void submit(struct bench *b, struct bench_queue *q, unsigned i, ui
 
 static inline bool failed(struct bench *b, const struct slot *s)
 {
+	if (b->o.nvme)
+		return s->nvme_status;
 	return b->o.scsi ? *s->scsi_status != 0 : *s->status != SPEC_BLK_S_OK;
 }
 
 static unsigned reap(struct bench *b, struct bench_queue *q, uint16_t *slots,
 		     struct bench_result *r)
 {
-	unsigned n = ring_reap(q, slots, BATCH_MAX);
+	unsigned n = ring_reap(b, q, slots, BATCH_MAX);
 	uint64_t now;
 
 	if (!n)
@@ -87,8 +91,11 @@ static void wait_call(struct bench *b)
 	struct pollfd p[FE_QUEUE_MAX];
 	uint64_t v;
 
-	for (unsigned i = 0; i < b->o.queues; i++)
-		p[i] = (struct pollfd){ .fd = b->q[i].vr->call_fd, .events = POLLIN };
+	for (unsigned i = 0; i < b->o.queues; i++) {
+		p[i].fd = b->o.nvme ? b->q[i].nvme.call_fd : b->q[i].vr->call_fd;
+		p[i].events = POLLIN;
+		p[i].revents = 0;
+	}
 	poll(p, b->o.queues, 1000);
 	for (unsigned i = 0; i < b->o.queues; i++)
 		if ((p[i].revents & POLLIN) && read(p[i].fd, &v, sizeof(v)) < 0)
@@ -130,7 +137,7 @@ static bool turn(struct bench *b, struct loop *l, struct bench_result *r)
 		r->ios += n;
 		l->in_flight -= n;
 		l->batches++;
-		if (b->o.call)
+		if (b->o.call && !b->o.nvme)
 			ring_call_arm(q, true);
 		fill(b, q, l, slots, n);
 	}

@@ -9,6 +9,8 @@
 static const char help[] =
 	"usage: vhostd-bench --socket PATH [options]   drive a vhost-user-blk server\n"
 	"       vhostd-bench --socket PATH --scsi[=TARGET] [options]   vhost-user-scsi, LUN 0\n"
+	"       vhostd-bench --socket PATH --nvme [--trapped] [options]   NVMe over vfio-user\n"
+	"       vhostd-bench --socket PATH --nvme-vhost [options]   vhost-user-nvme\n"
 	"       vhostd-bench --floor null|ram|eventfd  measure the bare loop (also beside "
 	"--socket)\n"
 	"       vhostd-bench --ping-pong               one-way core-to-core latency\n"
@@ -47,6 +49,9 @@ enum {
 	O_HELP,
 	O_SEED,
 	O_SCSI,
+	O_NVME,
+	O_NVME_VHOST,
+	O_TRAPPED,
 };
 
 static const struct option longs[] = {
@@ -78,6 +83,9 @@ static const struct option longs[] = {
 	{ "help", 0, 0, O_HELP },
 	{ "seed", 1, 0, O_SEED },
 	{ "scsi", 2, 0, O_SCSI },
+	{ "nvme", 0, 0, O_NVME },
+	{ "nvme-vhost", 0, 0, O_NVME_VHOST },
+	{ "trapped", 0, 0, O_TRAPPED },
 	{ 0, 0, 0, 0 },
 };
 
@@ -140,6 +148,9 @@ static void set_flag(struct bench_opts *o, int c)
 	o->json |= c == O_JSON;
 	o->pingpong |= c == O_PING;
 	o->scsi |= c == O_SCSI;
+	o->trapped |= c == O_TRAPPED;
+	if (c == O_NVME || c == O_NVME_VHOST)
+		o->nvme = c == O_NVME ? NVME_VFIO : NVME_VHOST;
 }
 
 static void set_number(struct bench_opts *o, int c, const char *s)
@@ -189,7 +200,8 @@ static void parse(struct bench_opts *o, int argc, char **argv)
 
 static void check(struct bench_opts *o)
 {
-	unsigned need = o->qd * (o->indirect ? 1 : 3);
+	/* Of an NVMe queue one entry stays empty. */
+	unsigned need = o->nvme ? o->qd + 1 : o->qd * (o->indirect ? 1 : 3);
 	char got[32];
 
 	snprintf(got, sizeof(got), "%u", o->bs);
@@ -250,7 +262,10 @@ static void cleanup(struct bench *b)
 		free(b->q[i].slot);
 		free(b->q[i].slot_of_head);
 	}
-	fe_fini(&b->fe);
+	if (b->o.nvme)
+		bench_nvme_cleanup(b);
+	else
+		fe_fini(&b->fe);
 }
 
 static int run_floor(struct bench *b, const struct bench_opts *o, double tick_ns)
@@ -263,6 +278,7 @@ static int run_floor(struct bench *b, const struct bench_opts *o, double tick_ns
 	b->o.span = o->span ? o->span : 256ull << 20;
 	b->o.call = false; /* the floor polls and never notifies */
 	b->o.scsi = false; /* and knows block requests only */
+	b->o.nvme = NVME_NONE;
 	b->span_blocks = b->o.span / o->bs;
 	if (bench_local(b) || !(f = floor_start(b))) {
 		fprintf(stderr, "vhostd-bench: no memory for the floor\n");
@@ -288,7 +304,8 @@ static int run_server(struct bench *b, const struct bench_opts *o, double tick_n
 	prepare(b, o, tick_ns);
 	rc = bench_connect(b);
 	if (rc) {
-		fprintf(stderr, "vhostd-bench: %s: %s %s\n", o->socket, strerror(-rc), b->fe.why);
+		fprintf(stderr, "vhostd-bench: %s: %s %s\n", o->socket, strerror(-rc),
+			o->nvme ? b->drv.why : b->fe.why);
 		return 1;
 	}
 	b->span_blocks = b->o.span / o->bs;
@@ -308,7 +325,7 @@ static int run_server(struct bench *b, const struct bench_opts *o, double tick_n
 			b->scsi_error.response, b->scsi_error.status, b->scsi_error.sense[2] & 15,
 			b->scsi_error.sense[12], b->scsi_error.sense[13]);
 	rc = r.errors || r.mismatches ? 1 : 0;
-	if (fe_down(&b->fe))
+	if (o->nvme ? bench_nvme_down(b) : fe_down(&b->fe))
 		rc = 1;
 	cleanup(b);
 	return rc;

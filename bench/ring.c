@@ -41,7 +41,9 @@ void ring_submit(struct bench_queue *q, unsigned slot)
 {
 	struct slot *s = &q->slot[slot];
 
-	if (q->packed)
+	if (q->nvme.qid)
+		nvme_submit(q, slot);
+	else if (q->packed)
 		packed_submit(q, s);
 	else
 		q->avail->ring[q->avail_idx++ & q->mask] = s->head;
@@ -76,6 +78,10 @@ void ring_publish(struct bench *b, struct bench_queue *q, uint16_t old_avail)
 {
 	uint64_t one = 1;
 
+	if (q->nvme.qid) {
+		nvme_publish(b, q);
+		return;
+	}
 	if (!q->packed)
 		__atomic_store_n(&q->avail->idx, q->avail_idx, __ATOMIC_RELEASE);
 	if (q->vr->kick_fd < 0)
@@ -108,11 +114,13 @@ static unsigned packed_reap(struct bench_queue *q, uint16_t *ret_slots, unsigned
 	return n;
 }
 
-unsigned ring_reap(struct bench_queue *q, uint16_t *ret_slots, unsigned max)
+unsigned ring_reap(struct bench *b, struct bench_queue *q, uint16_t *ret_slots, unsigned max)
 {
 	uint16_t idx;
 	unsigned n;
 
+	if (q->nvme.qid)
+		return nvme_reap(b, q, ret_slots, max);
 	if (q->packed)
 		return packed_reap(q, ret_slots, max);
 	idx = __atomic_load_n(&q->used->idx, __ATOMIC_ACQUIRE);

@@ -17,7 +17,8 @@ import sys
 import tempfile
 import time
 
-from servers import Server, qsd_argv, raise_nofile, vhostd_argv, vhostd_scsi_argv
+from servers import (Server, qsd_argv, raise_nofile, vhostd_argv, vhostd_nvme_argv,
+                     vhostd_scsi_argv)
 
 ROWS = []
 
@@ -193,9 +194,9 @@ def scenario_sleep(env):
 class Held:
     """N idle connections of 4 queues, kept by one vhostd-bench --hold."""
 
-    def __init__(self, env, pattern, count, scsi=False):
+    def __init__(self, env, pattern, count, words=()):
         self.proc = subprocess.Popen([env.bench, "--hold", pattern, "--hold-count", str(count),
-                                      *["--scsi"] * scsi],
+                                      *words],
                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                      preexec_fn=raise_nofile)
         line = self.proc.stdout.readline()
@@ -285,9 +286,63 @@ def scenario_scsi_memory(env):
             # A short run opens what is opened on first use, on the first and the last target.
             for target in (0, 255):
                 env.client("--qd", "32", f"--scsi={target}", "--count", "1000", sock=sock)
-            with Held(env, link(env, sock), 1, scsi=True):
+            with Held(env, link(env, sock), 1, ["--scsi"]):
                 rss = server.rss_mib()
             row(f"scsi, resident memory of 256 {disk[0]} targets", rss, "MiB", "< 16", rss < 16)
+
+
+# How the doorbells come: what the server is told, and the client.
+NVME_WAYS = {
+    "vfio-user, mapped": ({"mapped": True}, ["--nvme"]),
+    "vfio-user, trapped": ({"mapped": False}, ["--nvme", "--trapped"]),
+    "vhost-user": ({"transport": "vhost-user"}, ["--nvme-vhost"]),
+}
+
+
+def scenario_nvme(env):
+    disk, a, b = ("null", "1G"), env.sock("n.sock"), env.sock("v.sock")
+    for way, (how, words) in NVME_WAYS.items():
+        for qd in (1, 32, 128):
+            at = ["--qd", str(qd)]
+            got = pairs(env,
+                        lambda: env.on_server(vhostd_nvme_argv(env.vhostd, a, disk, **how), a,
+                                              [*at, *words]),
+                        lambda: env.on_server(vhostd_argv(env.vhostd, b, disk), b, at))
+            ping = median([g[0]["ping_pong_ns"] for g in got])
+            cpu = [[g[k]["server"]["cpu_ns_per_io"] for g in got] for k in range(2)]
+            iops = [median([g[k]["server"]["iops"] for g in got]) for k in range(2)]
+            ratio = median([n / v for n, v in zip(*cpu)])
+            row(f"nvme {way}, null qd{qd}, CPU over blk's", ratio, "x", "<= 1.25",
+                ratio <= 1.25, ping, f"{median(cpu[0]):.0f} ns, blk {median(cpu[1]):.0f}; "
+                f"{iops[0]:,.0f} IOPS, blk {iops[1]:,.0f}", cpu[0])
+
+
+def scenario_nvme_scaling(env):
+    disk, a = ("null", "1G"), env.sock("n.sock")
+
+    def run(count):
+        return env.on_server(vhostd_nvme_argv(env.vhostd, a, disk, queues=count, cores=count), a,
+                             ["--nvme", "--qd", "128", "--queues", str(count)])
+
+    got = pairs(env, lambda: run(2), lambda: run(1))
+    cpu = [[g[k]["server"]["cpu_ns_per_io"] for g in got] for k in range(2)]
+    ratio = median([two / one for two, one in zip(*cpu)])
+    row("nvme, 2 queue pairs on 2 loops, CPU over 1 on 1", ratio, "x", "<= 1.1", ratio <= 1.1,
+        median([g[0]["ping_pong_ns"] for g in got]),
+        f"{median(cpu[0]):.0f} ns, one {median(cpu[1]):.0f}", cpu[0])
+
+
+def scenario_nvme_idle(env):
+    seconds, sock = max(1.0, env.args.seconds), env.sock("n.sock")
+    for way, (how, words) in NVME_WAYS.items():
+        argv = vhostd_nvme_argv(env.vhostd, sock, ("null", "1G"), **how)
+        with Server(argv, sock) as server, Held(env, link(env, sock), 1, words):
+            time.sleep(0.5)
+            before, start = server.cpu_s(), time.monotonic()
+            time.sleep(seconds)
+            used = (server.cpu_s() - before) / (time.monotonic() - start) * 100
+            row(f"nvme {way}, idle, 4 queue pairs", used, "% of core", "< 2", used < 2, None,
+                f"RSS {server.rss_mib():.1f} MiB")
 
 
 def link(env, sock):
@@ -302,7 +357,8 @@ def link(env, sock):
 SCENARIOS = {"null": scenario_null, "null-qd1": scenario_null_qd1, "ram": scenario_ram,
              "file": scenario_file, "sleep": scenario_sleep, "idle": scenario_idle,
              "crowd": scenario_crowd, "start": scenario_start, "scsi": scenario_scsi,
-             "scsi-memory": scenario_scsi_memory}
+             "scsi-memory": scenario_scsi_memory, "nvme": scenario_nvme,
+             "nvme-scaling": scenario_nvme_scaling, "nvme-idle": scenario_nvme_idle}
 
 
 def make_image(env, size):

@@ -68,7 +68,7 @@ static int command(struct bench *b, const uint8_t *cdb, size_t cdb_bytes)
 	*q->slot[0].scsi_status = 0xffff;
 	ring_submit(q, 0);
 	ring_publish(b, q, old);
-	while (!ring_reap(q, &done, 1)) {
+	while (!ring_reap(b, q, &done, 1)) {
 		if (tick_now() - start > limit)
 			return -ETIMEDOUT;
 		cpu_relax();

@@ -37,6 +37,15 @@ def vhostd_scsi_argv(binary, sock, disk, queues=4, cores=1, targets=1):
     return [binary, "--cores", str(cores), "--device", device]
 
 
+def vhostd_nvme_argv(binary, sock, disk, queues=4, cores=1, transport="vfio-user", mapped=True):
+    """The same disk as namespace 1; mapped: the client writes doorbells to a page of BAR 0."""
+    device = f"nvme,socket={sock},transport={transport},num-queues={queues},queue-size=2048"
+    if transport == "vfio-user":
+        device += f",doorbells={'mapped' if mapped else 'trapped'}"
+    device += f",ns=1:{disk[0]}={disk[1]}"
+    return [binary, "--cores", str(cores), "--device", device]
+
+
 def qsd_argv(sock, disk, queues=4):
     """The peer; ram is a tmpfs file there only when the caller gives one."""
     kind, what = disk

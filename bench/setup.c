@@ -187,8 +187,11 @@ int bench_connect(struct bench *b)
 			(b->o.indirect ? SPEC_F_INDIRECT : 0) |
 			(b->o.event_idx ? SPEC_F_EVENT_IDX : 0);
 	uint64_t bytes = 0;
-	int rc = fe_connect(&b->fe, b->o.socket);
+	int rc;
 
+	if (b->o.nvme)
+		return bench_nvme_connect(b);
+	rc = fe_connect(&b->fe, b->o.socket);
 	if (!rc)
 		rc = bench_rings_setup(b);
 	if (!rc)
@@ -235,6 +238,10 @@ int bench_hold(struct bench *b)
 	char c;
 	int rc = 0;
 
+	if (b->o.nvme) {
+		free(fe);
+		return bench_nvme_hold(b);
+	}
 	if (!getrlimit(RLIMIT_NOFILE, &lim)) {
 		lim.rlim_cur = lim.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &lim);

@@ -125,10 +125,59 @@ static void a_truncated_log_is_lost_and_marking_goes_on(void **state)
 	close(fd);
 }
 
+static void a_log_of_our_own_has_its_range_and_gives_each_page_once(void **state)
+{
+	const uint64_t first = 5ull << 40;
+	struct gdirty *log;
+	struct gpa page = gpa(0);
+
+	assert_int_equal(gdirty_new_private(first, 1000 * PAGE, &log, NULL), 0);
+	assert_false(gdirty_lost(log));
+	assert_true(gdirty_covers(log, gpa(first), 1000 * PAGE));
+	assert_false(gdirty_covers(log, gpa(first - 1), 1));
+	assert_false(gdirty_covers(log, gpa(first), 2000 * PAGE));
+	assert_false(gdirty_take(log, gpa(0), gpa(UINT64_MAX), &page));
+	gdirty_mark(log, gpa(first - 2 * PAGE), 3 * PAGE); /* two of them are outside */
+	gdirty_mark(log, gpa(0), PAGE);
+	assert_int_equal(log->dropped_pages, 3);
+	gdirty_mark(log, gpa(first + 130 * PAGE + 5), 1);
+	gdirty_mark(log, gpa(first + 999 * PAGE), 1);
+	assert_true(gdirty_take(log, gpa(0), gpa(UINT64_MAX), &page));
+	assert_int_equal(page.v, first);
+	assert_false(gdirty_take(log, gpa(first), gpa(first + 130 * PAGE), &page));
+	assert_true(gdirty_take(log, gpa(first), gpa(first + 130 * PAGE + 1), &page));
+	assert_int_equal(page.v, first + 130 * PAGE);
+	assert_true(gdirty_take(log, gpa(first), gpa(UINT64_MAX), &page));
+	assert_int_equal(page.v, first + 999 * PAGE);
+	assert_false(gdirty_take(log, gpa(0), gpa(UINT64_MAX), &page));
+	gdirty_unref(log);
+}
+
+static void a_larger_log_takes_over_the_marks_of_a_smaller_one(void **state)
+{
+	struct gdirty *small, *large;
+	struct gpa page;
+
+	assert_int_equal(gdirty_new_private(64 * PAGE, 100 * PAGE, &small, NULL), 0);
+	assert_int_equal(gdirty_new_private(0, 1000 * PAGE, &large, NULL), 0);
+	gdirty_mark(small, gpa(64 * PAGE), PAGE);
+	gdirty_mark(small, gpa(163 * PAGE), PAGE);
+	gdirty_merge(large, small);
+	assert_true(gdirty_take(large, gpa(0), gpa(UINT64_MAX), &page));
+	assert_int_equal(page.v, 64 * PAGE);
+	assert_true(gdirty_take(large, gpa(0), gpa(UINT64_MAX), &page));
+	assert_int_equal(page.v, 163 * PAGE);
+	assert_false(gdirty_take(large, gpa(0), gpa(UINT64_MAX), &page));
+	gdirty_unref(small);
+	gdirty_unref(large);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dirty_bits_cover_each_page_and_stop_at_the_end),
+		cmocka_unit_test(a_log_of_our_own_has_its_range_and_gives_each_page_once),
+		cmocka_unit_test(a_larger_log_takes_over_the_marks_of_a_smaller_one),
 		cmocka_unit_test(a_log_beyond_its_file_or_without_size_is_refused),
 		cmocka_unit_test(pieces_are_marked_by_guest_address_up_to_the_length),
 		cmocka_unit_test(memory_seen_at_two_guest_addresses_is_marked_at_both),

@@ -40,6 +40,8 @@ struct nvme_mem {
 	struct list waiters;	 /* struct nvme_cmd.wait_node: for an array */
 	uint64_t remote_bytes;	 /* in use */
 	struct list remote_wait; /* struct nvme_cmd.wait_node: for remote_bytes */
+	uint64_t scratch_bytes;	 /* in use */
+	struct list scratch_wait;
 	struct loop_work work;
 	bool work_queued;
 };
@@ -52,16 +54,32 @@ void nvme_mem_fini(struct nvme_mem *m);
 void nvme_mem_maps_set(struct nvme_mem *m, struct gmem *readable, struct gmem *writable,
 		       struct gdirty *dirty);
 
+/* Are these bytes, at least one, all in the region? */
+static inline bool nvme_region_holds(const struct gmem_region *r, uint64_t off, uint64_t len_bytes)
+{
+	return off < r->size_bytes && len_bytes - 1 < r->size_bytes - off;
+}
+
+/* gmem_translate; 0 when there is no map. */
+uint32_t nvme_mem_translate(struct nvme_mem_side *s, uint64_t addr, uint64_t len_bytes,
+			    struct iovec *ret_iov, uint32_t max);
+/* Copies once. false: some of it is not mapped. */
+bool nvme_mem_read(struct nvme_mem_side *s, uint64_t addr, void *to, size_t len_bytes);
+
 /* nvme_cmd.data_bits: what nvme_data_end has to do. */
-#define NVME_DATA_ARRAY	 (1u << 0) /* iov is an array of the pool */
-#define NVME_DATA_DIRTY	 (1u << 1) /* what was written is to be logged */
-#define NVME_DATA_REMOTE (1u << 2) /* in a bounce buffer: remote.c */
+#define NVME_DATA_ARRAY	  (1u << 0) /* iov is an array of the pool */
+#define NVME_DATA_DIRTY	  (1u << 1) /* what was written is to be logged */
+#define NVME_DATA_REMOTE  (1u << 2) /* in a bounce buffer: remote.c */
+#define NVME_DATA_SCRATCH (1u << 3) /* scratch memory of the queue: scratch.c */
 
 /*
  * The end of a command's data, when data_bits is not 0: nvme_cmd_end calls it before the completion
- * is posted. success: data to the guest counts. false: nvme_cmd_end comes again, later, with 0 in
- * data_bits. Thread: the command's, the same as nvme_data.
+ * is posted. success: data to the guest counts. false: nvme_cmd_end comes again, later, with less
+ * in data_bits. Thread: the command's, the same as nvme_data.
  */
 bool nvme_data_end(struct nvme_cmd *c, bool success);
+
+/* For dptr.c, scratch.c and remote.c: waiters may go on. */
+void nvme_mem_work_queue(struct nvme_mem *m);
 
 #endif

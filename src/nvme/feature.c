@@ -318,22 +318,6 @@ static uint32_t recovery_get(const struct nvme_att *att)
 	return att->tler;
 }
 
-static enum nvme_status protection_set(struct nvme_att *att, uint32_t value)
-{
-	struct nvme_ns *ns = att->ns;
-
-	if (value > NVME_WP_UNTIL_POWER_CYCLE)
-		return NVME_SC_INVALID_FIELD;
-	if (ns->write_protect == NVME_WP_UNTIL_POWER_CYCLE && value != ns->write_protect)
-		return NVME_SC_FEATURE_NOT_CHANGEABLE;
-	if (ns->write_protect == value)
-		return NVME_SC_SUCCESS;
-	ns->write_protect = (uint8_t)value;
-	nvme_gates_update(ns);
-	nvme_ns_changed(ns);
-	return NVME_SC_SUCCESS;
-}
-
 static uint32_t protection_get(const struct nvme_att *att)
 {
 	return att->ns->write_protect;
@@ -364,7 +348,7 @@ static const struct ns_feature {
 	{ NVME_FEAT_ERROR_RECOVERY, DULBE | 0xffff, recovery_set, recovery_get },
 	{ NVME_FEAT_RESV_MASK, NVME_RESV_EVENT_MASK, resv_mask_set, resv_mask_get },
 	{ NVME_FEAT_RESV_PERSISTENCE, 0x1, NULL, resv_ptpl_get }, /* nvme_resv_ptpl_set */
-	{ NVME_FEAT_WRITE_PROTECT, 0x7, protection_set, protection_get },
+	{ NVME_FEAT_WRITE_PROTECT, 0x7, NULL, protection_get },	  /* nvme_protect_set */
 };
 
 static const struct ns_feature *ns_feature_find(const struct nvme_cmd *c)
@@ -448,7 +432,7 @@ static const struct feature features[] = {
 	RUN(HOST_ID, 0, host_id_set, host_id_get),
 	RUN(RESV_MASK, FEAT_NS, ns_set, ns_get),
 	RUN(RESV_PERSISTENCE, FEAT_NS, nvme_resv_ptpl_set, ns_get),
-	RUN(WRITE_PROTECT, FEAT_NS, ns_set, ns_get),
+	RUN(WRITE_PROTECT, FEAT_NS, nvme_protect_set, ns_get),
 };
 
 static const struct feature *feature_find(const struct nvme_cmd *c)

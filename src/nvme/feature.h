@@ -27,14 +27,6 @@ enum nvme_feature {
 	NVME_FEAT_WRITE_PROTECT = 0x84,
 };
 
-/* Feature 84h: states of a namespace (base 5.21.1.32). */
-enum nvme_write_protect {
-	NVME_WP_NONE,
-	NVME_WP_PROTECTED,
-	NVME_WP_UNTIL_POWER_CYCLE,
-	NVME_WP_PERMANENT,
-};
-
 struct nvme_features {
 	uint32_t value[32]; /* by feature identifier, those that are one dword */
 	uint32_t under_temperature_k;

@@ -81,6 +81,7 @@ static void format_erased(struct nvme_erase *e, enum blk_status status)
 	struct format *f = container_of(e, struct format, erase);
 
 	if (status == BLK_ST_OK) {
+		nvme_uncor_clear_all(&e->ns->uncor);
 		nvme_ns_state_save(e->ns, format_saved, f);
 		return;
 	}

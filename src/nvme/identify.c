@@ -6,6 +6,7 @@
 
 #include "nvme/caps.h"
 #include "nvme/identify.h"
+#include "nvme/limits.h"
 #include "nvme/nvme_impl.h"
 
 #define ID_LIST_MAX	   1024 /* namespace identifiers in a list */
@@ -23,14 +24,14 @@
 #define LPA_EXTENDED	   (1u << 2)
 #define VWC_PRESENT	   (1u << 0)
 #define VWC_FLUSH_ALL	   (3u << 1) /* Flush of NSID FFFFFFFFh flushes all */
-#define SGLS_SUPPORTED	   (1u << 0)
-#define SGLS_BIT_BUCKET	   (1u << 16)
 #define ANACAP_ALL_STATES  0x1f
 #define ANACAP_GROUP_FIXED (1u << 6)
 #define NWPC_WRITE_PROTECT (1u << 0)
 #define NWPC_POWER_CYCLE   (1u << 1)
+#define NSFEAT_ATOMIC	   (1u << 1) /* NAWUN, NAWUPF, NACWU count, not the controller's */
 #define NSFEAT_OPTPERF	   (1u << 4)
 #define NMIC_SHARED	   (1u << 0)
+#define OCFS_FORMAT_0	   (1u << 0)
 #define DLFEAT_ZEROES	   (1u << 0)
 #define DLFEAT_WZ_DEAC	   (1u << 3)
 
@@ -111,7 +112,8 @@ static void id_ctrl_common(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id
 static void id_ctrl_pci(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id)
 {
 	const struct nvme_subsys *subsys = ctrl->subsys;
-	uint64_t free_bytes = subsys->pool.total_bytes - subsys->pool.used_bytes;
+	uint64_t free_bytes =
+		subsys->pool.total_bytes - MIN(subsys->pool.used_bytes, subsys->pool.total_bytes);
 
 	id->cmic = CMIC_PORTS | CMIC_CTRLS | CMIC_ANA;
 	id->mdts = NVME_MDTS;
@@ -129,15 +131,18 @@ static void id_ctrl_pci(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id)
 	id->tnvmcap[0] = le64(id_attached_bytes(subsys) + free_bytes);
 	id->unvmcap[0] = le64(free_bytes);
 	id->kas = le16(NVME_KAS_100MS);
+	id->sanicap = le32(nvme_sanitize_cap(subsys));
 	id->anatt = NVME_ANATT_S;
 	id->anacap = ANACAP_ALL_STATES | ANACAP_GROUP_FIXED;
 	id->anagrpmax = id->nanagrpid = le32(1);
 	id->nn = id->mnan = le32(NVME_NSID_MAX);
 	id->oncs = le16(le16_get(id->oncs) | ONCS_SAVE_SELECT | ONCS_TIMESTAMP);
 	id->fuses = le16(id_offers(ctrl, false, NVME_IO_COMPARE));
+	id->acwu = le16(NVME_ACWU);
+	id->ocfs = le16(id_offers(ctrl, false, NVME_IO_COPY) ? OCFS_FORMAT_0 : 0);
 	id->vwc |= VWC_FLUSH_ALL;
 	id->nwpc = NWPC_WRITE_PROTECT | NWPC_POWER_CYCLE;
-	id->sgls = le32(SGLS_SUPPORTED | SGLS_BIT_BUCKET);
+	id->sgls = le32(NVME_SGLS);
 	memcpy(id->subnqn, subsys->nqn, strlen(subsys->nqn));
 }
 
@@ -191,14 +196,19 @@ static void id_ns_fill(const struct nvme_ns *ns, const struct nvme_ctrl *ctrl,
 	id->lbaf[0].lbads = (uint8_t)ns->block_shift;
 	if (ctrl->params.profile == NVME_PROFILE_VHOST)
 		return;
-	id->nsfeat = NSFEAT_OPTPERF;
-	id->nmic = NMIC_SHARED;
-	id->rescap = 0xfe | (ns->state_path ? 1 : 0);
-	id->dlfeat = caps->zeroes_unmap ? DLFEAT_ZEROES | DLFEAT_WZ_DEAC : 0;
+	id->nsfeat = NSFEAT_ATOMIC | NSFEAT_OPTPERF;
+	id->nacwu = le16(nvme_acwu(ns));
+	id->nmic = ns->exclusive ? 0 : NMIC_SHARED;
+	id->rescap = nvme_resv_cap(ns);
+	id->fpi = nvme_format_progress(ns);
+	id->dlfeat = nvme_deallocated_is_zero(caps) ? DLFEAT_ZEROES | DLFEAT_WZ_DEAC : 0;
 	id->nvmcap[0] = le64(blocks << ns->block_shift);
 	id->npwg = id->npwa = id_blocks0(ns, caps->phys_bytes);
 	id->npdg = id->npda = id_blocks0(ns, discard_bytes);
 	id->nows = id_blocks0(ns, MAX(caps->opt_io_bytes, caps->phys_bytes));
+	id->mssrl = le16(nvme_mssrl(ns));
+	id->mcl = le32(nvme_mcl(ns));
+	id->msrc = NVME_COPY_RANGES_MAX - 1;
 	id->anagrpid = le32(NVME_ANA_GROUP);
 	id->nsattr = ns->read_only || ns->write_protect;
 	memcpy(id->nguid, ns->nguid, sizeof(id->nguid));

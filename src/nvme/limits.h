@@ -36,11 +36,14 @@
 /* Bytes of one command's data: MDTS. Thread: any. */
 static inline uint32_t nvme_transfer_max(const struct nvme_ctrl *ctrl)
 {
-	return ctrl->params.profile == NVME_PROFILE_VHOST ? NVME_PAGE_BYTES << 5
+	return ctrl->params.profile == NVME_PROFILE_VHOST ? NVME_PAGE_BYTES << NVME_VHOST_MDTS
 							  : NVME_TRANSFER_MAX;
 }
 
-/* ACWU: 0's based, blocks. */
+/* ACWU, 0's based, in the largest blocks that there are: good for every namespace. */
+#define NVME_ACWU ((NVME_FUSED_BYTES_MAX >> 16) - 1)
+
+/* NACWU: 0's based, blocks. */
 static inline uint16_t nvme_acwu(const struct nvme_ns *ns)
 {
 	return (uint16_t)((NVME_FUSED_BYTES_MAX >> ns->block_shift) - 1);
@@ -56,6 +59,12 @@ static inline uint16_t nvme_mssrl(const struct nvme_ns *ns)
 static inline uint32_t nvme_mcl(const struct nvme_ns *ns)
 {
 	return NVME_COPY_BYTES_MAX >> ns->block_shift;
+}
+
+/* Does a block read as zeroes after Dataset Management has deallocated it (DLFEAT)? */
+static inline bool nvme_deallocated_is_zero(const struct blk_caps *caps)
+{
+	return caps->write_zeroes && caps->zeroes_unmap;
 }
 
 #endif

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "nvme/caps.h"
+#include "nvme/limits.h"
 #include "nvme/nvme_impl.h"
 
 #define RAE		    (1u << 15)
@@ -252,6 +253,18 @@ static void log_ana(struct nvme_cmd *c, struct nvme_ctrl *ctrl, void *page)
 	to->group.state = (uint8_t)ctrl->ana;
 }
 
+/* ---- those of other files ---- */
+
+static void log_resv(struct nvme_cmd *c, struct nvme_ctrl *ctrl, void *page)
+{
+	nvme_resv_log_take(ctrl, page);
+}
+
+static void log_sanitize(struct nvme_cmd *c, struct nvme_ctrl *ctrl, void *page)
+{
+	nvme_sanitize_log(ctrl->subsys, page);
+}
+
 /* ---- the table ---- */
 
 #define LOG_BYTES_MAX sizeof(struct log_ana)
@@ -268,6 +281,8 @@ static const struct log_page {
 	{ NVME_LOG_CHANGED_NS, false, NVME_NSID_MAX * sizeof(struct le32), log_changed_ns },
 	{ NVME_LOG_EFFECTS, false, 4096, log_effects },
 	{ NVME_LOG_ANA, false, sizeof(struct log_ana), log_ana },
+	{ NVME_LOG_RESV, false, NVME_RESV_LOG_BYTES, log_resv },
+	{ NVME_LOG_SANITIZE, false, NVME_SANITIZE_LOG_BYTES, log_sanitize },
 };
 
 /* Why it cannot be read as asked. */
@@ -284,7 +299,10 @@ static enum nvme_status log_status(const struct nvme_cmd *c, const struct nvme_c
 		if (!nvme_att_find(ctrl, nsid))
 			return NVME_SC_INVALID_NS;
 	}
-	if (offset & 3 || offset > log->size_bytes || len > NVME_TRANSFER_MAX)
+	if (nvme_sanitize_status(ctrl->subsys) != NVME_SC_SUCCESS &&
+	    !nvme_sanitize_log_allowed(log->lid))
+		return nvme_sanitize_status(ctrl->subsys);
+	if (offset & 3 || offset > log->size_bytes || len > nvme_transfer_max(ctrl))
 		return NVME_SC_INVALID_FIELD;
 	return NVME_SC_SUCCESS;
 }

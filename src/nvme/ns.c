@@ -34,7 +34,7 @@ uint32_t nvme_ns_nsid(const struct nvme_ns *ns)
 
 /* ---- gates ---- */
 
-static uint32_t ns_gate(const struct nvme_ns *ns, const struct nvme_ctrl *ctrl)
+static uint32_t ns_gate(struct nvme_ns *ns, const struct nvme_ctrl *ctrl)
 {
 	uint32_t gate = nvme_resv_gate(ns, ctrl);
 
@@ -42,7 +42,7 @@ static uint32_t ns_gate(const struct nvme_ns *ns, const struct nvme_ctrl *ctrl)
 		gate |= CMD_MEDIUM;
 	if (ns->read_only || ns->write_protect)
 		gate |= CMD_WRITES;
-	if (ns->uncor.count)
+	if (nvme_uncor_any(&ns->uncor))
 		gate |= CMD_WRITES | GATE_UNCOR;
 	if (nvme_ana_status(ctrl) != NVME_SC_SUCCESS)
 		gate |= GATE_ANA;
@@ -190,7 +190,7 @@ static void ns_free(struct nvme_ns *ns)
 	while ((node = list_pop(&ns->atts)))
 		free(list_entry(node, struct nvme_att, node));
 	nvme_resv_fini(ns);
-	pthread_mutex_destroy(&ns->uncor.lock);
+	nvme_uncor_fini(&ns->uncor);
 	pthread_mutex_destroy(&ns->lock);
 	blk_dev_unlisten(&ns->listener);
 	blk_dev_unref(ns->dev);
@@ -236,7 +236,7 @@ static struct nvme_ns *ns_alloc(struct nvme_subsys *subsys, const struct nvme_ns
 	list_init(&ns->turn_waiters);
 	nvme_resv_init(ns);
 	pthread_mutex_init(&ns->lock, NULL);
-	pthread_mutex_init(&ns->uncor.lock, NULL);
+	nvme_uncor_init(&ns->uncor);
 	ns->listener.resized = ns_on_resized;
 	blk_dev_listen(ns->dev, &ns->listener);
 	return ns;

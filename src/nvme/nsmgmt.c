@@ -9,7 +9,8 @@
  *   create: file, by a job -> node, namespace -> on disk -> the command ends
  *   delete: on disk without it -> namespace removed -> file unlinked, by a job -> it ends
  *
- * so that after a crash there may be a file that nobody knows, and never a namespace without one.
+ * Beside it is the namespace's own state file (state.c), once there is something to keep. After a
+ * crash there may be a file that nobody knows, and never a namespace without one.
  * Namespaces that the operator gave are attached and detached like the others, and not deleted.
  */
 #include <errno.h>
@@ -61,13 +62,13 @@ struct pool_file {
 	int rc;
 };
 
-/* malloc'ed; NULL: no memory. Thread: any. */
-static char *pool_file_path(const struct pool_file *f)
+/* malloc'ed; NULL: no memory. suffix: "", or ".state" for its state file. Thread: any. */
+static char *pool_file_path(const struct pool_file *f, const char *suffix)
 {
 	char text[NVME_UUID_TEXT_BYTES], *path;
 
 	nvme_uuid_text(f->uuid, text);
-	return asprintf(&path, "%s/ns-%s", f->subsys->pool.path, text) < 0 ? NULL : path;
+	return asprintf(&path, "%s/ns-%s%s", f->subsys->pool.path, text, suffix) < 0 ? NULL : path;
 }
 
 /* ---- the pool ---- */
@@ -172,19 +173,21 @@ static int pool_file_show(struct pool_file *f, struct err *reterr)
 {
 	char text[NVME_UUID_TEXT_BYTES];
 	struct nvme_ns_params params = { .nsid = f->nsid, .uuid = f->uuid, .identity = text };
-	char *path = pool_file_path(f);
+	char *path = pool_file_path(f, ""), *state_path = pool_file_path(f, ".state");
 	int rc = -ENOMEM;
 
 	nvme_uuid_text(f->uuid, text);
-	if (path)
+	params.state_path = state_path;
+	if (path && state_path)
 		rc = pool_dev_open(f, path, &params.dev, reterr);
 	else
 		err_set(reterr, rc, "out of memory");
+	if (rc == 0) {
+		rc = nvme_ns_new(f->subsys, &params, UINT64_MAX, &f->ns, reterr);
+		blk_dev_unref(params.dev);
+	}
 	free(path);
-	if (rc < 0)
-		return rc;
-	rc = nvme_ns_new(f->subsys, &params, UINT64_MAX, &f->ns, reterr);
-	blk_dev_unref(params.dev);
+	free(state_path);
 	if (rc < 0)
 		return rc;
 	f->ns->managed = true;
@@ -378,7 +381,7 @@ static int file_make(const char *path, uint64_t bytes)
 static void create_run(struct job *job)
 {
 	struct pool_file *f = container_of(job, struct pool_file, job);
-	char *path = pool_file_path(f);
+	char *path = pool_file_path(f, "");
 
 	f->rc = path ? file_make(path, f->bytes) : -ENOMEM;
 	free(path);
@@ -469,12 +472,15 @@ static void delete_unlinked(struct job *job)
 static void delete_run(struct job *job)
 {
 	struct pool_file *f = container_of(job, struct pool_file, job);
-	char *path = pool_file_path(f);
+	char *path = pool_file_path(f, ""), *state_path = pool_file_path(f, ".state");
 
-	f->rc = path ? 0 : -ENOMEM;
+	f->rc = path && state_path ? 0 : -ENOMEM;
+	if (state_path && unlink(state_path) < 0 && errno != ENOENT)
+		f->rc = -errno;
 	if (path && unlink(path) < 0)
 		f->rc = -errno;
 	free(path);
+	free(state_path);
 }
 
 static void delete_removed(void *arg)

@@ -10,7 +10,7 @@
  *   dptr_walk.c PRP and SGL as they are written        uncor.c    blocks marked uncorrectable
  *   rw.c        Read, Write, Flush                     fused.c    Compare, Compare and Write
  *   io.c        Write Zeroes, Dataset Management, Verify, Write Uncorrectable
- *   copy.c      Copy
+ *   copy.c      Copy                                   scratch.c  memory for some of these
  *   subsys.c    subsystems, controllers of it          ns.c       namespaces, hot plug
  *   identify.c  feature.c  logpage.c  aen.c  ana.c     what the admin queue asks
  *   resv.c      reservations: state, gates, events     resv_cmd.c  resv_report.c
@@ -123,8 +123,7 @@ struct nvme_cmd {
 		struct {
 			uint8_t abort;	   /* asked: ends as abort_status */
 			uint8_t swept;	   /* a sweep waits for its end */
-			uint8_t exclusive; /* holds, or waits for, a turn: nvme_turn_end (fused.c)
-					    */
+			uint8_t exclusive; /* half of a fused pair under way: nvme_fused_end */
 			uint8_t has_buf;   /* buf is to be freed */
 			uint16_t abort_status;
 			uint8_t data_bits; /* NVME_DATA_: nvme_data_end has something to do */
@@ -147,7 +146,11 @@ struct nvme_cmd {
 	uint64_t epoch;	  /* of its cq when it started: see sweep.c */
 	struct loop_work work;
 	struct loop_msg msg;
-	struct nvme_cmd *fused; /* the other half */
+	/*
+	 * The other half, or NULL. Both were checked (queue, gate); run of the first is called,
+	 * which sees to the end of both.
+	 */
+	struct nvme_cmd *fused;
 	struct list wait_node;
 	uint8_t *buf; /* scratch of a multi-step command */
 	size_t buf_bytes;
@@ -186,6 +189,19 @@ const char *nvme_status_text(enum nvme_status status);
 void nvme_data(struct nvme_cmd *c, uint64_t len_bytes, enum nvme_dir dir,
 	       void (*next)(struct nvme_cmd *c));
 /*
+ * Scratch memory of a command on a data loop, not zeroed: c->buf of len_bytes, until the end.
+ * next(c) comes, maybe before this returns; or the command has ended. It takes its data first.
+ */
+void nvme_scratch(struct nvme_cmd *c, size_t len_bytes, void (*next)(struct nvme_cmd *c));
+/* nvme_cmd_blk, a READ or WRITE with len_bytes of it from buf_off on. */
+void nvme_scratch_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t offset_bytes,
+		      size_t buf_off, size_t len_bytes,
+		      void (*blk_next)(struct nvme_cmd *c, enum blk_status status));
+/* For dptr.c: its end, and one that waits goes on if there is room (false: none does). */
+void nvme_scratch_end(struct nvme_cmd *c);
+bool nvme_scratch_wake(struct nvme_mem *m);
+
+/*
  * Ends an admin command with what it answers: the first alloc_bytes of from, the rest of these
  * zero. from is copied before this returns.
  */
@@ -197,8 +213,12 @@ void nvme_cmd_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t of
 		  uint64_t len_bytes, struct iovec *iov, uint32_t iov_count,
 		  void (*blk_next)(struct nvme_cmd *c, enum blk_status status));
 
-/* The turn of a fused pair on its namespace ends; nvme_cmd_end calls it when c->exclusive. */
-void nvme_turn_end(struct nvme_cmd *c);
+/*
+ * Of a fused pair one half ends; nvme_cmd_end calls it when c->exclusive, success: with status 0.
+ * Ends the second half when the first has failed, and gives back the pair's turn on its namespace
+ * with the second half (fused.c).
+ */
+void nvme_fused_end(struct nvme_cmd *c, bool success);
 
 static inline uint32_t nvme_cdw10(const struct nvme_cmd *c)
 {
@@ -244,6 +264,7 @@ enum nvme_state {
 #include "nvme/format.h"
 #include "nvme/logpage.h"
 #include "nvme/nsmgmt.h"
+#include "nvme/protect.h"
 #include "nvme/queue.h"
 #include "nvme/resv.h"
 #include "nvme/sanitize.h"

@@ -100,7 +100,7 @@ uint32_t nvme_sanitize_cap(const struct nvme_subsys *subsys)
 	const struct nvme_ns *ns;
 
 	list_for_each(ns, &subsys->namespaces, node)
-		if (!nvme_erase_has_native(ns))
+		if (!ns->read_only && !nvme_erase_has_native(ns))
 			cap &= ~SANICAP_BLOCK;
 	return cap;
 }
@@ -208,9 +208,10 @@ static void run_erased(struct nvme_erase *e, enum blk_status status)
 
 	run->interrupted |= removed;
 	run->done_bytes += e->total_bytes;
-	if (status == BLK_ST_OK)
+	if (status == BLK_ST_OK) {
+		nvme_uncor_clear_all(&ns->uncor);
 		nvme_ns_state_save(ns, run_ns_saved, run);
-	else if (removed)
+	} else if (removed)
 		run_next(run);
 	else
 		run_failed(run, "erase", status);

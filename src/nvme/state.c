@@ -1,5 +1,6 @@
 /* See state.h. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "nvme/nvme_impl.h"
 
@@ -58,15 +59,26 @@ static void save_start(struct state_save *s, struct statefile *file,
 
 static void ns_write(void *arg, FILE *to)
 {
-	nvme_resv_state_write(arg, to);
+	struct nvme_ns *ns = arg;
+
+	nvme_resv_state_write(ns, to);
+	nvme_uncor_state_write(&ns->uncor, to);
+	nvme_protect_state_write(ns, to);
 }
 
 static const char *ns_line(void *arg, char *line)
 {
+	struct nvme_ns *ns = arg;
 	const char *why;
 	bool mine;
 
+	if (strncmp(line, "uncorrectable ", 14) == 0)
+		return nvme_uncor_state_read(&ns->uncor, line)
+			       ? NULL
+			       : "expected 'uncorrectable LBA COUNT'";
 	why = nvme_resv_state_read(arg, line, &mine);
+	if (!mine)
+		why = nvme_protect_state_read(arg, line, &mine);
 	return mine ? why : "no such line";
 }
 

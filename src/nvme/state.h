@@ -4,6 +4,7 @@
  *
  *   vhostd-nvme-ns 1
  *   ptpl 1, register ..., reserve ...   reservations that persist through power loss (resv_state.c)
+ *   write-protect 1                     (protect.c)
  *   uncorrectable ...                   blocks marked so (uncor.c)
  *   end
  *

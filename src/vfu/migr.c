@@ -88,6 +88,15 @@ void vfu_migr_reset(struct vfu_migr *g)
 
 /* ---- save and load ---- */
 
+/* The device's type, filled up with zeroes. */
+static void vfu_saved_type(const struct vfu_session *s, char type[static 16])
+{
+	const char *name = s->dev->ops->type;
+
+	memset(type, 0, 16);
+	memcpy(type, name, MIN(strlen(name), (size_t)16));
+}
+
 static int vfu_migr_save(struct vfu_session *s, struct err *reterr)
 {
 	struct vfu_migr *g = &s->migr;
@@ -112,7 +121,7 @@ static int vfu_migr_save(struct vfu_session *s, struct err *reterr)
 	head.config_len = le32(sizeof(p->bytes));
 	head.msix_len = le32(sizeof(p->msix_table));
 	head.dev_len = le32((uint32_t)dev_len);
-	memcpy(head.type, s->dev->ops->type, MIN(strlen(s->dev->ops->type), sizeof(head.type)));
+	vfu_saved_type(s, head.type);
 	at = g->bytes;
 	memcpy(at, &head, sizeof(head));
 	memcpy(at += sizeof(head), p->bytes, sizeof(p->bytes));
@@ -126,7 +135,7 @@ static int vfu_migr_head_check(const struct vfu_session *s, const struct vfu_sav
 			       size_t len, struct err *reterr)
 {
 	const struct vfu_space *p = &s->pci;
-	const char *type = s->dev->ops->type;
+	char type[16];
 	uint64_t need = sizeof(*head) + (uint64_t)sizeof(p->bytes) + sizeof(p->msix_table) +
 			le32_get(head->dev_len);
 
@@ -134,9 +143,10 @@ static int vfu_migr_head_check(const struct vfu_session *s, const struct vfu_sav
 	    le32_get(head->version) != VFU_SAVED_VERSION)
 		return err_set(reterr, -EINVAL, "state: expected version %u of ours",
 			       VFU_SAVED_VERSION);
-	if (strncmp(head->type, type, sizeof(head->type)))
-		return err_set(reterr, -EINVAL, "state: expected of a device %s, got %.16s", type,
-			       head->type);
+	vfu_saved_type(s, type);
+	if (memcmp(head->type, type, sizeof(type)))
+		return err_set(reterr, -EINVAL, "state: expected of a device %.16s, got %.16s",
+			       type, head->type);
 	if (le32_get(head->config_len) != sizeof(p->bytes) ||
 	    le32_get(head->msix_len) != sizeof(p->msix_table) || need != len)
 		return err_set(reterr, -EINVAL, "state: expected %llu bytes, got %zu",
@@ -175,8 +185,8 @@ static int vfu_migr_load(struct vfu_session *s, struct err *reterr)
 	if (!rc)
 		rc = vfu_migr_config_check(p, config, reterr);
 	if (!rc)
-		rc = s->dev->ops->load(s->dev, msix + sizeof(p->msix_table),
-				       le32_get(head.dev_len), reterr);
+		rc = s->dev->ops->load(s->dev, msix + sizeof(p->msix_table), le32_get(head.dev_len),
+				       reterr);
 	if (rc)
 		return rc;
 	memcpy(p->bytes, config, sizeof(p->bytes));

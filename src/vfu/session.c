@@ -173,6 +173,12 @@ void vfu_session_reset_wanted(struct vfu_session *s)
 	s->reset_wanted = true;
 }
 
+int vfu_handle_DEVICE_RESET(struct vfu_session *s, struct vfu_msg *m, struct err *reterr)
+{
+	vfu_session_reset_wanted(s);
+	return 0;
+}
+
 static void vfu_session_reset(struct vfu_session *s)
 {
 	vfu_remote_fail(s, false);

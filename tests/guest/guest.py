@@ -94,11 +94,15 @@ class Server:
 
     def __init__(self, room, disk, wrapper=(), **options):
         self.socket = os.path.join(str(room), "disk.sock")
+        self.sockets = [self.socket]
         self.log = os.path.join(str(room), "server.log")
         self.disk = str(disk)
         self.wrapper = list(wrapper)
         self.options = options
         self.process = None
+
+    def over_vfio_user(self):
+        return self.options.get("transport", "vhost-user") == "vfio-user"
 
     def command(self):
         if not stand_in():
@@ -211,6 +215,9 @@ class NvmeServer(Server):
         self.cores = cores
         self.sockets = [self.socket] + ["%s.%d" % (self.socket, i) for i in range(1, controllers)]
         self.ana = ["optimized"] * controllers
+
+    def over_vfio_user(self):
+        return True
 
     def command(self):
         options = {key.replace("_", "-"): value for key, value in self.options.items()}
@@ -382,13 +389,13 @@ class Qemu(Guest):
     kernel: that of scripts/sid-tools kernel, to have the kernel of there.
     sockets: those of an NvmeServer's controllers that this guest has.
     reboot: the guest's reboots do not end it.
-    options: more of the kernel's command line.
+    parameters: more of the kernel's.
     device: more properties of the vhost-user device, '_' for '-' where it has that.
     """
 
     def __init__(self, room, server, job, machine=MICROVM, cpus=1, reconnect=False,
-                 with_fio=False, sid=None, kernel=None, sockets=None, reboot=False,
-                 options="", **device):
+                 with_fio=False, sid=None, kernel=None, sockets=None, reboot=False, parameters="",
+                 **device):
         transport = "virtio_mmio" if machine == MICROVM else "virtio_pci"
         super().__init__(room, job, image(with_fio, kernel) if job else None,
                          transport + "," + MODULES[server.kind])
@@ -399,7 +406,7 @@ class Qemu(Guest):
         self.sid = sid
         self.sockets = sockets
         self.reboot = reboot
-        self.options = options
+        self.parameters = parameters
         self.device = device
 
     def software(self):
@@ -409,7 +416,7 @@ class Qemu(Guest):
         return ["-kernel", self.kernel, "-initrd", self.initrd,
                 "-append", "console=ttyS0 quiet no_timer_check mitigations=off panic=-1 audit=0"
                 " random.trust_cpu=on cryptomgr.notests ipv6.disable=1 rig.modules="
-                + self.modules + _tsc_parameter() + " " + self.options]
+                + self.modules + _tsc_parameter() + " " + self.parameters]
 
     def command(self):
         return [os.path.join(self.sid or "", "qemu-system-x86_64"), "-nodefaults",
@@ -425,7 +432,7 @@ class Qemu(Guest):
 
     def disks(self):
         kind = self.server.kind
-        if kind == "nvme":
+        if self.server.over_vfio_user():
             # vfio-user-pci takes its socket in this form only.
             return [word for path in self.sockets or self.server.sockets
                     for word in ("-device", json.dumps({"driver": "vfio-user-pci", "socket":

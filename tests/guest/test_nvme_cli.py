@@ -154,7 +154,7 @@ def said(room, sid):
             "nqn": "nqn.2026-01.io.example:disk", "ns-pool": room + "/pool",
             "ns-pool-size": "64M"}) as server:
         with Qemu(room, server, JOB, machine=Q35, with_fio=True, sid=sid,
-                  options="iomem=relaxed") as guest:
+                  parameters="iomem=relaxed") as guest:
             return guest.finish(180)
 
 

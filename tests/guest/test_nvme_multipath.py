@@ -58,7 +58,7 @@ def told(request, room, sid):
     namespaces = {1: {"file": sparse(room + "/disk.img", 64 * MIB)}}
     with NvmeServer(room, namespaces, controllers=2) as server:
         with Qemu(room, server, JOB, machine=Q35, cpus=2, with_fio=True, sid=sid, kernel=kernel,
-                  options="nvme_core.multipath=Y") as guest:
+                  parameters="nvme_core.multipath=Y") as guest:
             guest.question("changed", 60)
             server.ana[0] = "inaccessible"
             server.reload()

@@ -163,6 +163,11 @@ int drv_kick(struct drv *q)
 	uint64_t one = 1;
 
 	q->kicks++;
+	if (q->fe->transport) {
+		int rc = q->fe->transport->kick(q->fe, q->vr);
+
+		return rc ? rc : 1;
+	}
 	if (q->vr->kick_fd < 0)
 		return 0;
 	return write(q->vr->kick_fd, &one, sizeof(one)) == sizeof(one) ? 1 : -errno;

@@ -111,6 +111,10 @@ void fe_hangup(struct fe *fe)
 
 void fe_fini(struct fe *fe)
 {
+	if (fe->transport) {
+		fe->transport->fini(fe);
+		return;
+	}
 	fe_hangup(fe);
 	for (unsigned i = 0; i < fe->region_count; i++) {
 		munmap(fe->region[i].host, fe->region[i].wire.size_bytes);
@@ -255,6 +259,11 @@ static int recv_all(struct fe *fe, int sock, void *to, size_t len, struct fe_msg
 		done += (size_t)n;
 	}
 	return 0;
+}
+
+int fe_recv_raw(struct fe *fe, void *to, size_t len, struct fe_msg *msg)
+{
+	return recv_all(fe, fe->sock, to, len, msg);
 }
 
 int fe_recv_on(struct fe *fe, int sock, struct fe_msg *ret_msg)

@@ -162,7 +162,23 @@ struct fe_vring {
 	int kick_fd, call_fd, err_fd;		/* -1: none */
 };
 
+struct fe;
+struct fe_up_opts;
+
+/* Another protocol that leads to memory and rings: does in its way what the call of that name is
+ * said to do. See vpcife.h. */
+struct fe_transport {
+	int (*up)(struct fe *fe, const struct fe_up_opts *o);
+	int (*vring_start)(struct fe *fe, unsigned idx, const struct fe_up_opts *o);
+	int (*kick)(struct fe *fe, struct fe_vring *vr);
+	int (*get_config)(struct fe *fe, uint32_t off, void *ret_bytes, uint32_t len);
+	int (*set_config)(struct fe *fe, uint32_t off, const void *bytes, uint32_t len,
+			  uint32_t flags);
+	void (*fini)(struct fe *fe);
+};
+
 struct fe {
+	const struct fe_transport *transport; /* NULL: vhost-user */
 	int sock;
 	int back_sock; /* our end of the back-end channel, -1: none */
 	int timeout_ms;
@@ -197,6 +213,8 @@ int fe_send(struct fe *fe, uint32_t req, uint32_t flags, const void *payload, ui
 	    const int *fds, unsigned fd_count);
 int fe_recv(struct fe *fe, struct fe_msg *ret_msg);
 int fe_recv_on(struct fe *fe, int sock, struct fe_msg *ret_msg);
+/* Exactly len bytes; descriptors that come along are added to msg's. */
+int fe_recv_raw(struct fe *fe, void *to, size_t len, struct fe_msg *msg);
 /* Sends and waits for the answer to the same request, with flags exactly REPLY and version 1. */
 int fe_call(struct fe *fe, uint32_t req, const void *payload, uint32_t len, const int *fds,
 	    unsigned fd_count, struct fe_msg *ret_msg);
@@ -274,6 +292,9 @@ struct fe_up_opts {
 
 /* Everything from SET_OWNER to running queues, on a connected fe. */
 int fe_up(struct fe *fe, const struct fe_up_opts *o);
+/* The features it asks for, and its part that makes memory (not told to anybody). */
+uint64_t fe_up_features(const struct fe_up_opts *o);
+int fe_up_memory(struct fe *fe, const struct fe_up_opts *o);
 int fe_vring_place(struct fe *fe, unsigned idx, uint16_t size, bool packed);
 int fe_vring_start(struct fe *fe, unsigned idx, const struct fe_up_opts *o);
 /* GET_VRING_BASE on every queue. */

@@ -136,6 +136,8 @@ int fe_get_config(struct fe *fe, uint32_t off, void *ret_bytes, uint32_t len)
 	struct fe_msg msg;
 	int rc;
 
+	if (fe->transport)
+		return fe->transport->get_config(fe, off, ret_bytes, len);
 	if (len > sizeof(c.bytes))
 		return -EMSGSIZE;
 	rc = fe_call(fe, FE_GET_CONFIG, &c, head + len, NULL, 0, &msg);
@@ -154,6 +156,8 @@ int fe_set_config(struct fe *fe, uint32_t off, const void *bytes, uint32_t len, 
 {
 	struct fe_wire_config c = { .off = off, .size_bytes = len, .flags = flags };
 
+	if (fe->transport)
+		return fe->transport->set_config(fe, off, bytes, len, flags);
 	if (len > sizeof(c.bytes))
 		return -EMSGSIZE;
 	memcpy(c.bytes, bytes, len);

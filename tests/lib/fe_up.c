@@ -16,7 +16,7 @@
 	(SPEC_PF_MQ | SPEC_PF_REPLY_ACK | SPEC_PF_CONFIG | SPEC_PF_MEM_SLOTS | SPEC_PF_STATUS |    \
 	 SPEC_PF_RESET_DEVICE)
 
-static uint64_t features_of(const struct fe_up_opts *o)
+uint64_t fe_up_features(const struct fe_up_opts *o)
 {
 	uint64_t f = o->features;
 
@@ -40,7 +40,7 @@ static uint64_t proto_of(const struct fe_up_opts *o)
 	return p;
 }
 
-static int mem_up(struct fe *fe, const struct fe_up_opts *o)
+int fe_up_memory(struct fe *fe, const struct fe_up_opts *o)
 {
 	uint64_t size = o->region_bytes ? o->region_bytes : 16ull << 20;
 	unsigned n = o->regions ? o->regions : 1;
@@ -53,8 +53,15 @@ static int mem_up(struct fe *fe, const struct fe_up_opts *o)
 		if (rc < 0)
 			return rc;
 	}
-	if (o->skip & FE_SKIP_MEM)
-		return 0;
+	return 0;
+}
+
+static int mem_up(struct fe *fe, const struct fe_up_opts *o)
+{
+	int rc = fe_up_memory(fe, o);
+
+	if (rc || o->skip & FE_SKIP_MEM)
+		return rc;
 	if (!o->add_mem_reg)
 		return fe_set_mem_table(fe);
 	rc = 0;
@@ -100,6 +107,8 @@ int fe_vring_start(struct fe *fe, unsigned idx, const struct fe_up_opts *o)
 	bool packed = fe->features & SPEC_F_RING_PACKED;
 	int rc = 0;
 
+	if (fe->transport)
+		return fe->transport->vring_start(fe, idx, o);
 	if (!(o->skip & FE_SKIP_NUM))
 		rc = fe_set_vring_num(fe, idx, vr->size);
 	if (!rc && !(o->skip & FE_SKIP_BASE))
@@ -152,10 +161,12 @@ int fe_up(struct fe *fe, const struct fe_up_opts *o)
 	uint16_t size = o->queue_size ? o->queue_size : 128;
 	int rc = 0;
 
+	if (fe->transport)
+		return fe->transport->up(fe, o);
 	if (!(o->skip & FE_SKIP_OWNER))
 		rc = fe_set(fe, FE_SET_OWNER, NULL, 0, NULL, 0);
 	if (!rc && !(o->skip & FE_SKIP_NEGOTIATE))
-		rc = fe_negotiate(fe, features_of(o), proto_of(o));
+		rc = fe_negotiate(fe, fe_up_features(o), proto_of(o));
 	if (!rc)
 		rc = mem_up(fe, o);
 	if (!rc)

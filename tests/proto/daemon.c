@@ -121,13 +121,22 @@ void daemon_start_again(struct daemon *d)
 
 void daemon_start(struct daemon *d, ...)
 {
-	const char *arg;
+	const char *transport = getenv("PROTO_TRANSPORT"), *arg;
 	va_list ap;
 
 	d->arg_count = 0;
 	va_start(ap, d);
-	while ((arg = va_arg(ap, const char *)))
+	while ((arg = va_arg(ap, const char *))) {
+		unsigned i = d->arg_count;
+
+		size_t len;
+
 		expand(d, arg);
+		len = strlen(d->text[i]);
+		if (i && transport && !strcmp(d->args[i - 1], "--device"))
+			snprintf(d->text[i] + len, sizeof(d->text[i]) - len, ",transport=%s",
+				 transport);
+	}
 	va_end(ap);
 	daemon_start_again(d);
 }

@@ -6,6 +6,9 @@
  * the daemon's folder and a slash. What it writes to stderr goes to a file there, which is shown
  * when something is wrong. Every stop demands exit status 0 and a log without a sanitizer's report.
  *
+ * With PROTO_TRANSPORT=vfio-user in the environment devices of the command line get that transport,
+ * and front-ends speak it (vpcife.h): tests of what is behind a transport run over each.
+ *
  * The helpers below fail the running test by themselves; a test reads as what it expects.
  */
 #ifndef TESTS_PROTO_DAEMON_H
@@ -20,6 +23,7 @@
 #include <cmocka.h>
 
 #include "blkdrv.h"
+#include "vpcife.h"
 
 struct daemon {
 	pid_t pid; /* 0: not running */
@@ -55,11 +59,18 @@ void daemon_image(struct daemon *d, const char *name, uint64_t bytes);
 
 struct rig {
 	struct daemon d;
-	struct fe fe;
+	union {
+		struct fe fe;
+		struct vpcife pci; /* begins with it */
+	};
 	struct drv q;
 	struct blkdrv b;
 	bool has_queue;
 };
+
+bool rig_over_vfio_user(void);
+/* A front-end of the transport that is tested; p->v.fe is it. */
+void rig_fe_init(struct vpcife *p);
 
 /* One daemon of a group: "@a.sock" on a RAM disk of 64 MiB, 4 queues of at most 1024. */
 int rig_group_setup(void **state);

@@ -13,11 +13,26 @@ struct rig *rig_get(void)
 	return own_rig ? own_rig : group_rig;
 }
 
+bool rig_over_vfio_user(void)
+{
+	const char *transport = getenv("PROTO_TRANSPORT");
+
+	return transport && !strcmp(transport, "vfio-user");
+}
+
+void rig_fe_init(struct vpcife *p)
+{
+	if (!rig_over_vfio_user())
+		fe_init(&p->v.fe);
+	else
+		assert_ok(vpcife_init(p));
+}
+
 int rig_own_setup(void **state)
 {
 	own_rig = calloc(1, sizeof(*own_rig));
 	daemon_init(&own_rig->d);
-	fe_init(&own_rig->fe);
+	rig_fe_init(&own_rig->pci);
 	return 0;
 }
 
@@ -28,6 +43,7 @@ int rig_own_teardown(void **state)
 
 	own_rig = NULL;
 	rig_drop(r);
+	fe_fini(&r->fe);
 	if (r->d.pid && !daemon_alive(&r->d))
 		rc = -1;
 	if (daemon_log_check(&r->d))
@@ -45,7 +61,7 @@ int rig_group_setup(void **state)
 
 	group_rig = r;
 	daemon_init(&r->d);
-	fe_init(&r->fe);
+	rig_fe_init(&r->pci);
 	daemon_start(&r->d, "--device",
 		     "blk,socket=@a.sock,ram=64M,num-queues=4,queue-size=1024,serial=proto-test",
 		     NULL);
@@ -66,7 +82,7 @@ int rig_setup(void **state)
 {
 	struct rig *r = group_rig;
 
-	fe_init(&r->fe);
+	rig_fe_init(&r->pci);
 	r->has_queue = false;
 	return 0;
 }
@@ -127,6 +143,7 @@ void rig_drop(struct rig *r)
 
 	queue_close(r);
 	fe_fini(&r->fe);
+	rig_fe_init(&r->pci);
 	r->fe.timeout_ms = timeout;
 }
 

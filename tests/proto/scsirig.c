@@ -13,7 +13,7 @@ int srig_setup(void **state)
 {
 	memset(conns, 0, sizeof(conns));
 	for (unsigned i = 0; i < SRIG_CONNS_MAX; i++)
-		fe_init(&conns[i].fe);
+		rig_fe_init(&conns[i].pci);
 	return rig_own_setup(state);
 }
 
@@ -29,12 +29,15 @@ void srig_drop(unsigned which)
 	}
 	c->queues = 0;
 	fe_fini(&c->fe);
+	rig_fe_init(&c->pci);
 }
 
 int srig_teardown(void **state)
 {
-	for (unsigned i = 0; i < SRIG_CONNS_MAX; i++)
+	for (unsigned i = 0; i < SRIG_CONNS_MAX; i++) {
 		srig_drop(i);
+		fe_fini(&conns[i].fe);
+	}
 	return rig_own_teardown(state);
 }
 
@@ -45,8 +48,9 @@ void srig_config(const char *targets, const char *others)
 
 	assert_non_null(f);
 	fprintf(f,
-		"{\"devices\": [{\"type\": \"scsi\", \"socket\": \"%s/a.sock\"%s, \"targets\": [",
-		d->dir, others ? others : "");
+		"{\"devices\": [{\"type\": \"scsi\", \"transport\": \"%s\", "
+		"\"socket\": \"%s/a.sock\"%s, \"targets\": [",
+		rig_over_vfio_user() ? "vfio-user" : "vhost-user", d->dir, others ? others : "");
 	for (const char *p = targets; *p; p++) {
 		if (*p == '@')
 			fprintf(f, "%s/", d->dir);

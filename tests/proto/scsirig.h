@@ -12,7 +12,10 @@
 #define SRIG_CONNS_MAX	2
 
 struct sconn {
-	struct fe fe;
+	union {
+		struct fe fe;
+		struct vpcife pci; /* begins with it */
+	};
 	struct drv ctl, ev, q[SRIG_QUEUES_MAX];
 	struct scsidrv s[SRIG_QUEUES_MAX];
 	unsigned queues; /* request queues in use, 0: not connected */

@@ -529,7 +529,8 @@ int main(void)
 	ADD(discard_takes_many_segments);
 	ADD(a_read_only_disk_refuses_all_that_changes_it);
 	ADD(blocks_of_4096_refuse_smaller_pieces);
-	for (uintptr_t how = 1; how <= 4; how++) {
+	/* Where a record in flight outlives the server. */
+	for (uintptr_t how = 1; how <= 4 && !rig_over_vfio_user(); how++) {
 		add("killed_under_io_a_split_ring_loses_and_repeats_nothing",
 		    killed_under_io_a_split_ring_loses_and_repeats_nothing, how);
 		add("killed_under_io_a_packed_ring_loses_and_repeats_nothing",

@@ -1,0 +1,56 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/text.h"
+
+static void text_is_padded_with_spaces(void **state)
+{
+	char field[5] = "?????";
+	struct err err = { 0 };
+
+	assert_int_equal(text_pad(field, 4, "name", "ab", &err), 0);
+	assert_memory_equal(field, "ab  ?", 5);
+	assert_int_equal(text_pad(field, 4, "name", "abcd", &err), 0);
+	assert_memory_equal(field, "abcd?", 5);
+	assert_int_equal(text_pad(field, 4, "name", "", &err), 0);
+	assert_memory_equal(field, "    ?", 5);
+}
+
+static void what_does_not_fit_is_refused(void **state)
+{
+	char field[4] = "1234";
+	struct err err = { 0 };
+
+	assert_int_equal(text_pad(field, 4, "name", "abcde", &err), -EINVAL);
+	assert_string_equal(err.msg, "name: expected at most 4 characters, got 5");
+	assert_int_equal(text_pad(field, 4, "name", "a\tb", &err), -EINVAL);
+	assert_string_equal(err.msg, "name: expected printable ASCII, got byte 0x09");
+	assert_int_equal(text_pad(field, 4, "name", "\xc3\xa4", &err), -EINVAL);
+	assert_string_equal(err.msg, "name: expected printable ASCII, got byte 0xc3");
+	assert_memory_equal(field, "1234", 4);
+}
+
+static void the_hash_is_fnv_1a(void **state)
+{
+	assert_int_equal(text_hash(TEXT_HASH_START, ""), 0xcbf29ce484222325ull);
+	assert_int_equal(text_hash(TEXT_HASH_START, "a"), 0xaf63dc4c8601ec8cull);
+	assert_int_equal(text_hash(TEXT_HASH_START, "foobar"), 0x85944171f73967e8ull);
+	assert_int_equal(text_hash(text_hash(TEXT_HASH_START, "foo"), "bar"),
+			 0x85944171f73967e8ull);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(text_is_padded_with_spaces),
+		cmocka_unit_test(what_does_not_fit_is_refused),
+		cmocka_unit_test(the_hash_is_fnv_1a),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
