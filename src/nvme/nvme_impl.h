@@ -107,6 +107,16 @@ enum nvme_dir {
 	NVME_FROM_GUEST
 };
 
+/* nvme_cmd.abort. Thread: home. */
+#define NVME_ABORT_ASKED 1
+#define NVME_ABORT_DROP	 2 /* ends without a completion */
+
+/* nvme_cmd.extra. Thread: who has the command. */
+#define NVME_CMD_ON_MAIN (1u << 0) /* passed to main, from another loop */
+#define NVME_CMD_PARKED	 (1u << 1) /* holds nothing of the guest's memory, nor an entry of its cq  \
+				    */
+#define NVME_CMD_FRONT (1u << 2)   /* nvme_ctrl_admin */
+
 struct nvme_cmd {
 	struct nvme_sqe sqe; /* a private copy */
 	const struct nvme_row *row;
@@ -115,19 +125,20 @@ struct nvme_cmd {
 	uint32_t nsid;
 	uint16_t cid;
 	uint16_t status;      /* enum nvme_status, valid at the end */
+	bool busy;	      /* from fetch to completion */
 	uint32_t dw0, dw1;    /* of the completion; 0 at the start */
 	struct nvme_mem *mem; /* of its queue; constant */
 
 	/* Eight bytes, all zero at the end of an ordinary command. */
 	union {
 		struct {
-			uint8_t abort;	   /* asked: ends as abort_status */
+			uint8_t abort;	   /* NVME_ABORT_; asked: ends as abort_status */
 			uint8_t swept;	   /* a sweep waits for its end */
 			uint8_t exclusive; /* half of a fused pair under way: nvme_fused_end */
 			uint8_t has_buf;   /* buf is to be freed */
 			uint16_t abort_status;
 			uint8_t data_bits; /* NVME_DATA_: nvme_data_end has something to do */
-			uint8_t unused;
+			uint8_t extra;	   /* NVME_CMD_ */
 		};
 		uint64_t unusual;
 	};
@@ -142,10 +153,11 @@ struct nvme_cmd {
 	struct blk_req blk;
 	void (*next)(struct nvme_cmd *c);
 	void (*blk_next)(struct nvme_cmd *c, enum blk_status status);
-	struct list node; /* in flight on its cq */
-	uint64_t epoch;	  /* of its cq when it started: see sweep.c */
+	uint64_t epoch; /* of its cq when it started: see sweep.c */
+	struct nvme_cmd *free_next;
 	struct loop_work work;
 	struct loop_msg msg;
+	void (*pass)(struct nvme_cmd *c); /* msg: what runs there */
 	/*
 	 * The other half, or NULL. Both were checked (queue, gate); run of the first is called,
 	 * which sees to the end of both.
@@ -174,6 +186,8 @@ void nvme_cmd_to_home(struct nvme_cmd *c, void (*fn)(struct nvme_cmd *c));
 enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status status);
 /* Zeroed scratch memory, freed at the end; false: it has ended (INTERNAL_ERROR). */
 bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len);
+/* Frees it early; there may be none. */
+void nvme_cmd_scratch_free(struct nvme_cmd *c);
 bool nvme_status_dnr(enum nvme_status status);
 /* The controller whose queue it is from. */
 struct nvme_ctrl *nvme_cmd_ctrl(const struct nvme_cmd *c);
@@ -230,6 +244,19 @@ static inline uint32_t nvme_cdw11(const struct nvme_cmd *c)
 	return le32_get(c->sqe.cdw11);
 }
 
+/* ---- among queue.c and cmd.c ---- */
+
+/* The ways of commands that are not ordinary. */
+void nvme_cmd_start_slow(struct nvme_cmd *c);
+void nvme_cmd_start_gated(struct nvme_cmd *c, uint32_t gate);
+void nvme_cmd_start_fused(struct nvme_cmd *first, struct nvme_cmd *second);
+void nvme_cmd_end_slow(struct nvme_cmd *c);
+/*
+ * It holds nothing of the guest's memory from here to its end, and may take long: neither a quiesce
+ * nor the other commands of the queue wait for it. Thread: home.
+ */
+void nvme_cmd_park(struct nvme_cmd *c);
+
 /* ---- queues: queue.c ---- */
 
 /* A namespace as one completion queue's loop has it. */
@@ -247,6 +274,7 @@ struct nvme_nsq {
 	X(DISABLED)                                                                                \
 	X(ENABLING)                                                                                \
 	X(READY)                                                                                   \
+	X(RESETTING)                                                                               \
 	X(SHUTTING_DOWN)                                                                           \
 	X(SHUTDOWN)                                                                                \
 	X(FATAL)
@@ -271,6 +299,21 @@ enum nvme_state {
 #include "nvme/state.h"
 #include "nvme/uncor.h"
 
+/* Interrupts of a controller: irq.c. Thread: main; masked: any. */
+struct nvme_irqs {
+	struct nvme_bell *vector[NVME_VECTORS_MAX], *pin;
+	bool msix;
+	atomic_bool masked; /* the pin, by INTMS */
+	atomic_bool by_pin;
+};
+
+/* The admin queue of a front that has it itself: one command, in a queue of its own. */
+struct nvme_front {
+	struct nvme_cq *cq;
+	struct nvme_sq *sq;
+	void (*done)(void *port, const struct nvme_cqe *cqe);
+};
+
 struct nvme_ctrl {
 	struct nvme_ctrl_params params;
 	struct nvme_subsys *subsys;
@@ -285,6 +328,16 @@ struct nvme_ctrl {
 	struct nvme_mem mem; /* for what runs on main */
 
 	struct nvme_queues queues; /* queue.h */
+	struct nvme_irqs irqs;
+	const struct nvme_row *io_rows[256], *admin_rows[256]; /* those offered, by opcode */
+	atomic_size_t scratch_bytes;			       /* nvme_cmd_scratch */
+	struct nvme_front front;			       /* nvme_ctrl_admin */
+	uint32_t flushes;				       /* of a shutdown, under way */
+	bool nssro;
+	bool quiet; /* from nvme_ctrl_quiesce to nvme_ctrl_resume */
+	/* what a front waits for */
+	void (*quiet_fn)(void *port), (*stopped_fn)(void *port), (*freed_fn)(void *port);
+	struct log_limit log_limit;
 	struct nvme_features features;
 	struct nvme_aen aen;
 	struct nvme_logs logs;
@@ -378,6 +431,11 @@ static inline uint64_t nvme_ns_blocks(const struct nvme_ns *ns)
 	return __atomic_load_n(&ns->caps->size_bytes, __ATOMIC_RELAXED) >> ns->block_shift;
 }
 
+static inline bool nvme_ns_write_protected(const struct nvme_ns *ns)
+{
+	return ns->read_only || __atomic_load_n(&ns->write_protect, __ATOMIC_RELAXED);
+}
+
 /* ---- subsys.c, ns.c, identify.c, ana.c (Thread: main) ---- */
 
 /*
@@ -418,6 +476,24 @@ void nvme_ctrl_fatal(struct nvme_ctrl *ctrl, const char *why);
 /* features.value[8] or coalescing_disable changed. */
 void nvme_irq_coalescing_changed(struct nvme_ctrl *ctrl);
 
+void nvme_ctrl_rows_init(struct nvme_ctrl *ctrl);
+/* A command of nvme_ctrl_admin ended. */
+void nvme_ctrl_on_admin_done(struct nvme_ctrl *ctrl, const struct nvme_cqe *cqe);
+/* No queue is left. */
+void nvme_ctrl_on_drained(struct nvme_ctrl *ctrl);
+/* CC.EN: 0 to 1 and 1 to 0; CC.SHN. */
+void nvme_ctrl_enable(struct nvme_ctrl *ctrl);
+void nvme_ctrl_disable(struct nvme_ctrl *ctrl);
+void nvme_ctrl_shutdown(struct nvme_ctrl *ctrl);
+uint64_t nvme_ctrl_cap(const struct nvme_ctrl *ctrl);
+void nvme_ctrl_flush(struct nvme_ctrl *ctrl);
+bool nvme_ctrl_is_running(const struct nvme_ctrl *ctrl);
+/* Memory or doorbells changed, while all queues are quiet. */
+void nvme_ctrl_bind(struct nvme_ctrl *ctrl);
+/* A reset of the subsystem: CSTS.NSSRO of all its controllers. */
+void nvme_subsys_reset(struct nvme_subsys *subsys);
+const char *nvme_state_name(enum nvme_state state);
+
 /* ---- sweep.c: over the commands of all queues (Thread: main) ---- */
 
 enum nvme_sweep_action {
@@ -445,6 +521,8 @@ struct nvme_sweep {
 	atomic_uint pending;
 	struct loop_msg msg;
 	struct nvme_sweep_part *parts;
+	uint32_t part_count;
+	struct loop *main_loop;
 };
 
 /* -ENOMEM: nothing comes. */

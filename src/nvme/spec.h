@@ -82,6 +82,9 @@ enum nvme_reg {
 #define NVME_VS_1_4	0x00010400u
 #define NVME_NSSR_VALUE 0x4e564d65u /* "NVMe" */
 
+#define NVME_SQE_SHIFT 6u /* entries of 64 and 16 bytes: CC.IOSQES, CC.IOCQES */
+#define NVME_CQE_SHIFT 4u
+
 #define NVME_CC_EN	   (1u << 0)
 #define NVME_CC_CSS(cc)	   (((cc) >> 4) & 7)
 #define NVME_CC_MPS(cc)	   (((cc) >> 7) & 15)
