@@ -14,7 +14,7 @@ check "two paths" eventually 10 two_paths
 nvme list-subsys
 say controllers $(nvme list-subsys | grep -c ' live')
 say subsystems $(nvme list-subsys | grep -c '^nvme-subsys')
-say disks $(ls -d /sys/block/nvme* | grep -v c | wc -l)
+say disks $(ls /sys/block | grep -c '^nvme[0-9]*n')
 states() { cat /sys/block/nvme*c*n*/ana_state | sort | tr '\\n' ' '; }
 say "states" "$(states)"
 # io PATH: requests that this path served

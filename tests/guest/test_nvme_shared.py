@@ -13,9 +13,12 @@ pytestmark = pytest.mark.vhostd_only
 COMMON = """
 check "disk" eventually 30 nvme_disks 1
 disk=$(nvme_disk 1)
-host_id() { nvme admin-passthru /dev/nvme0 -o 9 --cdw10=0x81 --cdw11=0 -l 8 -w -i $1; }
+# Set Features, Host Identifier (base 5.21.1.25)
 head -c 7 /dev/zero >/tmp/zeroes
-identify() { { printf $1; cat /tmp/zeroes; } >/tmp/id; nvme admin-passthru /dev/nvme0 -o 9 --cdw10=0x81 -l 8 -w -i /tmp/id; }
+identify() {
+	{ printf $1; cat /tmp/zeroes; } >/tmp/id
+	nvme admin-passthru /dev/nvme0 -o 9 --cdw10=0x81 -l 8 -w -i /tmp/id
+}
 resv() { local verb=$1; shift; nvme resv-$verb $disk -n 1 "$@"; }
 put() { echo "$1" | dd of=$disk bs=512 seek=8 conv=notrunc,sync,fsync; }
 get() { dd if=$disk bs=512 skip=8 count=1 iflag=direct | head -n 1; }
@@ -31,7 +34,7 @@ await look
 forget
 say found "$(get)"
 check "write when preempted" put "from the preempted"
-nvme get-log /dev/nvme0 --log-id=0x80 --log-len=64
+# byte 8 of the page; reading takes it out (base 5.14.1.16)
 say notified $(nvme get-log /dev/nvme0 --log-id=0x80 --log-len=64 -b | hexdump -v -e '1/1 "%d "' | cut -d' ' -f9)
 check "register again" resv register --nrkey=0xa --rrega=0
 check "write when registered" put "from the owner again"
