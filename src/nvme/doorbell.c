@@ -79,12 +79,10 @@ int nvme_doorbells_init(struct nvme_ctrl *ctrl)
 {
 	struct nvme_queues *q = &ctrl->queues;
 
-	q->doorbells = ctrl->params.doorbells;
-	if (q->doorbells || ctrl->params.profile == NVME_PROFILE_VHOST)
-		return 0;
+	/* Also where a page may come later, or go: queues are made before shadow doorbells are. */
 	q->own_doorbells = calloc(WORDS, sizeof(*q->own_doorbells));
-	q->doorbells = q->own_doorbells;
-	return q->doorbells ? 0 : -ENOMEM;
+	q->doorbells = ctrl->params.doorbells ? ctrl->params.doorbells : q->own_doorbells;
+	return q->own_doorbells ? 0 : -ENOMEM;
 }
 
 void nvme_ctrl_doorbells_set(struct nvme_ctrl *ctrl, uint32_t *doorbells)

@@ -353,7 +353,7 @@ static void cq_run_quiesce(struct loop_msg *msg)
 
 static void cq_run_resume(struct loop_msg *msg)
 {
-	struct nvme_cq *cq = container_of(msg, struct nvme_cq, quiet_msg);
+	struct nvme_cq *cq = container_of(msg, struct nvme_cq, resume_msg);
 
 	cq->gate &= ~CQ_QUIET;
 	cq_buffers_set(cq, true);
@@ -510,8 +510,9 @@ void nvme_cq_quiesce(struct nvme_cq *cq)
 
 void nvme_cq_resume(struct nvme_cq *cq)
 {
-	cq->quiet_msg.fn = cq_run_resume;
-	loop_post(cq->loop, &cq->quiet_msg);
+	/* A message of its own: the next quiesce may be asked for before this has run. */
+	cq->resume_msg.fn = cq_run_resume;
+	loop_post(cq->loop, &cq->resume_msg);
 }
 
 void nvme_cq_wake(struct nvme_cq *cq)

@@ -121,7 +121,8 @@ struct nvme_cq {
 		void (*idle)(struct nvme_cq *cq);
 	} irq;
 	struct nvme_ring_remote *remote;
-	struct loop_msg msg, done_msg, stop_msg, stop_done_msg, quiet_msg, quiet_done_msg, wake_msg;
+	struct loop_msg msg, done_msg, stop_msg, stop_done_msg, quiet_msg, quiet_done_msg,
+		resume_msg, wake_msg;
 	struct loop_msg lie_msg, bind_msg, bind_done_msg;
 	struct loop_work settle_work;
 	atomic_bool wake_posted;

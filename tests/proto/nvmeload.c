@@ -80,14 +80,20 @@ static bool is_block(const struct nvmeload *l, const uint8_t *at, uint64_t stamp
 	return true;
 }
 
-/* Blocks that no other command in flight touches. */
+/*
+ * Blocks that no other command in flight touches. Those that may hold either of two stamps are
+ * read before they are written again.
+ */
 static bool choose(struct nvmeload *l, struct nvmeload_slot *s)
 {
 	s->blocks = 1 + (uint32_t)draw(l, NVMELOAD_IO_MAX);
 	s->lba = (uint32_t)draw(l, NVMELOAD_BLOCKS - s->blocks);
+	s->is_write = draw(l, 2);
 	for (uint32_t i = 0; i < s->blocks; i++) {
 		if (l->busy[s->lba + i])
 			return false;
+		if (l->maybe[s->lba + i] != l->stamp[s->lba + i])
+			s->is_write = false;
 	}
 	return true;
 }
@@ -97,7 +103,6 @@ static int submit(struct nvmeload *l, struct nvmeload_slot *s)
 	struct spec_nvme_sqe sqe;
 	int rc;
 
-	s->is_write = draw(l, 2);
 	sqe = nvmedrv_rw_sqe(s->is_write ? SPEC_NVME_WRITE : SPEC_NVME_READ, l->nsid, s->lba,
 			     s->blocks);
 	rc = nvmedrv_prp(l->n, &sqe, s->iova, (uint64_t)s->blocks * l->block_bytes);
