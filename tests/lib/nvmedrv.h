@@ -23,7 +23,7 @@
 #include "nvmespec.h"
 
 #define NVMEDRV_QUEUES	   257 /* identifiers 0 (admin) to 256 */
-#define NVMEDRV_LISTS	   8   /* pages of PRP lists or SGL segments of a command */
+#define NVMEDRV_LISTS	   16  /* pages of PRP lists or SGL segments of a command */
 #define NVMEDRV_PAGES	   4096
 #define NVMEDRV_EVENTS	   64
 #define NVMEDRV_ADMIN_SIZE 32

@@ -118,6 +118,14 @@ void nrig_drop(unsigned which)
 	c->up = false;
 }
 
+void nrig_stop(void)
+{
+	for (unsigned i = 0; i < NRIG_CONNS_MAX; i++)
+		nrig_drop(i);
+	if (rig_get()->d.pid)
+		daemon_stop(&rig_get()->d);
+}
+
 uint64_t nrig_data(struct nconn *c, uint64_t len, uint64_t seed)
 {
 	uint64_t iova = nvmedrv_alloc(&c->n, len, 4096);
@@ -143,6 +151,11 @@ static unsigned status_of(struct nconn *c, int rc)
 		fail_msg("%d %s %s", rc, c->n.why, c->v.fe.why);
 	}
 	return (unsigned)rc;
+}
+
+void nrig_wait(struct nconn *c, unsigned cqid, struct nvmedrv_done *ret)
+{
+	status_of(c, nvmedrv_wait(&c->n, cqid, ret));
 }
 
 unsigned nrig_do(struct nconn *c, unsigned sqid, const struct spec_nvme_sqe *sqe)
