@@ -113,9 +113,10 @@ enum nvme_dir {
 
 /* nvme_cmd.extra. Thread: who has the command. */
 #define NVME_CMD_ON_MAIN (1u << 0) /* passed to main, from another loop */
-#define NVME_CMD_PARKED	 (1u << 1) /* holds nothing of the guest's memory, nor an entry of its cq  \
-				    */
-#define NVME_CMD_FRONT (1u << 2)   /* nvme_ctrl_admin */
+#define NVME_CMD_PARKED                                                                            \
+	(1u << 1)		 /* holds nothing of the guest's memory, nor an entry of its cq    \
+				  */
+#define NVME_CMD_FRONT (1u << 2) /* nvme_ctrl_admin */
 
 struct nvme_cmd {
 	struct nvme_sqe sqe; /* a private copy */
