@@ -522,5 +522,6 @@ void nvme_features_reset(struct nvme_ctrl *ctrl)
 			ctrl->atts[nsid]->tler = 0;
 	if (ctrl->subsys)
 		nvme_resv_reset(ctrl);
+	nvme_smart_check(ctrl);
 	nvme_irq_coalescing_changed(ctrl);
 }

@@ -181,6 +181,13 @@ static void a_threshold_that_is_crossed_is_an_event(void **state)
 	assert_status(SET(&r, 0x04, NVME_TEMPERATURE_K), SUCCESS);
 	assert_true(aer.ended);
 	assert_int_equal(aer.c.dw0, 0x020101);
+	nvme_features_reset(r.ctrl[0]);
+	nvme_aen_reset(r.ctrl[0]);
+	assert_status(SET(&r, 0x0b, 0x02), SUCCESS);
+	rig_start(&r, &aer, 0, NVME_ADMIN_AER, 0, 0, 0);
+	assert_false(aer.ended);
+	assert_status(SET(&r, 0x04, 1u << 20 | NVME_TEMPERATURE_K), SUCCESS);
+	assert_true(aer.ended); /* again, after a reset */
 	rig_close(&r);
 }
 

@@ -23,7 +23,7 @@
 #define LPA_EFFECTS	   (1u << 1)
 #define LPA_EXTENDED	   (1u << 2)
 #define VWC_PRESENT	   (1u << 0)
-#define VWC_FLUSH_ALL	   (3u << 1) /* Flush of NSID FFFFFFFFh flushes all */
+#define VWC_FLUSH_ONE	   (2u << 1) /* Flush needs the NSID of one namespace */
 #define ANACAP_ALL_STATES  0x1f
 #define ANACAP_GROUP_FIXED (1u << 6)
 #define NWPC_WRITE_PROTECT (1u << 0)
@@ -140,7 +140,7 @@ static void id_ctrl_pci(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id)
 	id->fuses = le16(id_offers(ctrl, false, NVME_IO_COMPARE));
 	id->acwu = le16(NVME_ACWU);
 	id->ocfs = le16(id_offers(ctrl, false, NVME_IO_COPY) ? OCFS_FORMAT_0 : 0);
-	id->vwc |= VWC_FLUSH_ALL;
+	id->vwc |= VWC_FLUSH_ONE;
 	id->nwpc = NWPC_WRITE_PROTECT | NWPC_POWER_CYCLE;
 	id->sgls = le32(NVME_SGLS);
 	memcpy(id->subnqn, subsys->nqn, strlen(subsys->nqn));

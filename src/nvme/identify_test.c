@@ -26,7 +26,7 @@ static void a_controller_says_what_it_is(void **state)
 	assert_zeroes(&r, 288, 320);
 	assert_bytes(&r, 320, "0a00 0000");
 	assert_bytes(&r, 342, "0a 5f 01000000 01000000"); /* ANATT ANACAP ANAGRPMAX NANAGRPID */
-	assert_bytes(&r, 512, "66 44 0000 00040000 ff01 0100 00 07 0000 0000 00 03");
+	assert_bytes(&r, 512, "66 44 0000 00040000 ff01 0100 00 05 0000 0000 00 03");
 	assert_int_equal(rig_le(&r, 540, 4), 1024); /* MNAN */
 	assert_zeroes(&r, 544, 768);
 	assert_string_equal((char *)r.cmd.buf + 768, "nqn.2026-01.test:s0");

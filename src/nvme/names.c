@@ -1,6 +1,7 @@
 /* See names.h. */
 #include "nvme/names.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,6 +33,21 @@ void nvme_uuid_text(const uint8_t uuid[16], char text[NVME_UUID_TEXT_BYTES])
 			*at++ = '-';
 		at += snprintf(at, 3, "%02x", uuid[i]);
 	}
+}
+
+bool nvme_uuid_read(const char *text, uint8_t ret_uuid[16])
+{
+	char again[NVME_UUID_TEXT_BYTES];
+	const char *at = text;
+
+	for (int i = 0; i < 16; i++) {
+		at += *at == '-';
+		if (sscanf(at, "%2" SCNx8, &ret_uuid[i]) != 1 || !at[1])
+			return false;
+		at += 2;
+	}
+	nvme_uuid_text(ret_uuid, again);
+	return !strcmp(again, text);
 }
 
 void nvme_nguid_make(uint8_t nguid[16], const char *text)

@@ -274,22 +274,6 @@ void nvme_pool_state_write(const struct nvme_subsys *subsys, FILE *to)
 	}
 }
 
-/* As nvme_uuid_text has it, and no other way. */
-static bool uuid_read(const char *text, uint8_t ret_uuid[16])
-{
-	char again[NVME_UUID_TEXT_BYTES];
-	const char *at = text;
-
-	for (int i = 0; i < 16; i++) {
-		at += *at == '-';
-		if (sscanf(at, "%2" SCNx8, &ret_uuid[i]) != 1 || !at[1])
-			return false;
-		at += 2;
-	}
-	nvme_uuid_text(ret_uuid, again);
-	return !strcmp(again, text);
-}
-
 const char *nvme_pool_state_read(struct nvme_subsys *subsys, const char *line, bool *ret_mine)
 {
 	static const char expected[] = "expected 'namespace NSID BYTES shared|exclusive UUID'";
@@ -305,7 +289,7 @@ const char *nvme_pool_state_read(struct nvme_subsys *subsys, const char *line, b
 		return NULL;
 	if (sscanf(line + 10, "%" SCNu32 " %" SCNu64 " %9s %36s%n", &nsid, &bytes, kind, text,
 		   &end) != 4 ||
-	    !end || line[10 + end] || !uuid_read(text, uuid))
+	    !end || line[10 + end] || !nvme_uuid_read(text, uuid))
 		return expected;
 	if ((strcmp(kind, "shared") != 0 && strcmp(kind, "exclusive") != 0) || !nsid ||
 	    nsid > NVME_NSID_MAX || !bytes || bytes % POOL_BLOCK_BYTES || bytes > INT64_MAX)

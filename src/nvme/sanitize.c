@@ -5,15 +5,17 @@
  *   erase one namespace after the other -> DONE or FAILED, on disk -> gates, event
  *
  * The operation outlives its command and controller. What is on disk changes before the gates do:
- * a restart must never begin anew with what a guest has written since. A namespace that is removed
- * before its turn has ended makes it fail, so that nobody believes its data gone; with no namespace
- * left (the daemon ends) it is left RUNNING, and goes on when there are some again.
+ * a restart must never begin anew with what a guest has written since. The namespaces are those
+ * that there were at the command; one that is not there any more makes it fail, so that nobody
+ * believes its data gone. With no namespace left (the daemon ends) it is left RUNNING, and goes on
+ * when there are some again.
  */
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "nvme/erase.h"
+#include "nvme/names.h"
 #include "nvme/nvme_impl.h"
 
 #define SANACT(cdw10)  ((cdw10)&7)
@@ -37,6 +39,12 @@
 
 #define EVENT_SANITIZE_COMPLETED 1
 
+struct sanitize_todo {
+	struct list node;
+	uint32_t nsid;
+	uint8_t uuid[16];
+};
+
 struct sanitize_run {
 	struct nvme_subsys *subsys; /* a reference */
 	struct loop_msg msg;
@@ -44,7 +52,6 @@ struct sanitize_run {
 	struct nvme_erase erase;
 	uint32_t nsid;			  /* of the one that is erased, or was last */
 	uint64_t done_bytes, total_bytes; /* of namespaces, whole */
-	bool interrupted;		  /* one was removed before its end */
 	enum nvme_sanitize_state end;
 };
 
@@ -61,6 +68,57 @@ static void state_set(struct nvme_subsys *subsys, enum nvme_sanitize_state state
 	atomic_store_explicit(&subsys->sanitize.state, state, memory_order_release);
 	list_for_each(ns, &subsys->namespaces, node)
 		nvme_gates_update(ns);
+}
+
+/* ---- what is to be done ---- */
+
+void nvme_sanitize_init(struct nvme_sanitize *s)
+{
+	list_init(&s->todo);
+}
+
+void nvme_sanitize_fini(struct nvme_sanitize *s)
+{
+	struct list *node;
+
+	ASSERT(!s->run);
+	while ((node = list_pop(&s->todo)))
+		free(list_entry(node, struct sanitize_todo, node));
+}
+
+static bool todo_add(struct nvme_sanitize *s, uint32_t nsid, const uint8_t uuid[16])
+{
+	struct sanitize_todo *todo = calloc(1, sizeof(*todo));
+
+	if (!todo)
+		return false;
+	todo->nsid = nsid;
+	memcpy(todo->uuid, uuid, sizeof(todo->uuid));
+	list_append(&s->todo, &todo->node);
+	return true;
+}
+
+/* NULL: it is done, or was never one of them. */
+static struct sanitize_todo *todo_find(const struct nvme_subsys *subsys, const struct nvme_ns *ns)
+{
+	struct sanitize_todo *todo;
+
+	list_for_each(todo, &subsys->sanitize.todo, node)
+		if (todo->nsid == ns->nsid && !memcmp(todo->uuid, ns->uuid, sizeof(ns->uuid)))
+			return todo;
+	return NULL;
+}
+
+/* All that there are. false: no memory. */
+static bool todo_fill(struct nvme_subsys *subsys)
+{
+	const struct nvme_ns *ns;
+
+	nvme_sanitize_fini(&subsys->sanitize);
+	list_for_each(ns, &subsys->namespaces, node)
+		if (!todo_add(&subsys->sanitize, ns->nsid, ns->uuid))
+			return false;
+	return true;
 }
 
 /* ---- what others ask ---- */
@@ -204,17 +262,19 @@ static void run_erased(struct nvme_erase *e, enum blk_status status)
 {
 	struct sanitize_run *run = container_of(e, struct sanitize_run, erase);
 	struct nvme_ns *ns = e->ns;
-	bool removed = status == BLK_ST_ABORTED && ns->removing;
+	struct sanitize_todo *todo = todo_find(run->subsys, ns);
 
-	run->interrupted |= removed;
 	run->done_bytes += e->total_bytes;
 	if (status == BLK_ST_OK) {
+		list_remove(&todo->node);
+		free(todo);
 		nvme_uncor_clear_all(&ns->uncor);
 		nvme_ns_state_save(ns, run_ns_saved, run);
-	} else if (removed)
+	} else if (status == BLK_ST_ABORTED && ns->removing) {
 		run_next(run);
-	else
+	} else {
 		run_failed(run, "erase", status);
+	}
 	nvme_ns_unpin(ns);
 }
 
@@ -234,12 +294,12 @@ static void run_passes(struct sanitize_run *run, struct nvme_ns *ns)
 	memset(e->pass_op, BLK_WRITE, e->pass_count);
 }
 
-static struct nvme_ns *run_ns_after(const struct sanitize_run *run)
+static struct nvme_ns *run_ns_find(const struct sanitize_run *run)
 {
 	struct nvme_ns *ns;
 
 	list_for_each(ns, &run->subsys->namespaces, node)
-		if (ns->nsid > run->nsid)
+		if (todo_find(run->subsys, ns))
 			return ns;
 	return NULL;
 }
@@ -247,7 +307,7 @@ static struct nvme_ns *run_ns_after(const struct sanitize_run *run)
 static void run_next(struct sanitize_run *run)
 {
 	struct nvme_subsys *subsys = run->subsys;
-	struct nvme_ns *ns = run_ns_after(run);
+	struct nvme_ns *ns = run_ns_find(run);
 
 	if (ns) {
 		run->nsid = ns->nsid;
@@ -256,7 +316,9 @@ static void run_next(struct sanitize_run *run)
 		nvme_erase_start(&run->erase);
 	} else if (list_empty(&subsys->namespaces)) {
 		run_free(run);
-	} else if (run->interrupted) {
+	} else if (!list_empty(&subsys->sanitize.todo)) {
+		run->nsid =
+			list_entry(subsys->sanitize.todo.next, struct sanitize_todo, node)->nsid;
 		run_failed(run, "removed", BLK_ST_GONE);
 	} else {
 		if (SANACT(subsys->sanitize.cdw10) == SANACT_OVER)
@@ -278,7 +340,8 @@ static void run_begin(struct loop_msg *msg)
 	run->subsys->sanitize.progress = 0;
 	run->subsys->sanitize.passes = 0;
 	list_for_each(ns, &run->subsys->namespaces, node)
-		run->total_bytes += nvme_ns_blocks(ns) << ns->block_shift;
+		if (todo_find(run->subsys, ns))
+			run->total_bytes += nvme_ns_blocks(ns) << ns->block_shift;
 	run->sweep = (struct nvme_sweep){
 		.action = NVME_SWEEP_WAIT,
 		.subsys = run->subsys,
@@ -335,7 +398,7 @@ static void sanitize_start(struct nvme_cmd *c)
 {
 	struct nvme_subsys *subsys = nvme_cmd_ctrl(c)->subsys;
 
-	if (!run_new(subsys)) {
+	if (!todo_fill(subsys) || !run_new(subsys)) {
 		nvme_cmd_end(c, NVME_SC_INTERNAL_ERROR);
 		return;
 	}
@@ -432,7 +495,12 @@ void nvme_sanitize(struct nvme_cmd *c)
 		sanitize_start(c);
 }
 
-/* ---- lines of the state file: sanitize STATE CDW10 CDW11 PASSES ---- */
+/*
+ * ---- lines of the state file ----
+ *
+ *   sanitize STATE CDW10 CDW11 PASSES
+ *   sanitize-namespace NSID UUID         while it runs: to be done
+ */
 
 static const char *const state_words[] = {
 	[NVME_SANITIZE_DONE] = "done",
@@ -445,12 +513,37 @@ void nvme_sanitize_state_write(const struct nvme_subsys *subsys, FILE *to)
 {
 	const struct nvme_sanitize *s = &subsys->sanitize;
 	enum nvme_sanitize_state state = state_of(subsys);
+	const struct sanitize_todo *todo;
+	char text[NVME_UUID_TEXT_BYTES];
 
 	if (s->run && s->run->end != NVME_SANITIZE_NEVER)
 		state = s->run->end; /* which is to be on disk first */
-	if (state != NVME_SANITIZE_NEVER)
-		fprintf(to, "sanitize %s %08" PRIx32 " %08" PRIx32 " %" PRIu32 "\n",
-			state_words[state], s->cdw10, s->cdw11, s->passes);
+	if (state == NVME_SANITIZE_NEVER)
+		return;
+	fprintf(to, "sanitize %s %08" PRIx32 " %08" PRIx32 " %" PRIu32 "\n", state_words[state],
+		s->cdw10, s->cdw11, s->passes);
+	list_for_each(todo, &s->todo, node) {
+		if (state != NVME_SANITIZE_RUNNING)
+			break;
+		nvme_uuid_text(todo->uuid, text);
+		fprintf(to, "sanitize-namespace %" PRIu32 " %s\n", todo->nsid, text);
+	}
+}
+
+static const char *todo_read(struct nvme_subsys *subsys, const char *line)
+{
+	static const char expected[] =
+		"expected 'sanitize-namespace NSID UUID', after 'sanitize running'";
+	char text[NVME_UUID_TEXT_BYTES];
+	uint8_t uuid[16];
+	uint32_t nsid;
+	int end = 0;
+
+	if (sscanf(line, "%" SCNu32 " %36s%n", &nsid, text, &end) != 2 || !end || line[end] ||
+	    !nsid || nsid > NVME_NSID_MAX || !nvme_uuid_read(text, uuid) ||
+	    state_of(subsys) != NVME_SANITIZE_RUNNING)
+		return expected;
+	return todo_add(&subsys->sanitize, nsid, uuid) ? NULL : "out of memory";
 }
 
 const char *nvme_sanitize_state_read(struct nvme_subsys *subsys, const char *line, bool *ret_mine)
@@ -462,9 +555,13 @@ const char *nvme_sanitize_state_read(struct nvme_subsys *subsys, const char *lin
 	char word[8];
 	int end = 0;
 
-	*ret_mine = !strncmp(line, "sanitize ", 9);
+	*ret_mine = !strncmp(line, "sanitize", 8);
 	if (!*ret_mine)
 		return NULL;
+	if (!strncmp(line, "sanitize-namespace ", 19))
+		return todo_read(subsys, line + 19);
+	if (strncmp(line, "sanitize ", 9) != 0)
+		return "no such line";
 	if (sscanf(line + 9, "%7s %8" SCNx32 " %8" SCNx32 " %2" SCNu32 "%n", word, &cdw10, &cdw11,
 		   &passes, &end) != 4 ||
 	    !end || line[9 + end] || passes > NVME_ERASE_PASSES_MAX ||

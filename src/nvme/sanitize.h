@@ -3,7 +3,7 @@
  *
  *   NEVER, DONE, FAILED, LEFT --Sanitize--> RUNNING --last flush--> DONE
  *                                              |  ^
- *                                       error  |  | after a restart: from the beginning
+ *                                       error  |  | after a restart: what is not done
  *                                              v  |
  *                                            FAILED --Exit Failure Mode--> LEFT
  *
@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/list.h"
 #include "nvme/spec.h"
 
 struct loop;
@@ -41,8 +42,17 @@ struct nvme_sanitize {
 	uint32_t cdw10, cdw11;	/* of the command that began it */
 	uint32_t passes;	/* completed */
 	uint16_t progress;
+	/*
+	 * The namespaces that there were when the command came and that are not done, of
+	 * sanitize.c: one that the operator adds later must not lose its data.
+	 */
+	struct list todo;
 	struct sanitize_run *run; /* of sanitize.c, NULL: nothing is under way */
 };
+
+void nvme_sanitize_init(struct nvme_sanitize *s);
+/* Nothing of it is under way. */
+void nvme_sanitize_fini(struct nvme_sanitize *s);
 
 /* SANICAP of Identify Controller. */
 uint32_t nvme_sanitize_cap(const struct nvme_subsys *subsys);

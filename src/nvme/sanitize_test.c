@@ -271,6 +271,55 @@ static void a_restart_goes_on_with_it(void **state)
 	rig_shut(&r);
 }
 
+static void a_disk_that_comes_with_the_restart_keeps_its_data(void **state)
+{
+	struct nvme_ns_params p = { .nsid = 2, .identity = "y" };
+	struct nvme_ns *second;
+	struct rig_removal removal;
+	struct err err;
+
+	rig_open(&r, &kept, NULL, NULL);
+	blk_sim_hold(r.dev, true);
+	GOOD(sanitize(0, BLOCK, 0));
+	blk_sim_hold(r.dev, false);
+	rig_shut(&r);
+	rig_open(&r, &kept, NULL, NULL);
+	assert_int_equal(blk_dev_open("sim", "sim", "size=1M", &p.dev, &err), 0);
+	memset(blk_sim_memory(p.dev), 0x77, BYTES);
+	assert_int_equal(nvme_ns_add(r.subsys, &p, &second, &err), 0);
+	fill();
+	rig_until(&r, r.subsys->sanitize.run);
+	assert_int_not_equal(atomic_load(&nvme_att_find(r.ctrl[0], 2)->gate), 0);
+	finish();
+	assert_int_equal(status(NULL), 1);
+	assert_true(is_filled_with(0));
+	assert_int_equal(*(uint8_t *)blk_sim_memory(p.dev), 0x77);
+	rig_remove(&r, &removal, second);
+	rig_until(&r, removal.gone);
+	rig_shut(&r);
+	blk_dev_unref(p.dev);
+}
+
+static void a_namespace_that_does_not_come_back_makes_it_fail(void **state)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs("vhostd-nvme-subsys 1\n"
+	      "sanitize running 00000002 00000000 0\n"
+	      "sanitize-namespace 5 01234567-89ab-4cde-8f01-23456789abcd\n"
+	      "end\n",
+	      f);
+	fclose(f);
+	rig_open(&r, &kept, NULL, NULL);
+	fill();
+	rig_until(&r, r.subsys->sanitize.run);
+	finish();
+	assert_int_equal(status(NULL), 3);
+	assert_true(is_filled_with(0x5a5a5a5a));
+	rig_shut(&r);
+}
+
 static void a_namespace_removed_meanwhile_makes_it_fail(void **state)
 {
 	struct nvme_ns_params p = { .nsid = 2, .identity = "y" };
@@ -308,6 +357,8 @@ int main(void)
 		test(after_a_failure_with_ause_failure_mode_can_be_left),
 		test(a_state_file_that_cannot_be_written_lets_nothing_through),
 		test(a_restart_goes_on_with_it),
+		test(a_disk_that_comes_with_the_restart_keeps_its_data),
+		test(a_namespace_that_does_not_come_back_makes_it_fail),
 		test(a_namespace_removed_meanwhile_makes_it_fail),
 	};
 

@@ -62,8 +62,8 @@ static void ns_write(void *arg, FILE *to)
 	struct nvme_ns *ns = arg;
 
 	nvme_resv_state_write(ns, to);
-	nvme_uncor_state_write(&ns->uncor, to);
 	nvme_protect_state_write(ns, to);
+	nvme_uncor_state_write(&ns->uncor, to);
 }
 
 static const char *ns_line(void *arg, char *line)

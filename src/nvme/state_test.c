@@ -295,6 +295,17 @@ static void each_broken_line_of_a_subsystem_is_named(void **state)
 		{ SUB_HEAD
 		  "sanitize done 00000002 00000000 0\nsanitize done 00000002 00000000 0\nend\n",
 		  "line 3: expected 'sanitize" },
+		{ SUB_HEAD "sanitizes\nend\n", "line 2: no such line" },
+		{ SUB_HEAD "sanitize-namespace 1 " UUID "\nend\n",
+		  "line 2: expected 'sanitize-namespace NSID UUID', after 'sanitize running'" },
+		{ SUB_HEAD "sanitize done 00000002 00000000 0\nsanitize-namespace 1 " UUID
+			   "\nend\n",
+		  "line 3: expected 'sanitize-namespace" },
+		{ SUB_HEAD "sanitize running 00000002 00000000 0\nsanitize-namespace 0 " UUID
+			   "\nend\n",
+		  "line 3: expected 'sanitize-namespace" },
+		{ SUB_HEAD "sanitize running 00000002 00000000 0\nsanitize-namespace 1 x\nend\n",
+		  "line 3: expected 'sanitize-namespace" },
 		{ SUB_HEAD "namespace 0 512 shared " UUID "\nend\n",
 		  "line 2: expected 'namespace" },
 		{ SUB_HEAD "namespace 1025 512 shared " UUID "\nend\n", "line 2: expected" },

@@ -67,6 +67,7 @@ static void subsys_free(struct nvme_subsys *subsys)
 	free(subsys->name);
 	free(subsys->nqn);
 	free(subsys->state_path);
+	nvme_sanitize_fini(&subsys->sanitize);
 	nvme_pool_fini(subsys);
 	free(subsys);
 }
@@ -83,6 +84,7 @@ int nvme_subsys_new(const struct nvme_subsys_params *params, struct nvme_subsys 
 	subsys->opened_ns = loop_clock_ns();
 	list_init(&subsys->namespaces);
 	list_init(&subsys->ctrls);
+	nvme_sanitize_init(&subsys->sanitize);
 	list_init(&subsys->pool.files);
 	rc = subsys_names(subsys, params, reterr);
 	if (rc == 0)

@@ -63,7 +63,11 @@ static void vpci_queue_start(struct vpci *d, struct vpci_queue *q)
 	};
 	struct err err = { 0 };
 
-	if (vring_place_setup(&q->place, &setup, &err)) {
+	if (!d->map)
+		err_set(&err, -EFAULT, "no memory is mapped");
+	else
+		vring_place_setup(&q->place, &setup, &err);
+	if (err.code) {
 		if (!q->ran)
 			vpci_queue_fault(d, q, err.msg);
 		else
@@ -86,7 +90,7 @@ static bool vpci_queue_step(struct vpci *d, struct vpci_queue *q)
 		q->resetting = false;
 		if (q->call_stale)
 			vpci_queue_call_update(d, q);
-		if (!stands && !q->failed && d->map)
+		if (!stands && !q->failed)
 			vpci_queue_start(d, q);
 	} else if (stands) {
 		vring_drain(&q->v);

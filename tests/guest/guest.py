@@ -342,11 +342,11 @@ class Guest:
         """Wait until the guest stands at `await name`."""
         self._wait(lambda: name in self.questions, seconds, "question '%s'" % name)
 
-    def answer(self, name, seconds=30):
-        """Let the guest go on from `await name`."""
+    def answer(self, name, seconds=30, text=""):
+        """Let the guest go on from `await name`, which has text in $answer then."""
         self.question(name, seconds)
         self.questions.discard(name)
-        self.process.stdin.write(b"\n")
+        self.process.stdin.write(text.encode() + b"\n")
         self.process.stdin.flush()
 
     def finish(self, seconds=60):

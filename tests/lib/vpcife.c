@@ -222,6 +222,33 @@ int vpcife_driver_ok(struct vpcife *p)
 			  VPCI_ACKNOWLEDGE | VPCI_DRIVER | VPCI_FEATURES_OK | VPCI_DRIVER_OK);
 }
 
+/* ---- the window ---- */
+
+static int window_set(struct vpcife *p, const struct vpci_place *at, uint32_t off, uint32_t len)
+{
+	int rc = vfe_cfg_write(&p->v, p->window_at + 4, 1, at->bar);
+
+	if (!rc)
+		rc = vfe_cfg_write(&p->v, p->window_at + 8, 4, at->off + off);
+	return rc ? rc : vfe_cfg_write(&p->v, p->window_at + 12, 4, len);
+}
+
+int vpcife_window_write(struct vpcife *p, const struct vpci_place *at, uint32_t off, uint32_t len,
+			uint32_t value)
+{
+	int rc = window_set(p, at, off, len);
+
+	return rc ? rc : vfe_cfg_write(&p->v, p->window_at + 16, len, value);
+}
+
+int vpcife_window_read(struct vpcife *p, const struct vpci_place *at, uint32_t off, uint32_t len,
+		       uint32_t *ret_value)
+{
+	int rc = window_set(p, at, off, len);
+
+	return rc ? rc : vfe_cfg_read(&p->v, p->window_at + 16, len, ret_value);
+}
+
 /* ---- the transport ---- */
 
 /* virtio 1.3, 4.1.5.2; without NOTIFICATION_DATA the queue's index. */
@@ -231,6 +258,8 @@ static int kick(struct fe *fe, struct fe_vring *vr)
 	uint64_t off = p->notify.off + (uint64_t)p->notify_stride * vr->idx;
 	uint16_t idx = (uint16_t)vr->idx;
 
+	if (p->window)
+		return vpcife_window_write(p, &p->notify, (uint32_t)(off - p->notify.off), 2, idx);
 	if (!p->v.bar_map || off < p->v.bar_map_offset)
 		return vpcife_write(p, &p->notify, (uint32_t)(off - p->notify.off), &idx, 2);
 	__atomic_store_n((uint16_t *)(p->v.bar_map + (off - p->v.bar_map_offset)), idx,

@@ -52,6 +52,7 @@ struct vpci_place {
 struct vpcife {
 	struct vfe v; /* first, and fe is first in it */
 	bool pin;     /* set before fe_up: INTx instead of MSI-X */
+	bool window;  /* notifications go through configuration space: 4.1.4.9 */
 	struct vpci_place common, isr, config, notify;
 	uint32_t notify_stride, window_at; /* PCI_CAP_PCI's place in configuration space */
 };
@@ -76,5 +77,10 @@ int vpcife_queue_up(struct vpcife *p, unsigned idx, bool interrupts);
 /* queue_reset, and waits for its end. */
 int vpcife_queue_reset(struct vpcife *p, unsigned idx);
 int vpcife_driver_ok(struct vpcife *p);
+/* A write, or a read, through the window in configuration space: 4.1.4.9. */
+int vpcife_window_write(struct vpcife *p, const struct vpci_place *at, uint32_t off, uint32_t len,
+			uint32_t value);
+int vpcife_window_read(struct vpcife *p, const struct vpci_place *at, uint32_t off, uint32_t len,
+		       uint32_t *ret_value);
 
 #endif
