@@ -134,6 +134,22 @@ static int device_nvme_open(struct device *dev, struct err *reterr)
 	return leader == dev ? device_units_open(dev, reterr) : 0;
 }
 
+static void device_nvme_on_pool_closed(void *subsys)
+{
+	nvme_subsys_unref(subsys);
+	units_closing_leave();
+}
+
+/* The namespaces that guests created: they are no units of ours. */
+static void device_nvme_pool_close(struct nvme_subsys *subsys)
+{
+	nvme_subsys_ref(subsys);
+	if (nvme_pool_close(subsys, device_nvme_on_pool_closed, subsys))
+		units_closing_enter();
+	else
+		nvme_subsys_unref(subsys);
+}
+
 /* Namespaces go with the last device of the subsystem; each has a reference until it is gone. */
 static void device_nvme_close(struct device *dev)
 {
@@ -143,8 +159,10 @@ static void device_nvme_close(struct device *dev)
 	if (!subsys)
 		return;
 	dev->subsys = NULL;
-	if (--leader->members == 0)
+	if (--leader->members == 0) {
 		device_units_free(leader);
+		device_nvme_pool_close(subsys);
+	}
 	nvme_subsys_unref(subsys);
 }
 

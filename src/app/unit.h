@@ -156,6 +156,9 @@ void unit_close(struct unit_open *open);
 void unit_open_on_closed(void *open);
 /* How many are being closed. */
 uint32_t units_closing(void);
+/* For what else is waited for like a unit that is being closed. */
+void units_closing_enter(void);
+void units_closing_leave(void);
 bool unit_is_closing(const struct unit_def *unit, const struct device *dev);
 /* Called each time that one was closed; maybe before unit_close returns. */
 void units_on_closed_set(void (*fn)(void));

@@ -46,6 +46,18 @@ static int unit_state_path(struct unit_open *open, struct err *reterr)
 	return err_set(reterr, -ENOMEM, "out of memory");
 }
 
+void units_closing_enter(void)
+{
+	closing_count++;
+}
+
+void units_closing_leave(void)
+{
+	closing_count--;
+	if (on_closed)
+		on_closed();
+}
+
 /* What is left when nothing shows it any more. */
 static void unit_open_free(struct unit_open *open)
 {
@@ -60,9 +72,7 @@ static void unit_open_free(struct unit_open *open)
 void unit_open_on_closed(void *open)
 {
 	unit_open_free(open);
-	closing_count--;
-	if (on_closed)
-		on_closed();
+	units_closing_leave();
 }
 
 static int unit_open_new(const struct unit_def *leader, const struct device *dev,
@@ -125,7 +135,7 @@ void unit_close(struct unit_open *open)
 	ASSERT(open->refs);
 	if (--open->refs)
 		return;
-	closing_count++;
+	units_closing_enter();
 	open->def.place.kind->close(open);
 }
 
