@@ -261,10 +261,15 @@ static void cmd_untake(struct nvme_cq *cq, struct nvme_sq *sq, struct nvme_cmd *
 	cq->credits++;
 }
 
-static void cmd_start_as(struct nvme_cq *cq, struct nvme_cmd *c, enum nvme_status status)
+static void cmd_read(struct nvme_cq *cq, struct nvme_cmd *c)
 {
 	c->row = cq->rows[c->sqe.opcode];
 	cmd_fill(cq, c);
+}
+
+static void cmd_start_as(struct nvme_cq *cq, struct nvme_cmd *c, enum nvme_status status)
+{
+	cmd_read(cq, c);
 	nvme_cmd_end(c, status);
 }
 
@@ -309,10 +314,8 @@ static uint32_t sq_fetch_fused(struct nvme_cq *cq, struct nvme_sq *sq, struct nv
 		return 1;
 	}
 	sq->head = sq_next(sq, sq->head);
-	first->row = cq->rows[first->sqe.opcode];
-	second->row = cq->rows[second->sqe.opcode];
-	cmd_fill(cq, first);
-	cmd_fill(cq, second);
+	cmd_read(cq, first);
+	cmd_read(cq, second);
 	nvme_cmd_start_fused(first, second);
 	return 2;
 }

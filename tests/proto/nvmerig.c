@@ -160,7 +160,12 @@ void nrig_wait(struct nconn *c, unsigned cqid, struct nvmedrv_done *ret)
 
 unsigned nrig_do(struct nconn *c, unsigned sqid, const struct spec_nvme_sqe *sqe)
 {
-	return status_of(c, nvmedrv_do(&c->n, sqid, sqe, NULL));
+	int rc = nvmedrv_do(&c->n, sqid, sqe, NULL);
+
+	if (rc < 0)
+		print_error("opcode %02xh, data at 0x%llx and 0x%llx\n", sqe->opcode,
+			    (unsigned long long)sqe->prp1, (unsigned long long)sqe->prp2);
+	return status_of(c, rc);
 }
 
 unsigned nrig_rw(struct nconn *c, unsigned sqid, uint8_t opcode, uint64_t lba, uint32_t blocks,
