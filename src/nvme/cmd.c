@@ -125,8 +125,7 @@ uint16_t nvme_cmd_sqid(const struct nvme_cmd *c)
 
 /* ---- the start of those that are not ordinary ---- */
 
-/* Why a command does not run, though its namespace is there; SUCCESS: it does. */
-static enum nvme_status gate_status(const struct nvme_cmd *c, uint32_t gate)
+enum nvme_status nvme_gate_status(const struct nvme_cmd *c, uint32_t gate)
 {
 	const struct nvme_ns *ns = c->nsq->ns;
 	uint32_t closed = gate & c->row->flags;
@@ -145,7 +144,7 @@ static enum nvme_status gate_status(const struct nvme_cmd *c, uint32_t gate)
 
 void nvme_cmd_start_gated(struct nvme_cmd *c, uint32_t gate)
 {
-	enum nvme_status status = gate_status(c, gate);
+	enum nvme_status status = nvme_gate_status(c, gate);
 
 	if (status == NVME_SC_SUCCESS)
 		c->row->run(c);
@@ -174,7 +173,7 @@ static enum nvme_status cmd_ns_find(struct nvme_cmd *c)
 	c->nsq = nvme_nsq_get(c->sq->cq, c->nsid);
 	if (!c->nsq)
 		return NVME_SC_INVALID_NS;
-	return gate_status(c, atomic_load_explicit(&c->nsq->att->gate, memory_order_relaxed));
+	return nvme_gate_status(c, atomic_load_explicit(&c->nsq->att->gate, memory_order_relaxed));
 }
 
 void nvme_cmd_start_slow(struct nvme_cmd *c)

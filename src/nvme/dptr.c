@@ -413,17 +413,13 @@ void nvme_cmd_reply(struct nvme_cmd *c, const void *from, size_t len, size_t all
 		nvme_cmd_end(c, NVME_SC_SUCCESS);
 		return;
 	}
-	if (from != c->buf) { /* where it goes may be known late: lists by messages */
-		void *old = c->buf;
-
-		c->buf = NULL;
-		c->has_buf = 0;
-		if (!nvme_cmd_scratch(c, len)) {
-			free(old);
+	/* a copy, since where it goes may be known late: lists by messages */
+	if (c->has_buf && from >= (void *)c->buf && from < (void *)(c->buf + c->buf_bytes)) {
+		memmove(c->buf, from, len);
+	} else {
+		if (!nvme_cmd_scratch(c, len))
 			return;
-		}
 		memcpy(c->buf, from, len);
-		free(old);
 	}
 	c->vars[7] = len;
 	nvme_data(c, alloc_bytes, NVME_TO_GUEST, reply_data);

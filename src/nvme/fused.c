@@ -84,24 +84,18 @@ void nvme_fused_end(struct nvme_cmd *c, bool success)
 
 	c->exclusive = 0;
 	c->fused = NULL;
-	if (c->row->flags & CMD_FUSE_FIRST) {
-		if (!success)
-			nvme_cmd_end(second, NVME_SC_ABORTED_FAILED_FUSED);
-	} else if (turn) {
+	if (turn)
 		turn_give(c);
-	}
+	if (!(c->row->flags & CMD_FUSE_FIRST))
+		return;
+	second->fused = NULL;
+	if (success)
+		nvme_write(second);
+	else
+		nvme_cmd_end(second, NVME_SC_ABORTED_FAILED_FUSED);
 }
 
 /* ---- Compare ---- */
-
-static void compare_equal(struct nvme_cmd *c)
-{
-	struct nvme_cmd *second = c->fused;
-
-	nvme_cmd_end(c, NVME_SC_SUCCESS); /* frees c */
-	if (second)
-		nvme_write(second);
-}
 
 /* Is what was read the same as the next of the data? */
 static bool compare_next(struct nvme_cmd *c, const uint8_t *read, size_t len)
@@ -127,7 +121,7 @@ static void compare_read(struct nvme_cmd *c, enum blk_status status)
 	}
 	c->vars[V_DONE] += c->blk.len_bytes;
 	if (c->vars[V_DONE] == c->data_bytes)
-		compare_equal(c);
+		nvme_cmd_end(c, NVME_SC_SUCCESS); /* and the second half is next */
 	else
 		compare_step(c);
 }

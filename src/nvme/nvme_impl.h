@@ -190,6 +190,8 @@ bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len);
 /* Frees it early; there may be none. */
 void nvme_cmd_scratch_free(struct nvme_cmd *c);
 bool nvme_status_dnr(enum nvme_status status);
+/* Why a command does not run, though its namespace (c->nsq) is there; SUCCESS: it does. */
+enum nvme_status nvme_gate_status(const struct nvme_cmd *c, uint32_t gate);
 /* The controller whose queue it is from. */
 struct nvme_ctrl *nvme_cmd_ctrl(const struct nvme_cmd *c);
 uint16_t nvme_cmd_sqid(const struct nvme_cmd *c);
@@ -230,8 +232,8 @@ void nvme_cmd_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t of
 
 /*
  * Of a fused pair one half ends; nvme_cmd_end calls it when c->exclusive, success: with status 0.
- * Ends the second half when the first has failed, and gives back the pair's turn on its namespace
- * with the second half (fused.c).
+ * With the first half it runs the second, or ends it when the first has failed; with the second it
+ * gives back the pair's turn on its namespace (fused.c).
  */
 void nvme_fused_end(struct nvme_cmd *c, bool success);
 

@@ -255,7 +255,7 @@ static void cmd_untake(struct nvme_cq *cq, struct nvme_sq *sq, struct nvme_cmd *
 	cq->credits++;
 }
 
-static void cmd_start_as(struct nvme_cq *cq, struct nvme_cmd *c, enum nvme_status status)
+static void cmd_read(struct nvme_cq *cq, struct nvme_cmd *c)
 {
 	c->cid = le16_get(c->sqe.cid);
 	c->nsid = le32_get(c->sqe.nsid);
@@ -263,6 +263,11 @@ static void cmd_start_as(struct nvme_cq *cq, struct nvme_cmd *c, enum nvme_statu
 	c->epoch = cq->epoch;
 	c->row = cq->rows[c->sqe.opcode];
 	c->nsq = NULL;
+}
+
+static void cmd_start_as(struct nvme_cq *cq, struct nvme_cmd *c, enum nvme_status status)
+{
+	cmd_read(cq, c);
 	nvme_cmd_end(c, status);
 }
 
@@ -307,6 +312,8 @@ static uint32_t sq_fetch_fused(struct nvme_cq *cq, struct nvme_sq *sq, struct nv
 		return 1;
 	}
 	sq->head = sq_next(sq, sq->head);
+	cmd_read(cq, first);
+	cmd_read(cq, second);
 	nvme_cmd_start_fused(first, second);
 	return 2;
 }

@@ -228,11 +228,41 @@ static void flush_done(struct nvme_cmd *c, enum blk_status status)
 		nvme_cmd_end(c, NVME_SC_SUCCESS);
 }
 
+static void flush_all_next(struct nvme_cmd *c);
+
+static void flush_all_done(struct nvme_cmd *c, enum blk_status status)
+{
+	if (!nvme_step_failed(c, status))
+		flush_all_next(c);
+}
+
+/* NSID_ALL: every attached namespace, one after the other (base 6.8). */
+static void flush_all_next(struct nvme_cmd *c)
+{
+	enum nvme_status status;
+
+	while (c->vars[0] < NVME_NSID_MAX) {
+		c->nsq = nvme_nsq_get(c->sq->cq, (uint32_t)++c->vars[0]);
+		if (!c->nsq)
+			continue;
+		status = nvme_gate_status(
+			c, atomic_load_explicit(&c->nsq->att->gate, memory_order_relaxed));
+		if (status != NVME_SC_SUCCESS) {
+			nvme_cmd_end(c, status);
+			return;
+		}
+		nvme_cmd_blk(c, BLK_FLUSH, 0, 0, 0, NULL, 0, flush_all_done);
+		return;
+	}
+	nvme_cmd_end(c, NVME_SC_SUCCESS);
+}
+
 void nvme_flush(struct nvme_cmd *c)
 {
 	if (c->nsq) {
 		nvme_cmd_blk(c, BLK_FLUSH, 0, 0, 0, NULL, 0, flush_done);
 		return;
 	}
-	nvme_cmd_end(c, NVME_SC_INVALID_NS);
+	c->vars[0] = 0;
+	flush_all_next(c);
 }

@@ -211,6 +211,19 @@ static void flush_of_a_namespace_reaches_the_back_end(void **state)
 	rig_close();
 }
 
+static void flush_of_all_reaches_every_namespace(void **state)
+{
+	struct nvme_cmd *c;
+
+	rig_open("");
+	c = rig_cmd(0, false, NVME_IO_FLUSH);
+	c->nsid = NVME_NSID_ALL;
+	c->nsq = NULL;
+	assert_int_equal(run(c, nvme_flush), NVME_SC_SUCCESS);
+	assert_int_equal(ops(BLK_FLUSH), 2);
+	rig_close();
+}
+
 /* ---- Write Zeroes ---- */
 
 static void write_zeroes_zeroes_and_deallocates_when_asked(void **state)
@@ -273,7 +286,7 @@ static void deallocate_does_all_ranges_also_overlapping_ones(void **state)
 	range_put(2, 5000, 0); /* nothing: legal */
 	range_put(3, 0, 1);
 	assert_int_equal(dsm(4, 4), NVME_SC_SUCCESS);
-	assert_int_equal(ops(BLK_DISCARD), 3);
+	assert_int_equal(ops(BLK_WRITE_ZEROES), 3);
 	assert_int_equal(rig_disk()[0], 0);
 	assert_int_equal(rig_disk()[512], 0x55);
 	assert_int_equal(rig_disk()[16 * 512 - 1], 0);
@@ -288,12 +301,12 @@ static void all_ranges_are_checked_before_one_is_done(void **state)
 		range_put(i, i * 8, 8);
 	range_put(255, BLOCKS - 7, 8);
 	assert_int_equal(dsm(256, 4), NVME_SC_LBA_OUT_OF_RANGE);
-	assert_int_equal(ops(BLK_DISCARD), 0);
+	assert_int_equal(ops(BLK_WRITE_ZEROES), 0);
 	range_put(255, UINT64_MAX, UINT32_MAX);
 	assert_int_equal(dsm(256, 4), NVME_SC_LBA_OUT_OF_RANGE);
 	range_put(255, 0, 1);
 	assert_int_equal(dsm(256, 4), NVME_SC_SUCCESS);
-	assert_int_equal(ops(BLK_DISCARD), 256);
+	assert_int_equal(ops(BLK_WRITE_ZEROES), 256);
 	rig_close();
 }
 
@@ -302,7 +315,7 @@ static void hints_without_deallocate_do_nothing(void **state)
 	rig_open("");
 	range_put(0, 0, 8);
 	assert_int_equal(dsm(1, 3), NVME_SC_SUCCESS);
-	assert_int_equal(ops(BLK_DISCARD), 0);
+	assert_int_equal(ops(BLK_DISCARD) + ops(BLK_WRITE_ZEROES), 0);
 	rig_close();
 }
 
@@ -312,9 +325,16 @@ static void long_ranges_are_split_as_the_back_end_says(void **state)
 
 	rig_open("");
 	caps = *rig->nsq.caps;
+	caps.max_zeroes_bytes = 32 << 10;
 	caps.max_discard_bytes = 64 << 10;
 	rig->nsq.caps = &caps;
 	range_put(0, 0, 1000);
+	assert_int_equal(dsm(1, 4), NVME_SC_SUCCESS);
+	assert_int_equal(ops(BLK_WRITE_ZEROES), 16);
+	caps.zeroes_unmap = false; /* then what was deallocated need not be zero */
+	assert_int_equal(dsm(1, 4), NVME_SC_SUCCESS);
+	assert_int_equal(ops(BLK_DISCARD), 8);
+	caps.discard = false;
 	assert_int_equal(dsm(1, 4), NVME_SC_SUCCESS);
 	assert_int_equal(ops(BLK_DISCARD), 8);
 	rig_close();
@@ -491,6 +511,7 @@ int main(void)
 		T(fua_or_write_through_is_a_flush_where_the_back_end_has_no_fua),
 		T(fua_is_passed_to_a_back_end_that_has_it),
 		T(flush_of_a_namespace_reaches_the_back_end),
+		T(flush_of_all_reaches_every_namespace),
 		T(write_zeroes_zeroes_and_deallocates_when_asked),
 		T(long_zeroes_are_split_as_the_back_end_says),
 		T(deallocate_does_all_ranges_also_overlapping_ones),

@@ -234,6 +234,7 @@ int vfu_nvme_new(const struct vfu_nvme_params *p, struct vfu_dev **ret_dev, stru
 					   .num_queues = p->num_queues,
 					   .queue_size_max = p->queue_size_max,
 					   .vectors = v->dev.pci.msix_vectors,
+					   .pci_vendor = v->dev.pci.vendor,
 					   .spin_ns = p->spin_ns,
 					   .doorbells_polled = p->mapped_doorbells,
 					   .doorbells = v->doorbells,

@@ -1,5 +1,5 @@
 /* One unit of a device, as the command line or the configuration file has it. */
-#include "app/unit.h"
+#include "dev/unit.h"
 
 #include <errno.h>
 #include <stdio.h>

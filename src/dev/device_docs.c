@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "app/device.h"
+#include "dev/device.h"
 #include "base/check.h"
 
 static void docs_limits(const struct opts_row *row)

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "app/device.h"
+#include "dev/device.h"
 #include "base/check.h"
 #include "base/log.h"
 #include "nvme/ctrl.h"

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "app/device.h"
+#include "dev/device.h"
 #include "base/check.h"
 
 int device_unit_new(struct device *dev, const struct unit_def *def, struct device_unit **ret_unit,

@@ -1,5 +1,5 @@
 /* vhost-user-nvme: the front-end has registers and admin queue. Thread: main. */
-#include "app/device.h"
+#include "dev/device.h"
 #include "vhost/vhost.h"
 
 static int front_vhost_nvme_start(struct device *dev, struct err *reterr)

@@ -9,12 +9,12 @@
  * NSID are. What is said of one unit in several places adds up (the first is the leader, and gets
  * it all); two that say different things of one key are refused.
  */
-#ifndef APP_UNIT_H
-#define APP_UNIT_H
+#ifndef DEV_UNIT_H
+#define DEV_UNIT_H
 
 #include <stdint.h>
 
-#include "app/backend.h"
+#include "dev/backend.h"
 #include "base/list.h"
 
 struct device;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/device.h"
+#include "dev/device.h"
 #include "base/check.h"
 #include "scsi/scsi.h"
 #include "virtio/vdev.h"

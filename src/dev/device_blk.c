@@ -2,7 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "app/device.h"
+#include "dev/device.h"
 #include "base/check.h"
 #include "blk/blk.h"
 #include "virtio/vdev.h"

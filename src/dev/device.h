@@ -6,15 +6,15 @@
  * 'blk,num-queues=4'` and {"type": "blk", "num-queues": 4} accept the same and refuse with the same
  * words. A type is one struct device_type; what the types have in common is in device.c.
  */
-#ifndef APP_DEVICE_H
-#define APP_DEVICE_H
+#ifndef DEV_DEVICE_H
+#define DEV_DEVICE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "app/backend.h"
-#include "app/unit.h"
+#include "dev/backend.h"
+#include "dev/unit.h"
 #include "base/err.h"
 #include "base/list.h"
 #include "base/opts.h"

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/device.h"
-#include "app/unit.h"
+#include "dev/device.h"
+#include "dev/unit.h"
 #include "base/check.h"
 #include "nvme/subsys.h"
 

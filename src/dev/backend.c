@@ -1,4 +1,4 @@
-#include "app/backend.h"
+#include "dev/backend.h"
 
 #include <errno.h>
 #include <stdio.h>

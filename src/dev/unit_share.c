@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/device.h"
-#include "app/unit.h"
+#include "dev/device.h"
+#include "dev/unit.h"
 #include "base/check.h"
 
 /* In the order in which they are looked at: units join before it is asked whether they differ. */

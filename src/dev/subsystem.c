@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "app/device.h"
+#include "dev/device.h"
 #include "base/check.h"
 
 /* The parameters that are the subsystem's; unique: no two subsystems have the same. */

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "app/device.h"
-#include "app/unit.h"
+#include "dev/device.h"
+#include "dev/unit.h"
 #include "base/check.h"
 #include "blk/blk.h"
 

@@ -1,5 +1,5 @@
 /* How front-ends reach a device: the endpoint of its transport. Thread: main. */
-#include "app/device.h"
+#include "dev/device.h"
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
 

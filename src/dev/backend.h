@@ -2,8 +2,8 @@
  * What a disk is made of: the parameters that a blk device and a unit of a scsi device share, and
  * the block node that they open.
  */
-#ifndef APP_BACKEND_H
-#define APP_BACKEND_H
+#ifndef DEV_BACKEND_H
+#define DEV_BACKEND_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-#include "app/device.h"
+#include "dev/device.h"
 
 #include <errno.h>
 #include <stdio.h>
