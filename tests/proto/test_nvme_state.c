@@ -27,6 +27,8 @@ static struct nconn *killed(void)
 {
 	nrig_drop(0);
 	daemon_kill(vhostd());
+	/* The kernel may still accept for a process whose io_uring it takes down. */
+	unlink(daemon_path(vhostd(), "n.sock"));
 	daemon_start_again(vhostd());
 	return up();
 }
