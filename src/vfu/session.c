@@ -436,7 +436,9 @@ static void vfu_session_run(struct vfu_session *s)
 	if (s->stepping || s->state == VFU_SESSION_CLOSING)
 		return;
 	s->stepping = true;
-	for (uint32_t n = 0; n < VFU_MESSAGES_MAX || s->backlog_count; n++) {
+	/* A command that has begun waits for nobody's turn: nobody would call again. */
+	for (uint32_t n = 0; n < VFU_MESSAGES_MAX || s->backlog_count || s->phase != VFU_PHASE_IDLE;
+	     n++) {
 		if (!vfu_session_turn(s))
 			break;
 	}
