@@ -420,7 +420,11 @@ static void vfu_session_run(struct vfu_session *s)
 	if (s->stepping || s->state == VFU_SESSION_CLOSING)
 		return;
 	s->stepping = true;
-	for (uint32_t n = 0; n < VFU_MESSAGES_MAX || s->backlog_count; n++) {
+	/* A command that begins with the last turn is not left behind: no event would come for it.
+	 */
+	for (uint32_t n = 0; n < VFU_MESSAGES_MAX || s->backlog_count ||
+			     (s->phase != VFU_PHASE_IDLE && s->dev_state != VFU_DEV_QUIESCING);
+	     n++) {
 		if (!vfu_session_turn(s))
 			break;
 	}
