@@ -252,7 +252,8 @@ bool nvme_cq_settle(struct nvme_cq *cq)
 			deleting = true;
 		}
 	}
-	if (cq->mem.work_queued) { /* in the next phase "done": come back after it */
+	/* In the next phase "done": come back after it. */
+	if (cq->mem.work_queued || cq->settle_queued) {
 		if (!cq->settle_queued)
 			loop_defer(cq->loop, &cq->settle_work);
 		cq->settle_queued = true;
