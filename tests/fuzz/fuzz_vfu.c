@@ -459,7 +459,9 @@ static void op_irqs(struct client *c)
 {
 	uint8_t how = take8(c), count = take8(c);
 	struct {
-		struct vfu_irq_set set;
+		struct {
+			uint32_t argsz, flags, index, start, count;
+		} set;
 		uint8_t bools[16];
 	} m = { .set = { .argsz = sizeof(m),
 			 .flags = take8(c),
