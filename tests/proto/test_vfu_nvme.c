@@ -388,13 +388,13 @@ static void memory_that_the_client_cuts_ends_its_session_only(void **state)
 
 /* ---- resets and ends ---- */
 
-static void resets_under_load_lose_nothing_and_write_nothing_late(void **state)
+static void a_thousand_resets_under_load_lose_nothing_and_write_nothing_late(void **state)
 {
 	struct vnvme *r = &rig;
 
 	up(r, "trapped.sock", QUEUES);
 	load_start(r, QUEUES);
-	for (unsigned i = 0; i < 100; i++) {
+	for (unsigned i = 0; i < 1000; i++) {
 		uint32_t csts;
 
 		nvmeload_run(&r->load, 20);
@@ -571,7 +571,7 @@ int main(void)
 		T(data_without_a_descriptor_goes_by_messages),
 		T(transfers_that_are_not_served_hold_up_no_unmap),
 		T(memory_that_the_client_cuts_ends_its_session_only),
-		T(resets_under_load_lose_nothing_and_write_nothing_late),
+		T(a_thousand_resets_under_load_lose_nothing_and_write_nothing_late),
 		T(clients_that_leave_under_load_leave_nothing_behind),
 		T(one_client_at_a_time),
 		T(a_controller_moves_to_another_with_its_queues),
