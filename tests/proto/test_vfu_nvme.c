@@ -478,11 +478,6 @@ static void a_controller_moves_to_another_with_its_queues(void **state)
 	struct vfe to;
 
 	up(r, "a.sock", 2);
-	if (vfe_state_set(&r->v, VFE_STATE_STOP_COPY) == -ENOTSUP) {
-		print_message("the controller cannot be saved: skipped\n");
-		skip();
-	}
-	assert_ok(vfe_state_set(&r->v, VFE_STATE_RUNNING));
 	io(r, 1, 0);
 	io(r, 2, 8);
 	/* The destination has the same memory, and interrupts of its own. */
