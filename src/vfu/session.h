@@ -105,6 +105,7 @@ struct vfu_session {
 	struct loop_timer stall_timer; /* a message began, or something waits to be sent */
 	bool stall_running;
 	struct loop_timer send_timer, grace_timer;
+	struct loop_timer turn_timer; /* others had theirs */
 
 	/* the command under way, and those after it */
 	struct vfu_msg cur;
