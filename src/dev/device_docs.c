@@ -28,6 +28,9 @@ static void docs_limits(const struct opts_row *row)
 	case OPTS_U16:
 		printf("%" PRIu64 "..%" PRIu64, row->min, row->max);
 		return;
+	case OPTS_JSON:
+		printf("JSON");
+		return;
 	}
 	UNREACHABLE();
 }

@@ -200,18 +200,24 @@ void nvme_cmd_end(struct nvme_cmd *c, enum nvme_status status)
 	cmd_release(cq, sq, c);
 }
 
+/* What a slot may have of an earlier command. */
+static inline void cmd_fill(struct nvme_cq *cq, struct nvme_cmd *c)
+{
+	c->cid = le16_get(c->sqe.cid);
+	c->nsid = le32_get(c->sqe.nsid);
+	c->dw0 = c->dw1 = 0;
+	c->epoch = cq->epoch;
+	c->nsq = NULL;
+}
+
 static inline void cmd_start(struct nvme_cq *cq, struct nvme_cmd *c)
 {
 	const struct nvme_row *row = cq->rows[c->sqe.opcode];
 	uint32_t nsid = le32_get(c->sqe.nsid);
 	struct nvme_nsq *nsq = NULL;
 
-	c->cid = le16_get(c->sqe.cid);
-	c->nsid = nsid;
-	c->dw0 = c->dw1 = 0;
-	c->epoch = cq->epoch;
 	c->row = row;
-	c->nsq = NULL;
+	cmd_fill(cq, c);
 	if (likely(row && row->flags & CMD_NS)) {
 		uint32_t gate;
 
@@ -257,12 +263,8 @@ static void cmd_untake(struct nvme_cq *cq, struct nvme_sq *sq, struct nvme_cmd *
 
 static void cmd_read(struct nvme_cq *cq, struct nvme_cmd *c)
 {
-	c->cid = le16_get(c->sqe.cid);
-	c->nsid = le32_get(c->sqe.nsid);
-	c->dw0 = c->dw1 = 0;
-	c->epoch = cq->epoch;
 	c->row = cq->rows[c->sqe.opcode];
-	c->nsq = NULL;
+	cmd_fill(cq, c);
 }
 
 static void cmd_start_as(struct nvme_cq *cq, struct nvme_cmd *c, enum nvme_status status)

@@ -162,10 +162,26 @@ static void vfu_session_on_grace(struct loop_timer *t)
 /* Nothing more is there to be read, or others get their turn: invariants 3 and 4. */
 static void vfu_session_settle(struct vfu_session *s)
 {
-	if (s->dev_state != VFU_DEV_QUIESCED || vfu_migr_is_stopped(&s->migr))
+	if (s->dev_state != VFU_DEV_QUIESCED || s->resume_later || vfu_migr_is_stopped(&s->migr))
 		return;
 	s->dev_state = VFU_DEV_RUNNING;
 	s->dev->ops->resume(s->dev);
+}
+
+void vfu_session_memory_changed(struct vfu_session *s)
+{
+	s->resume_later = true;
+	loop_timer_start(s->params.main_loop, &s->resume_timer,
+			 loop_clock_ns() + VFU_RESUME_DELAY_NS);
+}
+
+static void vfu_session_on_resume_timer(struct loop_timer *t)
+{
+	struct vfu_session *s = container_of(t, struct vfu_session, resume_timer);
+
+	s->resume_later = false;
+	if (s->phase == VFU_PHASE_IDLE)
+		vfu_session_settle(s);
 }
 
 void vfu_session_reset_wanted(struct vfu_session *s)
@@ -420,10 +436,8 @@ static void vfu_session_run(struct vfu_session *s)
 	if (s->stepping || s->state == VFU_SESSION_CLOSING)
 		return;
 	s->stepping = true;
-	/* A command that begins with the last turn is not left behind: no event would come for it.
-	 */
-	for (uint32_t n = 0; n < VFU_MESSAGES_MAX || s->backlog_count ||
-			     (s->phase != VFU_PHASE_IDLE && s->dev_state != VFU_DEV_QUIESCING);
+	/* A command that has begun waits for nobody's turn: nobody would call again. */
+	for (uint32_t n = 0; n < VFU_MESSAGES_MAX || s->backlog_count || s->phase != VFU_PHASE_IDLE;
 	     n++) {
 		if (!vfu_session_turn(s))
 			break;
@@ -507,6 +521,7 @@ void vfu_session_close(struct vfu_session *s, enum log_level level, const char *
 	loop_timer_stop(&s->stall_timer);
 	loop_timer_stop(&s->send_timer);
 	loop_timer_stop(&s->grace_timer);
+	loop_timer_stop(&s->resume_timer);
 	/* The watch's own callback, at the earliest, releases the session. */
 	s->close_waits = 2 + !vfu_irqs_stop(s);
 	loop_watch_stop(&s->watch, vfu_session_on_watch_stopped);
@@ -544,6 +559,7 @@ static void vfu_session_init(struct vfu_session *s, const struct vfu_session_par
 	loop_timer_init(&s->stall_timer, vfu_session_on_stall);
 	loop_timer_init(&s->send_timer, vfu_session_on_send_timer);
 	loop_timer_init(&s->grace_timer, vfu_session_on_grace);
+	loop_timer_init(&s->resume_timer, vfu_session_on_resume_timer);
 	vfu_irqs_init(&s->irqs);
 	vfu_migr_init(&s->migr);
 	vfu_remote_init(&s->remote);

@@ -342,7 +342,8 @@ static void command(struct client *c, uint16_t number, const void *payload, uint
 	uint32_t cut = flags & 2 ? (VFU_HDR_BYTES + len) / 2 : VFU_HDR_BYTES + len;
 
 	memcpy(bytes, &hdr, sizeof(hdr));
-	memcpy(bytes + sizeof(hdr), payload, len);
+	if (len)
+		memcpy(bytes + sizeof(hdr), payload, len);
 	say(c, bytes, cut, fds, count);
 	if (flags & 2) {
 		loops_turn(c);
