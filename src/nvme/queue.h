@@ -69,7 +69,6 @@ struct nvme_sq {
 	size_t slots_bytes;
 	struct nvme_cq *cq;
 	struct list node; /* cq->sqs */
-	struct nvme_ring_remote *remote;
 	struct loop_msg msg, done_msg, lie_msg;
 
 	/* main */
@@ -120,7 +119,6 @@ struct nvme_cq {
 		bool moving;		/* owner loop: between two descriptors */
 		void (*idle)(struct nvme_cq *cq);
 	} irq;
-	struct nvme_ring_remote *remote;
 	struct loop_msg msg, done_msg, stop_msg, stop_done_msg, quiet_msg, quiet_done_msg,
 		resume_msg, wake_msg;
 	struct loop_msg lie_msg, bind_msg, bind_done_msg;
