@@ -130,9 +130,10 @@ static const struct {
 	const char *key;
 	enum device_transport transport;
 } device_only[] = {
-	{ "doorbells", TRANSPORT_VFIO_USER },	{ "notifications", TRANSPORT_VFIO_USER },
-	{ "pci-vendor", TRANSPORT_VFIO_USER },	{ "pci-device", TRANSPORT_VFIO_USER },
-	{ "generation", TRANSPORT_VHOST_USER }, { "ana", TRANSPORT_VFIO_USER },
+	{ "doorbells", TRANSPORT_VFIO_USER },  { "notifications", TRANSPORT_VFIO_USER },
+	{ "vectors", TRANSPORT_VFIO_USER },    { "pci-vendor", TRANSPORT_VFIO_USER },
+	{ "pci-device", TRANSPORT_VFIO_USER }, { "generation", TRANSPORT_VHOST_USER },
+	{ "ana", TRANSPORT_VFIO_USER },
 };
 
 static bool device_row_given(const struct device_def *def, const char *key)

@@ -55,7 +55,7 @@ struct device_def {
 	char *initiator;
 	/* nvme only; from serial on (serial is above): of its subsystem */
 	int generation, ana; /* indices into the names of device_nvme.c */
-	uint16_t pci_vendor, pci_device;
+	uint16_t vectors, pci_vendor, pci_device;
 	char *subsystem, *model, *nqn, *state, *ns_pool;
 	uint64_t ns_pool_bytes;
 	/* scsi and nvme */

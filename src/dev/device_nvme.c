@@ -32,6 +32,10 @@ static const struct opts_row device_nvme_rows[] = {
 		 "which SPDK's replies the front-end expects (vhost-user)"),
 	ENUM_ROW("ana", ana, ana_names, "optimized",
 		 "how good this path to the namespaces is; SIGHUP changes it (vfio-user)"),
+	ROW("vectors", OPTS_U16, vectors, 1, NVME_VECTORS_MAX, NULL,
+	    "MSI-X interrupt vectors; default: one for each queue pair and the admin queue, at "
+	    "most "
+	    "128 (vfio-user)"),
 	ROW("pci-vendor", OPTS_U16, pci_vendor, 1, 0xfffe, NULL,
 	    "PCI identifier; default: vhostd's (vfio-user)"),
 	ROW("pci-device", OPTS_U16, pci_device, 1, 0xffff, NULL,
@@ -180,6 +184,7 @@ static int device_nvme_vfu_make(void *arg, struct vfu_dev **ret_dev, struct err 
 		.subsys = dev->subsys,
 		.num_queues = def->num_queues,
 		.queue_size_max = def->queue_size,
+		.vectors = def->vectors,
 		.spin_ns = def->spin_us * 1000,
 		.mapped_doorbells = def->doorbells,
 		.pci_vendor = def->pci_vendor,

@@ -201,7 +201,8 @@ static int vnvme_doorbells_make(struct vnvme *v, struct err *reterr)
 
 static void vnvme_describe(struct vnvme *v, const struct vfu_nvme_params *p)
 {
-	uint32_t vectors = MIN(p->num_queues + 1u, (uint32_t)VNVME_VECTORS_MAX);
+	uint32_t vectors =
+		MIN(p->vectors ? p->vectors : p->num_queues + 1u, (uint32_t)VNVME_VECTORS_MAX);
 	uint16_t vendor = p->pci_vendor ? p->pci_vendor : VFU_NVME_VENDOR;
 
 	v->dev = (struct vfu_dev){ .ops = &vnvme_ops, .name = p->name };

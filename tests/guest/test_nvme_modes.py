@@ -30,8 +30,8 @@ MODES = {
     "the interrupt pin": ("pci=nomsi", {}),
     "the interrupt pin, mapped doorbells": ("pci=nomsi", {"doorbells": "mapped"}),
     "SGLs, polled queues": ("nvme.sgl_threshold=1 nvme.poll_queues=1", {}),
-    "PRPs, queues of two entries, large blocks": ("nvme.sgl_threshold=0 nvme.io_queue_depth=2",
-                                                  {"queue_size": 2, "block_size": 4096}),
+    "PRPs, queues of two entries, one vector, large blocks": ("nvme.sgl_threshold=0 nvme.io_queue_depth=2",
+                                                  {"queue_size": 2, "block_size": 4096, "vectors": 1}),
     "one queue pair of many entries": ("nvme.io_queue_depth=4095",
                                        {"queue_size": 32768, "num_queues": 1}),
 }
