@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "app/device.h"
+#include "dev/device.h"
 #include "base/err.h"
 #include "base/log.h"
 

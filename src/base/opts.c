@@ -145,6 +145,8 @@ static int opts_row_set(const struct opts_row *r, void *obj, const char *value, 
 	case OPTS_U16:
 	case OPTS_SIZE:
 		return opts_set_number(r, field, value, reterr);
+	case OPTS_JSON:
+		return err_set(reterr, -EINVAL, "%s: cannot be given as text", r->name);
 	}
 	UNREACHABLE();
 }
@@ -153,7 +155,7 @@ static const size_t opts_field_bytes[] = {
 	[OPTS_STR] = sizeof(char *),   [OPTS_BOOL] = sizeof(bool),
 	[OPTS_U64] = sizeof(uint64_t), [OPTS_U32] = sizeof(uint32_t),
 	[OPTS_U16] = sizeof(uint16_t), [OPTS_SIZE] = sizeof(uint64_t),
-	[OPTS_ENUM] = sizeof(int),
+	[OPTS_ENUM] = sizeof(int),     [OPTS_JSON] = 0,
 };
 
 int opts_defaults(const struct opts_table *t, void *obj, struct err *reterr)
@@ -260,6 +262,8 @@ const char *opts_text(const struct opts_row *r, const void *obj, char *buf, size
 	case OPTS_U16:
 		snprintf(buf, size, "%u", *(const uint16_t *)field);
 		return buf;
+	case OPTS_JSON:
+		return "";
 	}
 	UNREACHABLE();
 }

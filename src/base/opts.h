@@ -6,6 +6,7 @@
 #ifndef BASE_OPTS_H
 #define BASE_OPTS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -19,6 +20,7 @@ enum opts_type {
 	OPTS_U16,  /* uint16_t */
 	OPTS_SIZE, /* uint64_t bytes, suffix K M G T P (powers of 1024) */
 	OPTS_ENUM, /* int, index into names[] */
+	OPTS_JSON, /* an array or object of JSON-RPC: named, but not converted and not stored */
 };
 
 struct opts_row {
@@ -29,6 +31,7 @@ struct opts_row {
 	const char *const *names; /* OPTS_ENUM: NULL-terminated */
 	const char *def;	  /* default as text, NULL: zero / NULL */
 	const char *help;
+	bool required; /* of JSON-RPC: must be given */
 };
 
 struct opts_table {

@@ -8,8 +8,7 @@
 #define NVME_OUI                                                                                   \
 	{                                                                                          \
 		0x00, 0x54, 0x52                                                                   \
-	} /* locally administered, low byte first */
-#define NVME_PCI_VENDOR	       0x1af4
+	}			   /* locally administered, low byte first */
 #define NVME_KAS_100MS	       10  /* granularity of the keep alive timer: 1 s */
 #define NVME_TEMPERATURE_K     298 /* what it always is */
 #define NVME_WCTEMP_K	       343

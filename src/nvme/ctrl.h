@@ -35,6 +35,7 @@
 #define NVME_QPAIRS_MAX	     256   /* I/O queue pairs; identifiers 1 to 256 */
 #define NVME_QUEUE_SIZE_MAX  32768 /* entries */
 #define NVME_VECTORS_MAX     128
+#define NVME_PCI_VENDOR	     0x1af4
 #define NVME_BAR0_BYTES	     0x4000
 #define NVME_DOORBELLS_BYTES 0x1000 /* one page at NVME_REG_DOORBELLS: 512 pairs of words */
 
@@ -82,6 +83,7 @@ struct nvme_ctrl_params {
 	uint16_t num_queues;	 /* I/O queue pairs, 1 to NVME_QPAIRS_MAX */
 	uint32_t queue_size_max; /* entries, 2 to NVME_QUEUE_SIZE_MAX: CAP.MQES + 1 */
 	uint16_t vectors;	 /* 1 to NVME_VECTORS_MAX */
+	uint16_t pci_vendor;	 /* VID and SSVID of Identify; 0: NVME_PCI_VENDOR */
 	uint32_t spin_ns;	 /* struct loop_source.spin_max_ns of the queues */
 	/*
 	 * Doorbells are written to memory that we only see by looking (a mapped page, or a

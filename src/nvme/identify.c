@@ -94,7 +94,8 @@ static void id_ctrl_common(const struct nvme_ctrl *ctrl, struct nvme_id_ctrl *id
 {
 	const struct nvme_subsys *subsys = ctrl->subsys;
 
-	id->vid = id->ssvid = le16(NVME_PCI_VENDOR);
+	id->vid = id->ssvid =
+		le16(ctrl->params.pci_vendor ? ctrl->params.pci_vendor : NVME_PCI_VENDOR);
 	memcpy(id->sn, subsys->serial, sizeof(id->sn));
 	memcpy(id->mn, subsys->model, sizeof(id->mn));
 	nvme_firmware_revision(id->fr);

@@ -49,6 +49,17 @@ static void each_controller_has_its_own_identifier(void **state)
 	rig_close(&r);
 }
 
+static void the_vendor_is_that_of_the_function(void **state)
+{
+	struct rig r;
+
+	rig_open(&r);
+	r.ctrl[0]->params.pci_vendor = 0x1b36;
+	assert_status(IDENTIFY(&r, 0, 0x01), SUCCESS);
+	assert_bytes(&r, 0, "361b 361b");
+	rig_close(&r);
+}
+
 static void what_is_not_offered_is_not_told(void **state)
 {
 	struct rig r;
@@ -296,6 +307,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_controller_says_what_it_is),
 		cmocka_unit_test(each_controller_has_its_own_identifier),
+		cmocka_unit_test(the_vendor_is_that_of_the_function),
 		cmocka_unit_test(what_is_not_offered_is_not_told),
 		cmocka_unit_test(over_vhost_it_is_a_controller_of_version_1_0),
 		cmocka_unit_test(a_namespace_says_what_it_is),

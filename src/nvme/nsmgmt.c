@@ -238,24 +238,29 @@ static void pool_ns_closed(void *arg)
 	pool_closing_put(f->closing);
 }
 
-void nvme_pool_close(struct nvme_subsys *subsys, void (*done)(void *arg), void *arg)
+bool nvme_pool_close(struct nvme_subsys *subsys, void (*done)(void *arg), void *arg)
 {
 	struct pool_closing *closing = calloc(1, sizeof(*closing));
 	struct nvme_ns *ns;
 	struct pool_file *f;
 
 	ASSERT(closing);
-	*closing = (struct pool_closing){ .pending = 1, .done = done, .arg = arg };
+	*closing = (struct pool_closing){ .done = done, .arg = arg };
+	list_for_each(f, &subsys->pool.files, node)
+		closing->pending += f->ns != NULL;
+	if (!closing->pending) {
+		free(closing);
+		return false;
+	}
 	list_for_each(f, &subsys->pool.files, node) {
 		ns = f->ns;
 		if (!ns)
 			continue;
 		f->ns = NULL;
 		f->closing = closing;
-		closing->pending++;
 		nvme_ns_remove(ns, pool_ns_closed, f);
 	}
-	pool_closing_put(closing);
+	return true;
 }
 
 /* ---- lines of the state file ---- */

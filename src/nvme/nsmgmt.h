@@ -30,11 +30,7 @@ int nvme_pool_init(struct nvme_subsys *subsys, const char *path, uint64_t bytes,
 		   struct err *reterr);
 /* After it: opens and adds the namespaces that are in the state file. */
 int nvme_pool_restore(struct nvme_subsys *subsys, struct err *reterr);
-/*
- * Removes the created namespaces, whose files stay; then done(arg), maybe before this returns. For
- * who removes all namespaces in order to give the subsystem back.
- */
-void nvme_pool_close(struct nvme_subsys *subsys, void (*done)(void *arg), void *arg);
+/* See nvme_pool_close. */
 void nvme_pool_fini(struct nvme_subsys *subsys);
 
 /* Lines of the state file. */

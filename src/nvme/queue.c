@@ -173,6 +173,32 @@ void nvme_cmd_complete(struct nvme_cmd *c)
 		nvme_sweep_cmd_ended(c);
 }
 
+struct nvme_cmd *nvme_cmd_restore(struct nvme_sq *sq, uint16_t cid)
+{
+	struct nvme_cmd *c = &sq->slots[sq->slots_used++];
+
+	ASSERT(sq->slots_used <= sq->slot_count);
+	cmd_init(sq, c);
+	c->sqe.opcode = NVME_ADMIN_AER;
+	c->sqe.cid = le16(cid);
+	c->cid = cid;
+	c->row = sq->cq->rows[NVME_ADMIN_AER];
+	c->busy = true;
+	c->extra = NVME_CMD_PARKED;
+	sq->outstanding++;
+	sq->parked++;
+	return c;
+}
+
+void nvme_cmd_restore_done(struct nvme_cmd *c, uint16_t status)
+{
+	struct nvme_cq *cq = c->sq->cq;
+
+	c->status = status;
+	list_append(&cq->stuck, &c->wait_node);
+	cq->gate |= CQ_STUCK;
+}
+
 static void cq_unstick(struct nvme_cq *cq)
 {
 	struct list stuck;
@@ -200,18 +226,24 @@ void nvme_cmd_end(struct nvme_cmd *c, enum nvme_status status)
 	cmd_release(cq, sq, c);
 }
 
+/* What a slot may have of an earlier command. */
+static inline void cmd_fill(struct nvme_cq *cq, struct nvme_cmd *c)
+{
+	c->cid = le16_get(c->sqe.cid);
+	c->nsid = le32_get(c->sqe.nsid);
+	c->dw0 = c->dw1 = 0;
+	c->epoch = cq->epoch;
+	c->nsq = NULL;
+}
+
 static inline void cmd_start(struct nvme_cq *cq, struct nvme_cmd *c)
 {
 	const struct nvme_row *row = cq->rows[c->sqe.opcode];
 	uint32_t nsid = le32_get(c->sqe.nsid);
 	struct nvme_nsq *nsq = NULL;
 
-	c->cid = le16_get(c->sqe.cid);
-	c->nsid = nsid;
-	c->dw0 = c->dw1 = 0;
-	c->epoch = cq->epoch;
 	c->row = row;
-	c->nsq = NULL;
+	cmd_fill(cq, c);
 	if (likely(row && row->flags & CMD_NS)) {
 		uint32_t gate;
 
@@ -255,14 +287,15 @@ static void cmd_untake(struct nvme_cq *cq, struct nvme_sq *sq, struct nvme_cmd *
 	cq->credits++;
 }
 
+static void cmd_read(struct nvme_cq *cq, struct nvme_cmd *c)
+{
+	c->row = cq->rows[c->sqe.opcode];
+	cmd_fill(cq, c);
+}
+
 static void cmd_start_as(struct nvme_cq *cq, struct nvme_cmd *c, enum nvme_status status)
 {
-	c->cid = le16_get(c->sqe.cid);
-	c->nsid = le32_get(c->sqe.nsid);
-	c->dw0 = c->dw1 = 0;
-	c->epoch = cq->epoch;
-	c->row = cq->rows[c->sqe.opcode];
-	c->nsq = NULL;
+	cmd_read(cq, c);
 	nvme_cmd_end(c, status);
 }
 
@@ -307,6 +340,8 @@ static uint32_t sq_fetch_fused(struct nvme_cq *cq, struct nvme_sq *sq, struct nv
 		return 1;
 	}
 	sq->head = sq_next(sq, sq->head);
+	cmd_read(cq, first);
+	cmd_read(cq, second);
 	nvme_cmd_start_fused(first, second);
 	return 2;
 }

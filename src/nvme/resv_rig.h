@@ -231,8 +231,8 @@ static void rig_remove_now(struct loop_work *work)
 
 	if (removal->ns)
 		nvme_ns_remove(removal->ns, rig_flag, &removal->gone);
-	else
-		nvme_pool_close(removal->subsys, rig_flag, &removal->gone);
+	else if (!nvme_pool_close(removal->subsys, rig_flag, &removal->gone))
+		removal->gone = true;
 }
 
 static inline void rig_remove(struct rig *r, struct rig_removal *removal, struct nvme_ns *ns)

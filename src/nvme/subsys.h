@@ -51,6 +51,12 @@ struct nvme_subsys *nvme_subsys_ref(struct nvme_subsys *subsys);
  */
 void nvme_subsys_unref(struct nvme_subsys *subsys);
 
+/*
+ * The end: takes away the namespaces that guests created, which are not the application's; their
+ * files stay. Then done(arg) comes once, later. false: there are none, and it does not.
+ */
+bool nvme_pool_close(struct nvme_subsys *subsys, void (*done)(void *arg), void *arg);
+
 struct nvme_ns_params {
 	uint32_t nsid;	      /* 1 to NVME_NSID_MAX */
 	struct blk_dev *dev;  /* a reference is taken */

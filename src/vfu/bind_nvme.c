@@ -201,7 +201,8 @@ static int vnvme_doorbells_make(struct vnvme *v, struct err *reterr)
 
 static void vnvme_describe(struct vnvme *v, const struct vfu_nvme_params *p)
 {
-	uint32_t vectors = MIN(p->num_queues + 1u, (uint32_t)VNVME_VECTORS_MAX);
+	uint32_t vectors =
+		MIN(p->vectors ? p->vectors : p->num_queues + 1u, (uint32_t)VNVME_VECTORS_MAX);
 	uint16_t vendor = p->pci_vendor ? p->pci_vendor : VFU_NVME_VENDOR;
 
 	v->dev = (struct vfu_dev){ .ops = &vnvme_ops, .name = p->name };
@@ -234,6 +235,7 @@ int vfu_nvme_new(const struct vfu_nvme_params *p, struct vfu_dev **ret_dev, stru
 					   .num_queues = p->num_queues,
 					   .queue_size_max = p->queue_size_max,
 					   .vectors = v->dev.pci.msix_vectors,
+					   .pci_vendor = v->dev.pci.vendor,
 					   .spin_ns = p->spin_ns,
 					   .doorbells_polled = p->mapped_doorbells,
 					   .doorbells = v->doorbells,

@@ -55,6 +55,22 @@ static uint32_t vfu_dma_find(const struct vfu_dma *d, uint64_t iova)
 	return lo;
 }
 
+bool vfu_dma_is_mapped(const struct vfu_dma *d, uint64_t iova, uint64_t len_bytes, uint32_t flags)
+{
+	uint64_t end;
+
+	if (!num_add(iova, len_bytes, &end))
+		return false;
+	for (uint32_t i = vfu_dma_find(d, iova); iova < end; i++) {
+		const struct vfu_map *map = &d->maps[i];
+
+		if (i == d->count || map->iova > iova || !(map->flags & flags))
+			return false;
+		iova = map->iova + map->size;
+	}
+	return true;
+}
+
 static struct vfu_map *vfu_dma_exact(const struct vfu_dma *d, uint64_t iova, uint64_t size)
 {
 	uint32_t i = vfu_dma_find(d, iova);
@@ -78,6 +94,7 @@ static void vfu_dma_set(struct vfu_session *s, struct gmem *readable, struct gme
 	gmem_unref(s->dma.writable);
 	s->dma.readable = readable;
 	s->dma.writable = writable;
+	vfu_session_memory_changed(s);
 }
 
 static int vfu_gmem_with(const struct gmem *old, const struct gmem_region_desc *desc, int fd,

@@ -37,6 +37,8 @@ void vfu_dma_fini(struct vfu_dma *d);
 bool vfu_dma_unmap_is_felt(const struct vfu_dma *d, uint32_t flags, uint64_t iova, uint64_t size);
 /* From the lowest mapped address to the end of the highest; false when there is none. */
 bool vfu_dma_span(const struct vfu_dma *d, uint64_t *ret_first, uint64_t *ret_end);
+/* Did the client map all of [iova, iova + len), for what is wanted (VFU_MAP_READ or _WRITE)? */
+bool vfu_dma_is_mapped(const struct vfu_dma *d, uint64_t iova, uint64_t len_bytes, uint32_t flags);
 bool vfu_dma_lost(const struct vfu_dma *d);
 
 #endif

@@ -108,6 +108,7 @@ static void an_unmap_is_answered_when_the_device_is_quiet_and_not_before(void **
 
 	negotiate(f);
 	assert_int_equal(map_at(f, 0, MEM_BYTES, 3, f->memfd), 0);
+	PUMP_UNTIL(f, !f->quiet);
 	f->hold_quiet = true;
 	id = send_msg(f, VFU_CMD_DMA_UNMAP, &unmap, sizeof(unmap));
 	is_silent(f);

@@ -54,6 +54,12 @@ static void vfu_remote_arrive(struct vfu_session *s, struct nvme_dma *dma)
 		vfu_remote_end(dma, -EIO);
 		return;
 	}
+	/* "This address must have been previously exported to the server". */
+	if (!vfu_dma_is_mapped(&s->dma, dma->iova, dma->len_bytes,
+			       dma->to_guest ? VFU_MAP_WRITE : VFU_MAP_READ)) {
+		vfu_remote_end(dma, -EFAULT);
+		return;
+	}
 	list_append(&r->waiting, &dma->node);
 	vfu_session_remote_changed(s);
 }

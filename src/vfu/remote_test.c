@@ -34,6 +34,10 @@ static void negotiate_xfer(struct fixture *f, const char *text)
 
 	memcpy(bytes + 4, text, strlen(text) + 1);
 	assert_int_equal(call(f, VFU_CMD_VERSION, bytes, 4 + (uint32_t)strlen(text) + 1, &r), 0);
+	assert_int_equal(map_at(f, 0, 0x8000, 3, -1), 0);
+	assert_int_equal(map_at(f, 0x8000, 0x1000, 1, -1), 0);
+	assert_int_equal(map_at(f, 0x9000, 0x1000, 2, -1), 0);
+	assert_int_equal(map_at(f, 0x900000, 0x1000, 3, -1), 0);
 }
 
 static void reply_to(struct fixture *f, const struct reply *r, uint32_t error, const void *data,
@@ -97,7 +101,7 @@ static void guest_memory_is_written_and_a_short_answer_is_enough(void **state)
 	struct reply r;
 	uint8_t bytes[28];
 
-	negotiate(f);
+	negotiate_xfer(f, "{}");
 	start(f, &t, 0x7000, "guest data", 10, true);
 	io = request(f, &r, VFU_DMA_WRITE);
 	assert_int_equal(r.len, 26);
@@ -120,7 +124,7 @@ static void answers_may_come_in_any_order_and_many_are_under_way(void **state)
 	struct reply r[VFU_REMOTE_OUT_MAX];
 	uint32_t next = 0;
 
-	negotiate(f);
+	negotiate_xfer(f, "{}");
 	for (uint32_t i = 0; i < 40; i++)
 		start(f, &t[i], i * 4, &words[i], 4, false);
 	while (next < 40) {
@@ -148,7 +152,7 @@ static void an_error_or_a_wrong_answer_ends_that_transfer(void **state)
 	struct reply r;
 	char buf[8];
 
-	negotiate(f);
+	negotiate_xfer(f, "{}");
 	start(f, &t, 0x1000, buf, 8, false);
 	request(f, &r, VFU_DMA_READ);
 	reply_to(f, &r, EINVAL, NULL, 0);
@@ -168,11 +172,41 @@ static void an_error_or_a_wrong_answer_ends_that_transfer(void **state)
 	assert_int_equal(config_read(f, 0, 2), 0x1234);
 }
 
+static void memory_that_the_client_did_not_map_is_not_asked_for(void **state)
+{
+	static const struct {
+		uint64_t iova, len;
+		bool write;
+		int rc;
+	} all[] = {
+		{ 0x7fff, 2, false, 0 },	   { 0x8fff, 2, false, -EFAULT },
+		{ 0x7fff, 2, true, -EFAULT },	   { 0x9000, 4096, true, 0 },
+		{ 0x9000, 4097, true, -EFAULT },   { 0x200000, 1, false, -EFAULT },
+		{ UINT64_MAX, 2, false, -EFAULT },
+	};
+	struct fixture *f = *state;
+	static char buf[8192];
+	struct transfer t;
+	struct reply r;
+
+	negotiate_xfer(f, "{}");
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++) {
+		start(f, &t, all[i].iova, buf, all[i].len, all[i].write);
+		if (!all[i].rc) {
+			request(f, &r, all[i].write ? VFU_DMA_WRITE : VFU_DMA_READ);
+			reply_to(f, &r, 0, buf, all[i].write ? 0 : (uint32_t)all[i].len);
+		}
+		PUMP_UNTIL(f, t.done);
+		assert_int_equal(t.rc, all[i].rc);
+	}
+	is_silent(f);
+}
+
 static void an_answer_to_nothing_ends_the_session(void **state)
 {
 	struct fixture *f = *state;
 
-	negotiate(f);
+	negotiate_xfer(f, "{}");
 	send_msg_fds(f, VFU_DMA_READ, VFU_TYPE_REPLY, NULL, 0, NULL, 0);
 	PUMP_UNTIL(f, !f->session);
 }
@@ -180,15 +214,16 @@ static void an_answer_to_nothing_ends_the_session(void **state)
 static void answers_are_taken_while_a_command_waits_and_commands_before_them_are_kept(void **state)
 {
 	struct fixture *f = *state;
-	struct vfu_dma_unmap unmap = { 24, 0, 0, MEM_BYTES };
+	struct vfu_dma_unmap unmap = { 24, 0, 0x100000, MEM_BYTES };
 	struct vfu_region_io io = { 0, VFU_REGION_CONFIG, 2 };
 	struct transfer t;
 	struct reply r, answered;
 	uint16_t id, reads[10];
 	char buf[8];
 
-	negotiate(f);
-	assert_int_equal(map_at(f, 0, MEM_BYTES, 3, f->memfd), 0);
+	negotiate_xfer(f, "{}");
+	assert_int_equal(map_at(f, 0x100000, MEM_BYTES, 3, f->memfd), 0);
+	PUMP_UNTIL(f, !f->quiet);
 	f->hold_quiet = true;
 	start(f, &t, 0x900000, buf, 8, false);
 	request(f, &r, VFU_DMA_READ);
@@ -215,7 +250,7 @@ static void what_is_kept_has_a_limit(void **state)
 	uint16_t id;
 	char buf[8];
 
-	negotiate(f);
+	negotiate_xfer(f, "{}");
 	f->hold_quiet = true;
 	start(f, &t, 0x900000, buf, 8, false);
 	request(f, &r, VFU_DMA_READ);
@@ -235,14 +270,15 @@ static void what_is_kept_has_a_limit(void **state)
 static void transfers_that_the_client_does_not_serve_do_not_hold_up_its_command(void **state)
 {
 	struct fixture *f = *state;
-	struct vfu_dma_unmap unmap = { 24, 0, 0, MEM_BYTES };
+	struct vfu_dma_unmap unmap = { 24, 0, 0x100000, MEM_BYTES };
 	struct transfer t, u;
 	struct reply r, late;
 	uint16_t id;
 	char buf[8];
 
-	negotiate(f);
-	assert_int_equal(map_at(f, 0, MEM_BYTES, 3, f->memfd), 0);
+	negotiate_xfer(f, "{}");
+	assert_int_equal(map_at(f, 0x100000, MEM_BYTES, 3, f->memfd), 0);
+	PUMP_UNTIL(f, !f->quiet);
 	f->session->params.grace_ns = 1000000;
 	f->hold_quiet = true;
 	start(f, &t, 0x900000, buf, 8, false);
@@ -269,7 +305,7 @@ static void transfers_end_with_the_session(void **state)
 	struct transfer after;
 	static char buf[20];
 
-	negotiate(f);
+	negotiate_xfer(f, "{}");
 	f->hold_free = true;
 	for (int i = 0; i < 20; i++)
 		start(f, &t[i], i, &buf[i], 1, i & 1);
@@ -293,6 +329,7 @@ int main(void)
 		T(guest_memory_is_written_and_a_short_answer_is_enough),
 		T(answers_may_come_in_any_order_and_many_are_under_way),
 		T(an_error_or_a_wrong_answer_ends_that_transfer),
+		T(memory_that_the_client_did_not_map_is_not_asked_for),
 		T(an_answer_to_nothing_ends_the_session),
 		T(answers_are_taken_while_a_command_waits_and_commands_before_them_are_kept),
 		T(what_is_kept_has_a_limit),

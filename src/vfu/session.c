@@ -148,13 +148,17 @@ static void vfu_session_on_grace(struct loop_timer *t)
 {
 	struct vfu_session *s = container_of(t, struct vfu_session, grace_timer);
 
-	if (s->dev_state != VFU_DEV_QUIESCING || !vfu_remote_is_busy(&s->remote))
+	if (s->dev_state != VFU_DEV_QUIESCING)
 		return;
-	log_limited(s->limit, LOG_WARNING,
-		    "%s: transfers by messages were not served within %llu ms while %s waits",
-		    s->params.name, (unsigned long long)s->params.grace_ns / 1000000,
-		    s->row ? s->row->name : "nothing");
-	vfu_remote_fail(s, false);
+	if (vfu_remote_is_busy(&s->remote)) {
+		log_limited(s->limit, LOG_WARNING,
+			    "%s: transfers by messages were not served within %llu ms while %s "
+			    "waits",
+			    s->params.name, (unsigned long long)s->params.grace_ns / 1000000,
+			    s->row ? s->row->name : "nothing");
+		vfu_remote_fail(s, s->remote.failing);
+	}
+	/* More of them may begin. */
 	loop_timer_start(s->params.main_loop, &s->grace_timer,
 			 loop_clock_ns() + s->params.grace_ns);
 }
@@ -162,10 +166,26 @@ static void vfu_session_on_grace(struct loop_timer *t)
 /* Nothing more is there to be read, or others get their turn: invariants 3 and 4. */
 static void vfu_session_settle(struct vfu_session *s)
 {
-	if (s->dev_state != VFU_DEV_QUIESCED || vfu_migr_is_stopped(&s->migr))
+	if (s->dev_state != VFU_DEV_QUIESCED || s->resume_later || vfu_migr_is_stopped(&s->migr))
 		return;
 	s->dev_state = VFU_DEV_RUNNING;
 	s->dev->ops->resume(s->dev);
+}
+
+void vfu_session_memory_changed(struct vfu_session *s)
+{
+	s->resume_later = true;
+	loop_timer_start(s->params.main_loop, &s->resume_timer,
+			 loop_clock_ns() + VFU_RESUME_DELAY_NS);
+}
+
+static void vfu_session_on_resume_timer(struct loop_timer *t)
+{
+	struct vfu_session *s = container_of(t, struct vfu_session, resume_timer);
+
+	s->resume_later = false;
+	if (s->phase == VFU_PHASE_IDLE)
+		vfu_session_settle(s);
 }
 
 void vfu_session_reset_wanted(struct vfu_session *s)
@@ -420,7 +440,9 @@ static void vfu_session_run(struct vfu_session *s)
 	if (s->stepping || s->state == VFU_SESSION_CLOSING)
 		return;
 	s->stepping = true;
-	for (uint32_t n = 0; n < VFU_MESSAGES_MAX || s->backlog_count; n++) {
+	/* A command that has begun waits for nobody's turn: nobody would call again. */
+	for (uint32_t n = 0; n < VFU_MESSAGES_MAX || s->backlog_count || s->phase != VFU_PHASE_IDLE;
+	     n++) {
 		if (!vfu_session_turn(s))
 			break;
 	}
@@ -503,6 +525,7 @@ void vfu_session_close(struct vfu_session *s, enum log_level level, const char *
 	loop_timer_stop(&s->stall_timer);
 	loop_timer_stop(&s->send_timer);
 	loop_timer_stop(&s->grace_timer);
+	loop_timer_stop(&s->resume_timer);
 	/* The watch's own callback, at the earliest, releases the session. */
 	s->close_waits = 2 + !vfu_irqs_stop(s);
 	loop_watch_stop(&s->watch, vfu_session_on_watch_stopped);
@@ -540,6 +563,7 @@ static void vfu_session_init(struct vfu_session *s, const struct vfu_session_par
 	loop_timer_init(&s->stall_timer, vfu_session_on_stall);
 	loop_timer_init(&s->send_timer, vfu_session_on_send_timer);
 	loop_timer_init(&s->grace_timer, vfu_session_on_grace);
+	loop_timer_init(&s->resume_timer, vfu_session_on_resume_timer);
 	vfu_irqs_init(&s->irqs);
 	vfu_migr_init(&s->migr);
 	vfu_remote_init(&s->remote);

@@ -17,8 +17,9 @@
  * 2. Commands are read only in NEGOTIATE and ACTIVE, with none under way and nothing waiting to be
  *    sent. While PARKED the socket is read only when answers to requests of ours are due, and
  *    commands that come before them are kept, at most VFU_BACKLOG_MAX and VFU_BACKLOG_BYTES.
- * 3. A quiesced device is resumed when no further command is there: a client sends all unmaps and
- *    maps of one change at once, and between them memory of queues may be missing.
+ * 3. A device that was quiesced for a change of memory is resumed VFU_RESUME_DELAY_NS after the
+ * last one: a client sends all unmaps and maps of one change together, and between them memory of
+ *    queues and of what they point to is missing.
  * 4. While the migration state is not RUNNING or PRE_COPY the device stays quiesced.
  * 5. Maps, dirty log, reset, saving and loading happen only while the device is quiesced.
  * 6. CLOSING is entered once, ends in vfu_session_params.ended once, and everything is released
@@ -78,6 +79,7 @@ enum vfu_dev_state {
 /* Clients give up after 5 s: transfers by messages, which they may not serve before they got their
  * answer, are failed after this time. */
 #define VFU_QUIESCE_GRACE_NS 1000000000ull
+#define VFU_RESUME_DELAY_NS  2000000ull
 #define VFU_MESSAGES_MAX     32 /* handled in a row before others get their turn */
 #define VFU_BACKLOG_MAX	     64
 #define VFU_BACKLOG_BYTES    0x200000u
@@ -104,7 +106,8 @@ struct vfu_session {
 	bool reading;
 	struct loop_timer stall_timer; /* a message began, or something waits to be sent */
 	bool stall_running;
-	struct loop_timer send_timer, grace_timer;
+	struct loop_timer send_timer, grace_timer, resume_timer;
+	bool resume_later; /* memory was changed: the timer runs */
 
 	/* the command under way, and those after it */
 	struct vfu_msg cur;
@@ -160,6 +163,8 @@ void vfu_session_irqs_stopped(struct vfu_session *s);
 void vfu_session_reset_wanted(struct vfu_session *s);
 /* Sends a message of ours; nothing may be waiting to be sent. See vfu_conn_send. */
 void vfu_session_send(struct vfu_session *s, const struct vfu_hdr *hdr, struct vfu_msg *m);
+/* dma.c: memory changed, and more changes may follow at once. */
+void vfu_session_memory_changed(struct vfu_session *s);
 /* remote.c: something can be sent, or answers are due or not due any more. */
 void vfu_session_remote_changed(struct vfu_session *s);
 

@@ -59,6 +59,7 @@ struct vfu_nvme_params {
 	struct nvme_subsys *subsys; /* a reference is taken */
 	uint16_t num_queues;	    /* I/O queue pairs, 1 to NVME_QPAIRS_MAX */
 	uint32_t queue_size_max;    /* entries, 2 to NVME_QUEUE_SIZE_MAX */
+	uint16_t vectors; /* 0: one for each queue pair, and the admin queue's, while they last */
 	uint32_t spin_ns;
 	/*
 	 * false: every doorbell is a message (or a shadow doorbell), and an idle device costs

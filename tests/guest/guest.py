@@ -333,6 +333,10 @@ class Guest:
         self._wait(lambda: name in self.results, seconds, "result '%s'" % name)
         return self.results[name]
 
+    def result_or_end(self, name, seconds=30):
+        """Wait until the guest has reported name, or is no more."""
+        self._wait(lambda: self.ended or name in self.results, seconds, "result '%s'" % name)
+
     def count(self, name, at_least, seconds=30):
         """Wait until a value that the guest reports again and again has got that far."""
         self._wait(lambda: int(self.results.get(name, 0)) >= at_least, seconds,

@@ -56,7 +56,7 @@ check "still two paths" eventually 10 two_paths
 def told(request, room, sid):
     kernel = request.getfixturevalue("sid_kernel") if request.param == "recent linux" else None
     namespaces = {1: {"file": sparse(room + "/disk.img", 64 * MIB)}}
-    with NvmeServer(room, namespaces, controllers=2) as server:
+    with NvmeServer(room, namespaces, controllers=2, cores=2) as server:
         with Qemu(room, server, JOB, machine=Q35, cpus=2, with_fio=True, sid=sid, kernel=kernel,
                   parameters="nvme_core.multipath=Y") as guest:
             guest.question("changed", 60)

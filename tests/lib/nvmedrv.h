@@ -23,7 +23,7 @@
 #include "nvmespec.h"
 
 #define NVMEDRV_QUEUES	   257 /* identifiers 0 (admin) to 256 */
-#define NVMEDRV_LISTS	   8   /* pages of PRP lists or SGL segments of a command */
+#define NVMEDRV_LISTS	   16  /* pages of PRP lists or SGL segments of a command */
 #define NVMEDRV_PAGES	   4096
 #define NVMEDRV_EVENTS	   64
 #define NVMEDRV_ADMIN_SIZE 32
@@ -46,6 +46,8 @@ struct nvmedrv_transport {
 	void *(*mem_host)(void *t, uint64_t iova, uint64_t len);
 	/* The eventfd that vector v signals (already given to the device), the transport's. */
 	int (*vector_fd)(void *t, unsigned vector);
+	/* Optional: what is to be done now and then while a completion is waited for. */
+	int (*idle)(void *t);
 
 	/* Without registers: */
 	int (*start)(void *t);
@@ -188,6 +190,8 @@ int nvmedrv_cq_ring(struct nvmedrv *d, unsigned cqid);
 int nvmedrv_doorbell(struct nvmedrv *d, uint32_t index, uint32_t old, uint32_t value);
 /* 1 with *ret, 0: none is there, -EPROTO. */
 int nvmedrv_reap(struct nvmedrv *d, unsigned cqid, struct nvmedrv_done *ret);
+/* For who reaps in a loop of its own. */
+int nvmedrv_idle(struct nvmedrv *d);
 /* Waits for its interrupt (or polls when it has none). 0 with *ret; a completion that comes without
  * its interrupt is -EPROTO. */
 int nvmedrv_wait(struct nvmedrv *d, unsigned cqid, struct nvmedrv_done *ret);

@@ -282,16 +282,41 @@ int nvmedrv_reap(struct nvmedrv *d, unsigned cqid, struct nvmedrv_done *ret)
 	return 1;
 }
 
-/* 1: an interrupt, 0: none in time. */
-static int interrupt_wait(struct nvmedrv *d, int fd, int64_t left_ms)
+int nvmedrv_idle(struct nvmedrv *d)
 {
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	uint64_t n;
+	return d->tr.idle ? d->tr.idle(d->tr.t) : 0;
+}
 
-	if (poll(&p, 1, left_ms > 0 ? (int)left_ms : 0) != 1 || read(fd, &n, 8) != 8)
-		return 0;
-	d->interrupts++;
-	return 1;
+/* 1: an interrupt; 0: none before the end, -errno. In slices when the device may want more of us.
+ */
+static int interrupt_wait(struct nvmedrv *d, int fd, int64_t end)
+{
+	for (;;) {
+		int64_t left = end - nvmedrv_now_ms();
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		uint64_t n;
+		int rc;
+
+		if (left <= 0)
+			return 0;
+		if (d->tr.idle && left > 2)
+			left = 2;
+		if (poll(&p, 1, (int)left) == 1 && read(fd, &n, 8) == 8) {
+			d->interrupts++;
+			return 1;
+		}
+		rc = nvmedrv_idle(d);
+		if (rc)
+			return rc;
+	}
+}
+
+static int late(struct nvmedrv *d, unsigned cqid, struct nvmedrv_done *ret)
+{
+	if (d->cq[cqid].fd >= 0 && d->strict && nvmedrv_reap(d, cqid, ret) == 1)
+		return nvmedrv_broken(d, "queue %u: a completion without its interrupt", cqid);
+	nvmedrv_broken(d, "queue %u: no completion within %d ms", cqid, d->timeout_ms);
+	return -ETIMEDOUT;
 }
 
 int nvmedrv_wait(struct nvmedrv *d, unsigned cqid, struct nvmedrv_done *ret)
@@ -301,24 +326,21 @@ int nvmedrv_wait(struct nvmedrv *d, unsigned cqid, struct nvmedrv_done *ret)
 
 	for (;;) {
 		int rc = nvmedrv_reap(d, cqid, ret);
-		int64_t left = end - nvmedrv_now_ms();
 
 		if (rc)
 			return rc < 0 ? rc : 0;
-		if (left <= 0) {
-			nvmedrv_broken(d, "queue %u: no completion within %d ms", cqid,
-				       d->timeout_ms);
-			return -ETIMEDOUT;
-		}
-		if (fd < 0) {
+		if (nvmedrv_now_ms() >= end)
+			return late(d, cqid, ret);
+		if (fd >= 0) {
+			rc = interrupt_wait(d, fd, end);
+			if (rc == 0)
+				return late(d, cqid, ret);
+		} else {
+			rc = nvmedrv_idle(d);
 			nanosleep(&(struct timespec){ .tv_nsec = 20000 }, NULL);
-			continue;
 		}
-		if (interrupt_wait(d, fd, left))
-			continue;
-		if (nvmedrv_reap(d, cqid, ret) == 1 && d->strict)
-			return nvmedrv_broken(d, "queue %u: a completion without its interrupt",
-					      cqid);
+		if (rc < 0)
+			return rc;
 	}
 }
 

@@ -210,6 +210,15 @@ static void patience(const struct nvmeload *l, int64_t start_ms)
 			 (unsigned long long)l->done);
 }
 
+static void rest(struct nvmeload *l)
+{
+	int rc = nvmedrv_idle(l->n);
+
+	if (rc)
+		fail_msg("idle: %d %s", rc, l->n->why);
+	pause_us(20);
+}
+
 void nvmeload_run(struct nvmeload *l, uint64_t count)
 {
 	uint64_t end = l->done + count;
@@ -220,7 +229,7 @@ void nvmeload_run(struct nvmeload *l, uint64_t count)
 		if (nvmeload_reap(l))
 			last = nvmedrv_now_ms();
 		else
-			pause_us(20);
+			rest(l);
 		patience(l, last);
 	}
 }
@@ -242,7 +251,7 @@ void nvmeload_drain(struct nvmeload *l)
 		if (nvmeload_reap(l))
 			last = nvmedrv_now_ms();
 		else
-			pause_us(20);
+			rest(l);
 		patience(l, last);
 	}
 }

@@ -118,6 +118,14 @@ void nrig_drop(unsigned which)
 	c->up = false;
 }
 
+void nrig_stop(void)
+{
+	for (unsigned i = 0; i < NRIG_CONNS_MAX; i++)
+		nrig_drop(i);
+	if (rig_get()->d.pid)
+		daemon_stop(&rig_get()->d);
+}
+
 uint64_t nrig_data(struct nconn *c, uint64_t len, uint64_t seed)
 {
 	uint64_t iova = nvmedrv_alloc(&c->n, len, 4096);
@@ -145,9 +153,19 @@ static unsigned status_of(struct nconn *c, int rc)
 	return (unsigned)rc;
 }
 
+void nrig_wait(struct nconn *c, unsigned cqid, struct nvmedrv_done *ret)
+{
+	status_of(c, nvmedrv_wait(&c->n, cqid, ret));
+}
+
 unsigned nrig_do(struct nconn *c, unsigned sqid, const struct spec_nvme_sqe *sqe)
 {
-	return status_of(c, nvmedrv_do(&c->n, sqid, sqe, NULL));
+	int rc = nvmedrv_do(&c->n, sqid, sqe, NULL);
+
+	if (rc < 0)
+		print_error("opcode %02xh, data at 0x%llx and 0x%llx\n", sqe->opcode,
+			    (unsigned long long)sqe->prp1, (unsigned long long)sqe->prp2);
+	return status_of(c, rc);
 }
 
 unsigned nrig_rw(struct nconn *c, unsigned sqid, uint8_t opcode, uint64_t lba, uint32_t blocks,

@@ -48,10 +48,14 @@ struct nconn *nrig_up(unsigned which, const char *socket, enum nrig_way way, uns
 /* The same again after a reset. */
 void nrig_enable(struct nconn *c, uint32_t size);
 void nrig_drop(unsigned which);
+/* Drops all and stops vhostd, if it runs: another one may be started. */
+void nrig_stop(void);
 
 /* len bytes of fresh guest memory with a pattern in them. */
 uint64_t nrig_data(struct nconn *c, uint64_t len, uint64_t seed);
 void *nrig_host(struct nconn *c, uint64_t iova, uint64_t len);
+/* One completion, which must come. */
+void nrig_wait(struct nconn *c, unsigned cqid, struct nvmedrv_done *ret);
 /* The status of one command; fails the test on a broken promise. */
 unsigned nrig_do(struct nconn *c, unsigned sqid, const struct spec_nvme_sqe *sqe);
 unsigned nrig_rw(struct nconn *c, unsigned sqid, uint8_t opcode, uint64_t lba, uint32_t blocks,

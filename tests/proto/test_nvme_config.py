@@ -2,16 +2,18 @@
 
 import os
 import signal
+import socket
 import struct
 
 import pytest
 
-from conftest import wait_for
+from conftest import TIMEOUT_S, wait_for
 from nvmevfu import Controller
 from test_scsi_config import hup, write
 
 USAGE = 2
 RUNTIME = 1
+NVME_GET_CAP = 82  # vhost-user-nvme
 NAMESPACE_CHANGED = (2, 0, 4)
 ANA_CHANGED = (2, 3, 12)
 
@@ -288,6 +290,32 @@ def test_sigterm_while_namespaces_leave_ends_with_0(start, room, image):
             write(room, {"devices": [nvme()]})
             d.process.send_signal(signal.SIGHUP)
             assert d.end() == 0, d.said()
+
+
+@pytest.mark.parametrize("generation", ["18.07", "18.04"])
+def test_vhost_user_and_vfio_user_share_a_subsystem(start, room, image, generation):
+    d = start("--device", f"nvme,socket={room}/s,subsystem=m,ns=1:file={image()}",
+              "--device", f"nvme,socket={room}/v,subsystem=m,transport=vhost-user,generation={generation}")
+    d.wait_listening(f"{room}/v")
+    with socket.socket(socket.AF_UNIX) as v:
+        v.settimeout(TIMEOUT_S)
+        v.connect(f"{room}/v")
+        v.sendall(struct.pack("<3I", NVME_GET_CAP, 1, 0))
+        request, flags, size, cap = struct.unpack("<3IQ", v.recv(20, socket.MSG_WAITALL))
+        assert (request, flags, size, cap & 0xffff) == (NVME_GET_CAP, 5, 8, 1023)
+    assert shown(f"{room}/s") == {1: 16384}
+    assert d.end() == 0, d.said()
+    assert not os.path.exists(f"{room}/v")
+
+
+def test_a_socket_that_is_taken_ends_with_1_and_releases_the_namespaces(start, refuse, room, image):
+    d = start("--device", f"nvme,socket={room}/s,ns=1:ram=1M")
+    d.wait_listening(f"{room}/s")
+    said = refuse(RUNTIME, "--device", f"nvme,socket={room}/t,ns=1:ram=1M", "--device",
+                  f"nvme,socket={room}/s,subsystem=m,ns=1:file={image()},ns=2:ram=1M")
+    assert f"{room}/s" in said and "--device 2" in said
+    assert shown(f"{room}/s") == {1: 2048}
+    assert d.end() == 0, d.said()
 
 
 def test_a_subsystem_without_namespaces_is_served(start, room):

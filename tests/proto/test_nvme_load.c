@@ -95,8 +95,10 @@ static void resets_of_the_function(void **state)
 static void memory_that_goes_away_and_comes_back(void **state)
 {
 	for (int way = 0; way < NRIG_WAYS; way++) {
-		struct nconn *c = loaded((enum nrig_way)way);
+		struct nconn *c;
 
+		nrig_stop();
+		c = loaded((enum nrig_way)way);
 		for (unsigned i = 0; i < 100; i++) {
 			nvmeload_fill(&load);
 			assert_ok(vfe_region_unmap(&c->v, 0));
@@ -104,10 +106,7 @@ static void memory_that_goes_away_and_comes_back(void **state)
 			nvmeload_run(&load, 20);
 		}
 		nvmeload_verify(&load);
-		nrig_drop(0);
-		daemon_stop(&rig_get()->d);
 	}
-	nrig_start(NRIG_MAPPED, DEVICE);
 }
 
 static void clients_that_leave_under_load(void **state)
@@ -136,6 +135,7 @@ static void every_completion_has_its_interrupt(void **state)
 	for (int way = 0; way < NRIG_WAYS; way++) {
 		struct nconn *c;
 
+		nrig_stop();
 		nrig_start((enum nrig_way)way, DEVICE);
 		c = nrig_up(0, "n.sock", (enum nrig_way)way, 2, 64);
 		for (unsigned i = 0; i < 300; i++) {
@@ -145,10 +145,7 @@ static void every_completion_has_its_interrupt(void **state)
 			nrig_io(c, 1 + i % 2, 0, 1);
 		}
 		assert_true(c->n.interrupts >= 100);
-		nrig_drop(0);
-		daemon_stop(&rig_get()->d);
 	}
-	nrig_start(NRIG_MAPPED, DEVICE);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, nrig_setup, nrig_teardown)

@@ -309,6 +309,88 @@ static void memory_is_unmapped_and_mapped_again_under_io(void **state)
 	assert_false(get(VPCI_DEVICE_STATUS, 1) & VPCI_NEEDS_RESET);
 }
 
+static void a_change_of_memory_behind_posted_writes_is_answered(void **state)
+{
+	struct rig *r = rig_get();
+
+	start(r, DISK);
+	for (unsigned i = 0; i < 150; i++) {
+		for (unsigned n = 0; n < i % 75; n++)
+			assert_ok(vpcife_set(pci(), VPCI_QUEUE_SELECT, 2, n));
+		remap(r, r->fe.region[0].wire.size_bytes);
+		rig_io(r, 0);
+	}
+}
+
+/* The same as QEMU sends it: all messages, then all answers. The server finds them all there. */
+static void remap_at_once(struct rig *r, unsigned pieces)
+{
+	struct fe_region *m = &r->fe.region[0];
+	uint64_t bytes = m->wire.size_bytes / pieces;
+	struct {
+		uint32_t argsz, flags;
+		uint64_t iova, size;
+	} unmap = { sizeof(unmap), 0, m->wire.gpa, m->wire.size_bytes };
+	struct vfe_msg msg;
+	int id[33];
+
+	kill(r->d.pid, SIGSTOP);
+	id[0] = vfe_send(&r->pci.v, VFE_DMA_UNMAP, 0, &unmap, sizeof(unmap), NULL, 0);
+	for (unsigned i = 0; i < pieces; i++) {
+		struct {
+			uint32_t argsz, flags;
+			uint64_t offset, iova, size;
+		} map = { sizeof(map), 3, m->wire.mmap_off + i * bytes, m->wire.gpa + i * bytes,
+			  bytes };
+
+		id[i + 1] = vfe_send(&r->pci.v, VFE_DMA_MAP, 0, &map, sizeof(map), &m->fd, 1);
+	}
+	kill(r->d.pid, SIGCONT);
+	for (unsigned i = 0; i <= pieces; i++) {
+		assert_true(id[i] >= 0);
+		assert_ok(vfe_answer(&r->pci.v, id[i], i ? VFE_DMA_MAP : VFE_DMA_UNMAP, 24, &msg));
+		vfe_msg_close(&msg);
+	}
+}
+
+/* Back to one map, with nothing in the ring. */
+static void remap_to_one(struct rig *r, unsigned pieces)
+{
+	struct fe_region *m = &r->fe.region[0];
+	uint64_t bytes = m->wire.size_bytes / pieces;
+
+	for (unsigned i = 0; i < pieces; i++)
+		assert_ok(vfe_dma_unmap(&r->pci.v, m->wire.gpa + i * bytes, bytes, 0));
+	assert_ok(vfe_region_map(&r->pci.v, 0, 3, true));
+}
+
+/* Between the first message and the last most memory is missing, and requests wait in the ring. */
+static void a_change_of_memory_of_many_messages_is_one(void **state)
+{
+	static struct blkdrv_req many[40];
+	struct rig *r = rig_get();
+
+	start(r, DISK);
+	again(r, &(struct fe_up_opts){ .queue_size = 128, .region_bytes = 8 << 20 });
+	for (unsigned i = 0; i < 30; i++) {
+		memset(many, 0, sizeof(many));
+		for (unsigned n = 0; n < 40; n++)
+			assert_ok(blkdrv_add(&r->b, &many[n], SPEC_BLK_IN, n * 8, NULL, 0, PIECE));
+		assert_true(drv_publish(&r->q) >= 0);
+		remap_at_once(r, 32);
+		for (unsigned n = 0; n < 40; n++) {
+			struct blkdrv_req *done;
+			uint8_t status;
+
+			if (blkdrv_reap(&r->b, &done, &status, true) != 1)
+				fail_msg("round %u: %s %s", i, r->q.why, r->b.why);
+			assert_int_equal(status, 0);
+			blkdrv_put(&r->b, done);
+		}
+		remap_to_one(r, 32);
+	}
+}
+
 static void what_is_read_only_or_without_a_descriptor_is_no_memory_of_a_queue(void **state)
 {
 	static const struct {
@@ -443,6 +525,54 @@ static void a_device_that_was_saved_goes_on_where_it_was(void **state)
 	}
 }
 
+struct page_log {
+	uint64_t iova, bytes, page_size;
+	uint64_t bits[4096 / 64]; /* of 16 MiB */
+};
+
+static bool is_dirty(const struct page_log *log, uint64_t gpa)
+{
+	uint64_t page = (gpa - log->iova) / 4096;
+
+	return log->bits[page / 64] >> page % 64 & 1;
+}
+
+static void what_the_device_writes_is_in_the_dirty_log(void **state)
+{
+	struct rig *r = rig_get();
+
+	start(r, DISK);
+	for (unsigned packed = 0; packed < 2; packed++) {
+		struct blkdrv_req *done, *back = &req[0];
+		uint64_t far;
+		uint8_t status;
+
+		again(r, &(struct fe_up_opts){ .packed = packed });
+		far = fe_alloc(&r->fe, -1, 3 * 4096, 4096) + 4096;
+		struct {
+			uint64_t page_size;
+			uint32_t ranges, reserved;
+			uint64_t iova, bytes;
+		} log = { 4096, 1, 0, r->fe.region[0].wire.gpa, 16 << 20 };
+		struct page_log ask = { log.iova, log.bytes, 4096, { 0 } }, got = ask;
+
+		memset(req, 0, sizeof(req));
+		assert_ok(vfe_feature(&r->pci.v, VFE_FEATURE_SET | VFE_FEATURE_LOG_START, &log,
+				      sizeof(log), NULL, 0));
+		assert_ok(blkdrv_add(&r->b, back, SPEC_BLK_IN, 0, NULL, 0, PIECE));
+		assert_true(drv_publish(&r->q) >= 0);
+		assert_int_equal(blkdrv_reap(&r->b, &done, &status, true), 1);
+		assert_ok(vfe_feature(&r->pci.v, VFE_FEATURE_GET | VFE_FEATURE_LOG_REPORT, &ask, 24,
+				      &got, sizeof(got)));
+		assert_true(is_dirty(&got, back->data_gpa));
+		assert_true(is_dirty(&got, back->data_gpa + PIECE - 1));
+		assert_true(is_dirty(&got, back->status_gpa));
+		assert_true(is_dirty(&got, packed ? r->q.vr->desc_gpa : r->q.vr->used_gpa));
+		assert_false(is_dirty(&got, far));
+		blkdrv_put(&r->b, done);
+	}
+}
+
 #define T(fn) cmocka_unit_test_setup_teardown(fn, setup, rig_own_teardown)
 
 int main(void)
@@ -456,11 +586,14 @@ int main(void)
 		T(a_queue_is_reset_under_io_and_works_again),
 		T(a_client_may_leave_under_io),
 		T(memory_is_unmapped_and_mapped_again_under_io),
+		T(a_change_of_memory_behind_posted_writes_is_answered),
+		T(a_change_of_memory_of_many_messages_is_one),
 		T(what_is_read_only_or_without_a_descriptor_is_no_memory_of_a_queue),
 		T(a_broken_queue_is_told_and_a_reset_mends_it),
 		T(any_access_hurts_nobody),
 		T(a_resize_is_told_with_a_new_generation),
 		T(a_device_that_was_saved_goes_on_where_it_was),
+		T(what_the_device_writes_is_in_the_dirty_log),
 	};
 	const char *s = getenv("PROTO_SEED");
 

@@ -1,0 +1,65 @@
+/*
+ * Named block devices ("bdevs"), as the management socket makes them: a name, a UUID, and a node of
+ * the block graph. Devices and filters refer to them by name or UUID.
+ *
+ * What a device holds of a bdev is a handle: a node whose back-end can be taken away (requests end
+ * as GONE) or exchanged while it is used.
+ * Thread: main, all of it.
+ */
+#ifndef DEV_BDEV_H
+#define DEV_BDEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/list.h"
+#include "blk/blk.h"
+
+struct bdev {
+	struct list node; /* in order of creation */
+	char *name;
+	uint8_t uuid[16];
+	const char *product; /* "Malloc disk", "AIO disk": SPDK's product_name */
+	struct blk_dev *dev; /* the handle; NULL while it is being deleted */
+	struct bdev *base;   /* of a filter or part; NULL: none */
+	uint32_t users;	     /* devices and filters that hold it */
+	bool claimed;	     /* by a filter: nobody else may write it */
+	void *origin;	     /* what recreates it: of m_bdev*.c */
+};
+
+struct bdev_params {
+	const char *name; /* NULL: made of product: "Malloc0" */
+	const char *product;
+	const uint8_t *uuid; /* NULL: made at random */
+	struct bdev *base;   /* claimed until this one is deleted */
+	void *origin;	     /* freed by origin_free */
+	void (*origin_free)(void *origin);
+};
+
+/* Takes the reference on dev, also when it fails. -EEXIST, -EINVAL (name), -ENOMEM, -EPERM (base is
+ * claimed). */
+int bdev_add(const struct bdev_params *params, struct blk_dev *dev, struct bdev **ret_bdev,
+	     struct err *reterr);
+/* By name, or UUID as text. NULL: none. */
+struct bdev *bdev_find(const char *name);
+/* In order of creation; NULL: no more. prev NULL: the first. */
+struct bdev *bdev_next(const struct bdev *prev);
+/*
+ * Takes it away: requests under way end, later ones end as GONE; devices that have it stay. Then
+ * deleted(arg, rc) once: 0, or -EBUSY at once (a filter is on it).
+ */
+void bdev_delete(struct bdev *bdev, void (*deleted)(void *arg, int rc), void *arg);
+/*
+ * Hot swap: the back-end of bdev is exchanged for next (whose reference is taken over): requests
+ * under way end first, those that come meanwhile wait. -EINVAL: another block size, or smaller.
+ */
+int bdev_swap(struct bdev *bdev, struct blk_dev *next, void (*done)(void *arg, int rc), void *arg,
+	      struct err *reterr);
+/* A user's reference on the handle. NULL: it is being deleted. */
+struct blk_dev *bdev_hold(struct bdev *bdev);
+void bdev_release(struct blk_dev *handle);
+/* Which bdev the handle is of; NULL: it was deleted. */
+struct bdev *bdev_of(const struct blk_dev *handle);
+
+#endif

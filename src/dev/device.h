@@ -1,0 +1,248 @@
+/*
+ * Device definitions: what the command line or the configuration file says of one device, and the
+ * running thing made from it (back-ends and endpoint).
+ *
+ * A definition is filled through the parameter table of its type, so that `--device
+ * 'blk,num-queues=4'` and {"type": "blk", "num-queues": 4} accept the same and refuse with the same
+ * words. A type is one struct device_type; what the types have in common is in device.c.
+ */
+#ifndef DEV_DEVICE_H
+#define DEV_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "dev/backend.h"
+#include "dev/unit.h"
+#include "base/err.h"
+#include "base/list.h"
+#include "base/opts.h"
+
+struct blk_dev;
+struct device;
+struct loop;
+struct scsi_host;
+struct nvme_subsys;
+struct vdev;
+struct vfu_dev;
+
+enum device_transport {
+	TRANSPORT_VHOST_USER,
+	TRANSPORT_VFIO_USER,
+	TRANSPORT_COUNT
+};
+
+extern const char *const device_transport_names[];
+/* Of "doorbells" and "notifications": index 1 is mapped. */
+extern const char *const device_doorbells_names[];
+
+struct device_def {
+	const struct device_type *type; /* NULL: not known yet */
+	/* from the table */
+	char *name, *socket, *socket_mode;
+	uint16_t num_queues;
+	uint32_t queue_size, seg_max, spin_us, reconnect_ms, connections;
+	int transport; /* enum device_transport */
+	int doorbells; /* vfio-user: index into device_doorbells_names; virtio: notifications */
+	bool packed, client;
+	/* blk only */
+	struct backend_def back;
+	char *serial;
+	uint32_t size_max;
+	bool guest_buffers;
+	/* scsi only */
+	char *initiator;
+	/* nvme only; from serial on (serial is above): of its subsystem */
+	int generation, ana; /* indices into the names of device_nvme.c */
+	uint16_t vectors, pci_vendor, pci_device;
+	char *subsystem, *model, *nqn, *state, *ns_pool;
+	uint64_t ns_pool_bytes;
+	/* scsi and nvme */
+	struct unit_def *units;
+	uint32_t unit_count;
+	/* from elsewhere */
+	uint64_t given;		   /* rows of the table that were set: 1 << row */
+	struct device_def *leader; /* first of its subsystem, which has all units; NULL: this one */
+	int fd;			/* inherited socket, -1: none; owned until device_start takes it */
+	bool inherited;		/* the socket is: there is no file of ours */
+	bool name_made;		/* the name is a default */
+	struct device *running; /* what was made from it */
+	mode_t mode;		/* socket_mode, parsed by device_def_check */
+	char where[192];	/* "--device 1": the prefix of messages */
+};
+
+struct device_type {
+	const char *name; /* "blk" */
+	const struct opts_table *table;
+	const struct unit_kind *units; /* NULL: it has none */
+	const struct device_front *fronts[TRANSPORT_COUNT];
+	/* What no single parameter can tell. -EINVAL, not prefixed. */
+	int (*check)(struct device_def *def, struct err *reterr);
+	/* Opens all that is behind; on failure close follows. Thread: main, as all below. */
+	int (*open)(struct device *dev, struct err *reterr);
+	/* Optional: lets go what needs the main loop for that; no front-end is there any more. */
+	void (*release)(struct device *dev);
+	void (*close)(struct device *dev);
+	int (*rescan)(struct device *dev, struct err *reterr);
+	/* For a new connection. */
+	int (*vdev_make)(void *dev, struct vdev **ret_vdev, struct err *reterr);
+	int (*vfu_make)(void *dev, struct vfu_dev **ret_dev, struct err *reterr);
+	/* Optional: takes over from next, while it runs, what a row says; false: it cannot. */
+	bool (*adopt)(struct device *dev, const struct device_def *next,
+		      const struct opts_row *row);
+};
+
+extern const struct device_type device_blk, device_nvme, device_scsi;
+/* All of them; NULL-terminated. */
+extern const struct device_type *const device_types[];
+
+#define DEVICE_ENUM_ROW(key, field, all, dflt, text)                                               \
+	{                                                                                          \
+		.name = key, .type = OPTS_ENUM, .offset = offsetof(struct device_def, field),      \
+		.names = all, .def = dflt, .help = text                                            \
+	}
+
+/* The rows that each type has: the name, queues, and the socket. */
+#define DEVICE_ROWS(path, queues, queues_max, entries, size_min, size_max)                         \
+	DEF_ROW(device_def, "name", OPTS_STR, name, 0, 0, NULL,                                    \
+		"name for messages and socket activation"),                                        \
+		DEF_ROW(device_def, "socket", OPTS_STR, socket, 0, 0, NULL, path),                 \
+		DEF_ROW(device_def, "num-queues", OPTS_U16, num_queues, 1, queues_max, "64",       \
+			queues),                                                                   \
+		DEF_ROW(device_def, "queue-size", OPTS_U32, queue_size, size_min, size_max,        \
+			"1024", entries),                                                          \
+		DEF_ROW(device_def, "spin-us", OPTS_U32, spin_us, 0, 1000000, "50",                \
+			"look this long before sleeping"),                                         \
+		DEF_ROW(device_def, "socket-mode", OPTS_STR, socket_mode, 0, 0, "0600",            \
+			"permissions, octal"),                                                     \
+		DEF_ROW(device_def, "connections", OPTS_U32, connections, 1, 64, "1",              \
+			"front-ends at a time"),                                                   \
+		DEF_ROW(device_def, "client", OPTS_BOOL, client, 0, 0, "off",                      \
+			"connect to the socket instead"),                                          \
+		DEF_ROW(device_def, "reconnect-ms", OPTS_U32, reconnect_ms, 0, 3600000, "1000",    \
+			"client: 0: once only")
+
+/* And those of types with virtqueues. */
+#define DEVICE_VIRTIO_ROWS(queues_max)                                                             \
+	DEVICE_ROWS("path of the socket", "most virtqueues", queues_max, "most ring entries", 4,   \
+		    VIRTQ_SIZE_MAX),                                                               \
+		DEVICE_ENUM_ROW("transport", transport, device_transport_names, "vhost-user",      \
+				"what is spoken on the socket"),                                   \
+		DEVICE_ENUM_ROW("notifications", doorbells, device_doorbells_names, "trapped",     \
+				"mapped: the client writes them to memory, and rings are looked "  \
+				"at, also when idle (vfio-user)"),                                 \
+		DEF_ROW(device_def, "packed", OPTS_BOOL, packed, 0, 0, "on",                       \
+			"offer packed rings"),                                                     \
+		DEF_ROW(device_def, "seg-max", OPTS_U32, seg_max, 1, VIRTQ_IOV_MAX - 2, NULL,      \
+			"data pieces a request")
+
+/* Prints docs/devices.md on stdout. */
+void device_docs_print(void);
+
+/* Nothing but where it comes from. */
+void device_def_init(struct device_def *def, const char *where);
+/* Gives it a type and that type's defaults. Errors: -EINVAL, prefixed: no such type; -ENOMEM. */
+int device_def_type_set(struct device_def *def, const char *type, struct err *reterr);
+/* One parameter; value NULL: a bare key. Errors: opts_set's. */
+int device_def_set(struct device_def *def, const char *key, const char *value, struct err *reterr);
+/* Sets all from "blk,key=value,...". Errors: opts_parse's, prefixed with where. */
+int device_def_parse(struct device_def *def, const char *text, struct err *reterr);
+/* One more unit, with defaults. -ENOMEM. */
+int device_unit_add(struct device_def *def, struct unit_def **ret_unit, struct err *reterr);
+/* What no single parameter can tell: a socket, legal combinations. Units: see units_resolve. */
+int device_def_check(struct device_def *def, struct err *reterr);
+void device_def_fini(struct device_def *def);
+
+/* ---- the running device (Thread: main) ---- */
+
+struct device {
+	struct device_def *def;
+	void *ep; /* of def's front; NULL: not started */
+	/* for the devices of its connections */
+	struct loop *main_loop, **loops;
+	uint32_t loop_count;
+	/* of the types */
+	struct blk_dev *blk;
+	struct scsi_host *host;
+	struct nvme_subsys *subsys;
+	uint32_t members;  /* nvme, of the leader: devices that have subsys */
+	struct list units; /* struct device_unit */
+	uint32_t leaving;  /* units that are being detached */
+	bool stopping;
+	/* set by the owner */
+	void (*on_done)(struct device *dev); /* an inherited or one-shot connection ended */
+	void (*stopped)(struct device *dev); /* after device_stop */
+};
+
+/* Opens what is behind. Errors: blk_dev_open's and others, prefixed with where. */
+int device_open(struct device *dev, struct device_def *def, struct err *reterr);
+/* Makes the socket; from here front-ends may come. Errors: vhost_endpoint_start's, prefixed. */
+int device_start(struct device *dev, struct loop *main_loop, struct loop **loops,
+		 uint32_t loop_count, struct err *reterr);
+/* dev->stopped comes once, later. Only after a device_start that succeeded. */
+void device_stop(struct device *dev);
+/* When it never started: lets go what needs the main loop for that; see units_closing. */
+void device_release(struct device *dev);
+/* After stopped or device_release. */
+void device_close(struct device *dev);
+/* The last unit that was leaving has left: see device_stop. */
+void device_on_left(struct device *dev);
+/* Looks whether the back-ends' sizes changed. */
+int device_rescan(struct device *dev, struct err *reterr);
+
+/* ---- how front-ends reach it: front.c (Thread: main) ---- */
+
+struct device_front {
+	/* Sets dev->ep. Errors: the endpoint's. */
+	int (*start)(struct device *dev, struct err *reterr);
+	/* device_on_stopped(dev) comes once, later. */
+	void (*stop)(struct device *dev);
+};
+
+extern const struct device_front front_vhost, front_vfu, front_vhost_nvme;
+/* device_type.vfu_make of types with vdev_make: that model as a PCI function. */
+int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr);
+
+/* For the fronts. */
+void device_on_stopped(void *dev);
+void device_on_done(void *dev);
+
+/* ---- subsystems of nvme devices: subsystem.c ---- */
+
+/*
+ * Finds the devices that are controllers of one subsystem: adds up what they say of it, and gives
+ * all namespaces to the first of them. -EINVAL, -ENOMEM; both places are named.
+ */
+int subsystems_resolve(struct device_def *defs, uint32_t def_count, struct err *reterr);
+/* What names that are made up are made of: a name that we made ("nvme0") goes by the place in the
+ * command line; the socket's path stays. */
+const char *device_nvme_lasting_name(const struct device_def *def);
+
+/* ---- the units of a running device: device_unit.c ---- */
+
+struct device_unit {
+	struct list node;
+	struct device *dev;
+	struct unit_place place;
+	struct unit_open *open;
+	bool leaving;
+	bool doomed; /* is to be detached */
+};
+
+/* Opens a unit; nobody sees it yet. Errors: unit_open's, not prefixed. */
+int device_unit_new(struct device *dev, const struct unit_def *def, struct device_unit **ret_unit,
+		    struct err *reterr);
+/* Frees a unit that is not shown. */
+void device_unit_free(struct device_unit *unit);
+/* Shows it; it is one of dev->units then. Errors: the kind's. */
+int device_unit_attach(struct device_unit *unit, struct err *reterr);
+/* Takes it away; it is freed when its commands have ended, which may be at once. */
+int device_unit_detach(struct device_unit *unit, struct err *reterr);
+/* Opens and shows all of its definition; after a failure device_units_free follows. */
+int device_units_open(struct device *dev, struct err *reterr);
+void device_units_free(struct device *dev);
+/* All are looked at; the first failure is told. */
+int device_units_rescan(struct device *dev, struct err *reterr);
+
+#endif

@@ -1,0 +1,99 @@
+/* How front-ends reach a device: the endpoint of its transport. Thread: main. */
+#include "dev/device.h"
+#include "vfu/vfu.h"
+#include "vhost/vhost.h"
+
+/* The path, unless the socket was inherited. */
+static const char *front_path(const struct device_def *def)
+{
+	return def->fd >= 0 ? NULL : def->socket;
+}
+
+/* ---- vhost-user: virtio devices ---- */
+
+static int front_vhost_start(struct device *dev, struct err *reterr)
+{
+	const struct device_def *def = dev->def;
+	const struct vhost_endpoint_params params = {
+		.name = def->name,
+		.socket_path = front_path(def),
+		.fd = def->fd,
+		.client = def->client,
+		.reconnect_ms = def->reconnect_ms,
+		.socket_mode = def->mode,
+		.connections_max = def->connections,
+		.spin_ns = def->spin_us * 1000,
+		.packed = def->packed,
+		.main_loop = dev->main_loop,
+		.loops = dev->loops,
+		.loop_count = dev->loop_count,
+		.vdev_make = def->type->vdev_make,
+		.arg = dev,
+		.on_done = device_on_done,
+	};
+	struct vhost_endpoint *ep;
+	int rc = vhost_endpoint_start(&params, &ep, reterr);
+
+	if (rc == 0)
+		dev->ep = ep;
+	return rc;
+}
+
+static void front_vhost_stop(struct device *dev)
+{
+	vhost_endpoint_stop(dev->ep, device_on_stopped, dev);
+}
+
+const struct device_front front_vhost = { front_vhost_start, front_vhost_stop };
+
+/* ---- vfio-user ---- */
+
+static int front_vfu_start(struct device *dev, struct err *reterr)
+{
+	const struct device_def *def = dev->def;
+	const struct vfu_endpoint_params params = {
+		.name = def->name,
+		.socket_path = front_path(def),
+		.fd = def->fd,
+		.client = def->client,
+		.reconnect_ms = def->reconnect_ms,
+		.socket_mode = def->mode,
+		.connections_max = def->connections,
+		.main_loop = dev->main_loop,
+		.dev_make = def->type->vfu_make,
+		.arg = dev,
+		.on_done = device_on_done,
+	};
+	struct vfu_endpoint *ep;
+	int rc = vfu_endpoint_start(&params, &ep, reterr);
+
+	if (rc == 0)
+		dev->ep = ep;
+	return rc;
+}
+
+static void front_vfu_stop(struct device *dev)
+{
+	vfu_endpoint_stop(dev->ep, device_on_stopped, dev);
+}
+
+const struct device_front front_vfu = { front_vfu_start, front_vfu_stop };
+
+int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr)
+{
+	struct device *dev = arg;
+	const struct device_def *def = dev->def;
+	const struct vfu_virtio_params params = {
+		.name = def->name,
+		.spin_ns = def->spin_us * 1000,
+		.packed = def->packed,
+		.mapped_notify = def->doorbells,
+		.main_loop = dev->main_loop,
+		.loops = dev->loops,
+		.loop_count = dev->loop_count,
+	};
+	struct vdev *vdev;
+	int rc = def->type->vdev_make(dev, &vdev, reterr);
+
+	return rc < 0 ? rc : vfu_virtio_new(&params, vdev, ret_dev, reterr);
+}

@@ -1,0 +1,40 @@
+/* vhost-user-nvme: the front-end has registers and admin queue. Thread: main. */
+#include "dev/device.h"
+#include "vhost/vhost.h"
+
+static int front_vhost_nvme_start(struct device *dev, struct err *reterr)
+{
+	const struct device_def *def = dev->def;
+	const struct vhost_nvme_params params = {
+		.name = def->name,
+		.socket_path = def->fd >= 0 ? NULL : def->socket,
+		.fd = def->fd,
+		.client = def->client,
+		.reconnect_ms = def->reconnect_ms,
+		.socket_mode = def->mode,
+		.connections_max = def->connections,
+		.spin_ns = def->spin_us * 1000,
+		.main_loop = dev->main_loop,
+		.loops = dev->loops,
+		.loop_count = dev->loop_count,
+		.subsys = dev->subsys,
+		.num_queues = def->num_queues,
+		.queue_size_max = def->queue_size,
+		.generation_1804 = def->generation,
+		.arg = dev,
+		.on_done = device_on_done,
+	};
+	struct vhost_nvme_endpoint *ep;
+	int rc = vhost_nvme_endpoint_start(&params, &ep, reterr);
+
+	if (rc == 0)
+		dev->ep = ep;
+	return rc;
+}
+
+static void front_vhost_nvme_stop(struct device *dev)
+{
+	vhost_nvme_endpoint_stop(dev->ep, device_on_stopped, dev);
+}
+
+const struct device_front front_vhost_nvme = { front_vhost_nvme_start, front_vhost_nvme_stop };
