@@ -117,7 +117,7 @@ int nvme_ctrl_new(struct nvme_subsys *subsys, const struct nvme_ctrl_params *par
 
 static bool ctrl_is_busy(const struct nvme_ctrl *ctrl)
 {
-	return ctrl->queues.cq_count || ctrl->flushes;
+	return ctrl->queues.cq_count || ctrl->flushes || ctrl->front.done;
 }
 
 static void queues_stop(struct nvme_ctrl *ctrl)
@@ -138,7 +138,6 @@ static void reset_finish(struct nvme_ctrl *ctrl)
 	nvme_aen_reset(ctrl);
 	nvme_dbbuf_drop(ctrl);
 	nvme_features_reset(ctrl);
-	nvme_resv_reset(ctrl);
 	ctrl->csts = 0;
 	ctrl->state = NVME_DISABLED;
 	ctrl_tell(ctrl);
@@ -150,6 +149,9 @@ static void quiet_check(struct nvme_ctrl *ctrl)
 
 	if (!quiet || ctrl->queues.quiet_left || ctrl->queues.stopping)
 		return;
+	/* Event words are written too often to be logged each time. */
+	if (ctrl->dirty && ctrl->queues.dbbuf.on)
+		gdirty_mark(ctrl->dirty, gpa(ctrl->queues.dbbuf.event_base), NVME_PAGE_BYTES);
 	ctrl->quiet_fn = NULL;
 	quiet(ctrl->params.port);
 }
@@ -190,15 +192,18 @@ void nvme_ctrl_on_drained(struct nvme_ctrl *ctrl)
 		freed(port);
 		return;
 	}
-	stopped_check(ctrl);
-	if (ctrl->state == NVME_DISABLED && ctrl->cc & NVME_CC_EN &&
-	    ctrl->params.profile != NVME_PROFILE_VHOST)
-		nvme_ctrl_enable(ctrl);
+	if (ctrl->state == NVME_DISABLED && ctrl->cc & NVME_CC_EN) {
+		if (ctrl->params.profile == NVME_PROFILE_VHOST)
+			nvme_ctrl_start(ctrl);
+		else
+			nvme_ctrl_enable(ctrl);
+	}
+	stopped_check(ctrl); /* may free it */
 }
 
 void nvme_ctrl_free(struct nvme_ctrl *ctrl, void (*freed)(void *port))
 {
-	ASSERT(!ctrl->freed_fn && !ctrl->front.done);
+	ASSERT(!ctrl->freed_fn);
 	ctrl->freed_fn = freed;
 	ctrl->cc = 0;
 	ctrl->quiet_fn = ctrl->stopped_fn = NULL;
@@ -441,10 +446,10 @@ void nvme_cq_on_stopped(struct nvme_cq *cq)
 	cq->dead = true;
 	if (!cq->refs)
 		nvme_cq_free(cq);
-	if (by)
-		nvme_cq_delete_done(by);
 	quiet_check(ctrl);
 	nvme_ctrl_on_drained(ctrl);
+	if (by) /* which is of another queue, or of the front: the controller is still there */
+		nvme_cq_delete_done(by);
 }
 
 void nvme_cq_on_quiet(struct nvme_cq *cq)
@@ -548,9 +553,12 @@ void nvme_ctrl_stop(struct nvme_ctrl *ctrl, void (*stopped)(void *port))
 void nvme_ctrl_on_admin_done(struct nvme_ctrl *ctrl, const struct nvme_cqe *cqe)
 {
 	void (*done)(void *port, const struct nvme_cqe *cqe) = ctrl->front.done;
+	bool waited_for = ctrl->freed_fn || ctrl->stopped_fn;
 
 	ctrl->front.done = NULL;
-	done(ctrl->params.port, cqe);
+	done(ctrl->params.port, cqe); /* may free it, if nobody has asked for that yet */
+	if (waited_for)
+		nvme_ctrl_on_drained(ctrl);
 }
 
 void nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, void *buf,

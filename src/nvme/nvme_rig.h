@@ -17,6 +17,7 @@
 #ifndef NVME_NVME_RIG_H
 #define NVME_NVME_RIG_H
 
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -252,7 +252,8 @@ bool nvme_cq_settle(struct nvme_cq *cq)
 			deleting = true;
 		}
 	}
-	if (cq->mem.work_queued) { /* in the next phase "done": come back after it */
+	/* In the next phase "done": come back after it. */
+	if (cq->mem.work_queued || cq->settle_queued) {
 		if (!cq->settle_queued)
 			loop_defer(cq->loop, &cq->settle_work);
 		cq->settle_queued = true;
@@ -517,12 +518,12 @@ void nvme_cq_resume(struct nvme_cq *cq)
 
 void nvme_cq_wake(struct nvme_cq *cq)
 {
-	if (cq->stopping || cq->starting)
-		return; /* a start looks at its doorbells anyway */
-	if (!cq->qid)
+	if (cq->stopping)
+		return;
+	if (!cq->qid && !cq->starting)
 		loop_source_wake(&cq->source);
 	else if (!atomic_exchange(&cq->wake_posted, true))
-		loop_post(cq->loop, &cq->wake_msg);
+		loop_post(cq->loop, &cq->wake_msg); /* behind a start */
 }
 
 void nvme_sq_add(struct nvme_sq *sq)

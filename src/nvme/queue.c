@@ -173,6 +173,32 @@ void nvme_cmd_complete(struct nvme_cmd *c)
 		nvme_sweep_cmd_ended(c);
 }
 
+struct nvme_cmd *nvme_cmd_restore(struct nvme_sq *sq, uint16_t cid)
+{
+	struct nvme_cmd *c = &sq->slots[sq->slots_used++];
+
+	ASSERT(sq->slots_used <= sq->slot_count);
+	cmd_init(sq, c);
+	c->sqe.opcode = NVME_ADMIN_AER;
+	c->sqe.cid = le16(cid);
+	c->cid = cid;
+	c->row = sq->cq->rows[NVME_ADMIN_AER];
+	c->busy = true;
+	c->extra = NVME_CMD_PARKED;
+	sq->outstanding++;
+	sq->parked++;
+	return c;
+}
+
+void nvme_cmd_restore_done(struct nvme_cmd *c, uint16_t status)
+{
+	struct nvme_cq *cq = c->sq->cq;
+
+	c->status = status;
+	list_append(&cq->stuck, &c->wait_node);
+	cq->gate |= CQ_STUCK;
+}
+
 static void cq_unstick(struct nvme_cq *cq)
 {
 	struct list stuck;

@@ -209,6 +209,9 @@ void nvme_nsq_close(struct nvme_nsq *nsq);
 bool nvme_cq_is_unread(struct nvme_cq *cq);
 /* Posts or drops the completion, and releases the command. Thread: owner loop. */
 void nvme_cmd_complete(struct nvme_cmd *c);
+/* A request for an event that waits, in a queue that is NEW; or that waits for an entry. */
+struct nvme_cmd *nvme_cmd_restore(struct nvme_sq *sq, uint16_t cid);
+void nvme_cmd_restore_done(struct nvme_cmd *c, uint16_t status);
 /* Cancels all that is under way, which ends without a completion. Thread: owner loop. */
 void nvme_sq_drop(struct nvme_sq *sq);
 

@@ -15,14 +15,13 @@ nvme_data_quick(struct nvme_cmd *c, const struct nvme_mem_side *s, uint64_t len_
 	const struct gmem_region *r = s->hot;
 	uint64_t prp1 = le64_get(c->sqe.prp1), prp2, off = prp1 - r->gpa;
 	uint64_t first = NVME_PAGE_BYTES - (prp1 & (NVME_PAGE_BYTES - 1));
-	char *base = r->base + off;
 
 	if (unlikely(c->sqe.flags | (prp1 & 3)))
 		return 0;
 	if (likely(len_bytes <= first)) {
 		if (unlikely(!nvme_region_holds(r, off, len_bytes)))
 			return 0;
-		c->own[0] = (struct iovec){ .iov_base = base, .iov_len = len_bytes };
+		c->own[0] = (struct iovec){ .iov_base = r->base + off, .iov_len = len_bytes };
 		return 1;
 	}
 	prp2 = le64_get(c->sqe.prp2);
@@ -30,7 +29,7 @@ nvme_data_quick(struct nvme_cmd *c, const struct nvme_mem_side *s, uint64_t len_
 		     !nvme_region_holds(r, off, first) ||
 		     !nvme_region_holds(r, prp2 - r->gpa, len_bytes - first)))
 		return 0;
-	c->own[0] = (struct iovec){ .iov_base = base, .iov_len = first };
+	c->own[0] = (struct iovec){ .iov_base = r->base + off, .iov_len = first };
 	if (prp2 == prp1 + first) {
 		c->own[0].iov_len = len_bytes;
 		return 1;

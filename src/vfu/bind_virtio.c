@@ -45,10 +45,12 @@ static void vpci_queue_call_update(struct vpci *d, struct vpci_queue *q)
 	vring_call_set(&q->v, fd, isr);
 }
 
-static void vpci_queue_start(struct vpci *d, struct vpci_queue *q)
+static int vpci_queue_setup(const struct vpci *d, const struct vpci_queue *q,
+			    struct virtq_setup *setup, struct err *reterr)
 {
 	bool packed = d->features & VIRTIO_F_RING_PACKED;
-	struct virtq_setup setup = {
+
+	*setup = (struct virtq_setup){
 		.features = d->features,
 		.size = q->size,
 		.base = q->ran	 ? q->v.base
@@ -61,18 +63,33 @@ static void vpci_queue_start(struct vpci *d, struct vpci_queue *q)
 		.dirty = d->dirty,
 		.slot_bytes = d->vdev->ops->slot_bytes,
 	};
+	return d->map ? vring_place_setup(&q->place, setup, reterr)
+		      : err_set(reterr, -EFAULT, "no memory is mapped");
+}
+
+/* When the driver says that the queue is ready its memory is there, or never was: invariant 3. */
+static void vpci_queue_judge(struct vpci *d, struct vpci_queue *q)
+{
+	struct virtq_setup setup;
 	struct err err = { 0 };
 
-	if (!d->map)
-		err_set(&err, -EFAULT, "no memory is mapped");
+	if (q->placed || q->failed || q->resetting || d->resetting || !q->enabled ||
+	    !(d->status & VPCI_STATUS_DRIVER_OK))
+		return;
+	if (vpci_queue_setup(d, q, &setup, &err))
+		vpci_queue_fault(d, q, err.msg);
 	else
-		vring_place_setup(&q->place, &setup, &err);
-	if (err.code) {
-		if (!q->ran)
-			vpci_queue_fault(d, q, err.msg);
-		else
-			log_limited(&d->limit, LOG_INFO, "%s: queue %u waits for memory: %s",
-				    d->dev.name, q->v.idx, err.msg);
+		q->placed = true;
+}
+
+static void vpci_queue_start(struct vpci *d, struct vpci_queue *q)
+{
+	struct virtq_setup setup;
+	struct err err = { 0 };
+
+	if (vpci_queue_setup(d, q, &setup, &err)) {
+		log_limited(&d->limit, LOG_INFO, "%s: queue %u waits for memory: %s", d->dev.name,
+			    q->v.idx, err.msg);
 		return;
 	}
 	q->ran = true;
@@ -84,6 +101,7 @@ static bool vpci_queue_step(struct vpci *d, struct vpci_queue *q)
 {
 	bool stands = vpci_queue_stands(d, q);
 
+	vpci_queue_judge(d, q);
 	if (q->v.cmd != VRING_CMD_NONE)
 		return false;
 	if (q->v.state == VRING_STOPPED) {
@@ -129,7 +147,7 @@ static void vpci_queue_registers_reset(struct vpci *d, struct vpci_queue *q)
 {
 	q->size = d->vdev->queue_size_max;
 	q->vector = VPCI_NO_VECTOR;
-	q->enabled = q->ran = q->failed = false;
+	q->enabled = q->placed = q->ran = q->failed = false;
 	q->place = (struct vring_place){ 0 };
 	q->call_stale = true;
 }

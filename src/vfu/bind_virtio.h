@@ -16,8 +16,8 @@
  *     queue starts before, and the model is reset then.
  *  2. quiet() is told when no queue runs and no command is under way; resume starts them where
  *     they stopped.
- *  3. A queue that ran and whose memory is not mapped now waits for it. One that never ran tells
- *     DEVICE_NEEDS_RESET: its driver gave addresses that are none.
+ *  3. A queue whose memory was mapped when it got ready (DRIVER_OK and queue_enable), and is not
+ *     now, waits for it. One whose memory was not tells DEVICE_NEEDS_RESET: its driver lied.
  *  4. Each queue, and the configuration interrupt, write to a descriptor of their own (a copy of
  *     the vector's): none is closed while an eventfd write of it is in the kernel.
  * Thread: main.
@@ -58,6 +58,7 @@ struct vpci_queue {
 	bool enabled, resetting; /* queue_reset was written: until it is drained */
 	struct vring_place place;
 
+	bool placed;	 /* its memory was there when the driver said that it is ready */
 	bool ran;	 /* since it was enabled: v.base is its position */
 	bool failed;	 /* broke or could not start */
 	bool call_stale; /* its interrupt changed */

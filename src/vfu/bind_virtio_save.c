@@ -142,7 +142,7 @@ static void save_queue_load(struct vpci *d, struct vpci_queue *q, const struct s
 	q->v.base = le32_get(sq->base);
 	q->vector = save_vector(d, sq->vector);
 	q->enabled = flags & SAVE_ENABLED;
-	q->ran = flags & SAVE_RAN;
+	q->placed = q->ran = flags & SAVE_RAN;
 	q->failed = flags & SAVE_FAILED;
 	q->place = (struct vring_place){ .desc = le64_get(sq->desc),
 					 .driver = le64_get(sq->driver),

@@ -514,6 +514,22 @@ static void memory_that_goes_and_comes_back_does_not_hurt_a_running_queue(void *
 	assert_int_equal(used_idx(f, 0), 2);
 }
 
+static void memory_that_goes_before_the_first_start_is_no_lie(void **state)
+{
+	struct fixture *f = *state;
+
+	quiesce(f);
+	up(f); /* DRIVER_OK, while nothing may run */
+	submit(f, 0, MEM_GPA + 0x3000);
+	f->dev->ops->maps_set(f->dev, NULL, NULL);
+	f->dev->ops->resume(f->dev);
+	run(f);
+	assert_false(bar_get(f, DEVICE_STATUS, 1) & NEEDS_RESET);
+	map_set(f, f->map);
+	run(f);
+	assert_int_equal(used_idx(f, 0), 1);
+}
+
 static void a_reset_by_the_session_is_done_at_once(void **state)
 {
 	struct fixture *f = *state;
@@ -657,6 +673,7 @@ int main(void)
 		T(a_configuration_change_changes_the_generation),
 		T(quiet_waits_for_chains_and_queues_go_on_where_they_stopped),
 		T(memory_that_goes_and_comes_back_does_not_hurt_a_running_queue),
+		T(memory_that_goes_before_the_first_start_is_no_lie),
 		T(a_reset_by_the_session_is_done_at_once),
 		T(a_device_is_freed_at_any_moment),
 		T(too_many_queues_are_refused),

@@ -173,14 +173,15 @@ static int vfu_migr_load(struct vfu_session *s, struct err *reterr)
 	struct vfu_migr *g = &s->migr;
 	struct vfu_space *p = &s->pci;
 	struct vfu_saved head;
-	const uint8_t *config = g->bytes + sizeof(head);
-	const uint8_t *msix = config + sizeof(p->bytes);
+	const uint8_t *config, *msix;
 	int rc;
 
 	if (g->len < sizeof(head))
 		return err_set(reterr, -EINVAL, "state: expected at least %zu bytes, got %zu",
 			       sizeof(head), g->len);
 	memcpy(&head, g->bytes, sizeof(head));
+	config = g->bytes + sizeof(head);
+	msix = config + sizeof(p->bytes);
 	rc = vfu_migr_head_check(s, &head, g->len, reterr);
 	if (!rc)
 		rc = vfu_migr_config_check(p, config, reterr);

@@ -148,13 +148,17 @@ static void vfu_session_on_grace(struct loop_timer *t)
 {
 	struct vfu_session *s = container_of(t, struct vfu_session, grace_timer);
 
-	if (s->dev_state != VFU_DEV_QUIESCING || !vfu_remote_is_busy(&s->remote))
+	if (s->dev_state != VFU_DEV_QUIESCING)
 		return;
-	log_limited(s->limit, LOG_WARNING,
-		    "%s: transfers by messages were not served within %llu ms while %s waits",
-		    s->params.name, (unsigned long long)s->params.grace_ns / 1000000,
-		    s->row ? s->row->name : "nothing");
-	vfu_remote_fail(s, false);
+	if (vfu_remote_is_busy(&s->remote)) {
+		log_limited(s->limit, LOG_WARNING,
+			    "%s: transfers by messages were not served within %llu ms while %s "
+			    "waits",
+			    s->params.name, (unsigned long long)s->params.grace_ns / 1000000,
+			    s->row ? s->row->name : "nothing");
+		vfu_remote_fail(s, s->remote.failing);
+	}
+	/* More of them may begin. */
 	loop_timer_start(s->params.main_loop, &s->grace_timer,
 			 loop_clock_ns() + s->params.grace_ns);
 }

@@ -258,7 +258,7 @@ static inline void pump(struct fixture *f, uint32_t turns)
 		loop_run_once(f->loop, false);
 }
 
-static void on_ended(struct vfu_session *s, void *arg)
+static inline void on_ended(struct vfu_session *s, void *arg)
 {
 	((struct fixture *)arg)->session = NULL;
 }
@@ -281,7 +281,7 @@ static void dev_describe(struct fixture *f)
 	memset(f->dev.pci.caps[0].writable + 8, 0xff, 12);
 }
 
-static void connect_session(struct fixture *f)
+static inline void connect_session(struct fixture *f)
 {
 	struct err err;
 	int sv[2];

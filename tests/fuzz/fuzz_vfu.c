@@ -392,11 +392,17 @@ static void op_unmap(struct client *c)
 	command(c, VFU_CMD_DMA_UNMAP, &unmap, sizeof(unmap), NULL, 0, how >> 3 & 3);
 }
 
+/* The head of struct vfu_region_io. */
+struct access {
+	uint64_t offset;
+	uint32_t region, count;
+};
+
 static void op_access(struct client *c)
 {
 	uint8_t how = take8(c);
 	struct {
-		struct vfu_region_io io;
+		struct access io;
 		uint8_t bytes[64];
 	} m = { .io = { .offset = how & 0x40 ? take_number(c) : take16(c) & 0x3fff,
 			.region = how & 0x20 ? take8(c) : how & 7,
@@ -421,7 +427,7 @@ static void op_register(struct client *c)
 					   0x20, 0x24, 0x28, 0x2c, 0x30, 0x34, 0x3000, 0x3004 };
 	uint8_t which = take8(c);
 	struct {
-		struct vfu_region_io io;
+		struct access io;
 		uint32_t value;
 	} m = { .io = { .count = 4 } };
 
@@ -459,7 +465,9 @@ static void op_irqs(struct client *c)
 {
 	uint8_t how = take8(c), count = take8(c);
 	struct {
-		struct vfu_irq_set set;
+		struct {
+			uint32_t argsz, flags, index, start, count;
+		} set;
 		uint8_t bools[16];
 	} m = { .set = { .argsz = sizeof(m),
 			 .flags = take8(c),

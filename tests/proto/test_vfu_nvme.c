@@ -228,37 +228,76 @@ static void the_pin_interrupts_while_msix_is_off(void **state)
 
 /* ---- memory ---- */
 
+/* One DMA_MAP or DMA_UNMAP; the answer is not waited for. */
+static int map_send(struct vnvme *r, uint64_t iova, uint64_t size, uint32_t flags)
+{
+	struct {
+		uint32_t argsz, flags;
+		uint64_t off, iova, size;
+	} p = { sizeof(p), flags, iova, iova, size };
+
+	return vfe_send(&r->v, VFE_DMA_MAP, 0, &p, sizeof(p), &r->v.fe.region[0].fd, 1);
+}
+
+static int unmap_send(struct vnvme *r, uint64_t iova, uint64_t size)
+{
+	struct {
+		uint32_t argsz, flags;
+		uint64_t iova, size;
+	} p = { sizeof(p), 0, iova, size };
+
+	return vfe_send(&r->v, VFE_DMA_UNMAP, 0, &p, sizeof(p), NULL, 0);
+}
+
+/* As QEMU when SeaBIOS shadows its ROM: one map becomes three, one of them perhaps read-only. */
+static void remap(struct vnvme *r, bool to_pieces, bool read_only)
+{
+	static const uint64_t at[] = { 0, 0xc0000, 0xe0000, RAM };
+	int ids[4];
+	struct vfe_msg m;
+
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t size = at[i + 1] - at[i];
+
+		ids[i] = !to_pieces ? unmap_send(r, at[i], size)
+			 : !i	    ? unmap_send(r, 0, RAM)
+				    : map_send(r, at[i - 1], at[i] - at[i - 1],
+					       read_only && i == 2 ? 1 : 3);
+	}
+	ids[3] = to_pieces ? map_send(r, at[2], RAM - at[2], 3) : map_send(r, 0, RAM, 3);
+	for (unsigned i = 0; i < 4; i++) {
+		bool is_unmap = to_pieces ? !i : i < 3;
+		int rc = vfe_answer(&r->v, ids[i], is_unmap ? VFE_DMA_UNMAP : VFE_DMA_MAP,
+				    is_unmap ? 24 : 0, &m);
+
+		if (rc)
+			fail_msg("message %u: %d %s", i, rc, r->v.fe.why);
+	}
+}
+
 static void memory_is_unmapped_and_mapped_in_pieces_under_load(void **state)
 {
 	struct vnvme *r = &rig;
 	static const char *const sockets[] = { "trapped.sock", "mapped.sock" };
 
 	for (unsigned s = 0; s < 2; s++) {
-		int fd;
-
 		up(r, sockets[s], QUEUES);
-		fd = r->v.fe.region[0].fd;
+		/* What lies in the part that is read-only for a while is not the driver's. */
+		assert_true(fe_alloc(&r->v.fe, 0, 0xe0000, 4096) != 0);
 		load_start(r, QUEUES);
-		assert_ok(vfe_dma_unmap(&r->v, 0, RAM, 0));
 		for (unsigned i = 0; i < 50; i++) {
-			/* As QEMU when SeaBIOS shadows its ROM: a hole is read-only. */
-			assert_ok(vfe_dma_map(&r->v, 0, 0xc0000, 0, 3, fd));
-			assert_ok(vfe_dma_map(&r->v, 0xc0000, 0x20000, 0xc0000, i & 1 ? 1 : 3, fd));
-			assert_ok(vfe_dma_map(&r->v, 0xe0000, RAM - 0xe0000, 0xe0000, 3, fd));
-			pause_us(2000);
-			assert_ok(vfe_dma_unmap(&r->v, 0, 0xc0000, 0));
-			assert_ok(vfe_dma_unmap(&r->v, 0xc0000, 0x20000, 0));
-			assert_ok(vfe_dma_unmap(&r->v, 0xe0000, RAM - 0xe0000, 0));
-			if (i == 25) {
-				/* Nothing is written while all is away. */
-				nvmeload_reap(&r->load);
-				assert_ok(vfe_dma_map(&r->v, 0, RAM, 0, 3, fd));
-				nvmeload_drain(&r->load);
-				assert_ok(vfe_dma_unmap(&r->v, 0, 0, 2));
-			}
+			remap(r, true, i & 1);
+			nvmeload_run(&r->load, 20);
+			remap(r, false, false);
+			nvmeload_run(&r->load, 20);
 		}
-		assert_ok(vfe_dma_map(&r->v, 0, RAM, 0, 3, fd));
-		nvmeload_run(&r->load, 1000);
+		/* All away: nothing is written. Back: it goes on. */
+		assert_ok(vfe_dma_unmap(&r->v, 0, 0, 2));
+		nvmeload_reap(&r->load);
+		nvmeload_fill(&r->load);
+		pause_us(20000);
+		assert_int_equal(nvmeload_reap(&r->load), 0);
+		assert_ok(vfe_dma_map(&r->v, 0, RAM, 0, 3, r->v.fe.region[0].fd));
 		nvmeload_drain(&r->load);
 		nvmeload_verify(&r->load);
 	}
@@ -333,25 +372,29 @@ static void transfers_that_are_not_served_hold_up_no_unmap(void **state)
 static void memory_that_the_client_cuts_ends_its_session_only(void **state)
 {
 	struct vnvme *r = &rig;
+	struct spec_nvme_sqe sqe = nvmedrv_rw_sqe(SPEC_NVME_WRITE, 1, 0, 8);
+	int fd = memfd_create("cut", MFD_CLOEXEC); /* cannot be sealed */
 
 	up(r, "trapped.sock", 1);
-	io(r, 1, 0);
-	/* This process looks at it no more. */
-	assert_ok(ftruncate(r->v.fe.region[0].fd, 0));
-	assert_ok(vfe_doorbell(&r->v, 2, 1));
+	assert_ok(ftruncate(fd, FAR_RAM));
+	assert_ok(vfe_dma_map(&r->v, FAR, FAR_RAM, 0, 3, fd));
+	assert_ok(ftruncate(fd, 0));
+	assert_ok(nvmedrv_prp(&r->n, &sqe, FAR, 4096));
+	assert_true(nvmedrv_submit(&r->n, 1, &sqe, NULL) >= 0);
+	assert_ok(nvmedrv_sq_ring(&r->n, 1));
 	assert_ok(fe_wait_closed(&r->v.fe));
-	vfe_hangup(&r->v);
+	close(fd);
 }
 
 /* ---- resets and ends ---- */
 
-static void resets_under_load_lose_nothing_and_write_nothing_late(void **state)
+static void a_thousand_resets_under_load_lose_nothing_and_write_nothing_late(void **state)
 {
 	struct vnvme *r = &rig;
 
 	up(r, "trapped.sock", QUEUES);
 	load_start(r, QUEUES);
-	for (unsigned i = 0; i < 100; i++) {
+	for (unsigned i = 0; i < 1000; i++) {
 		uint32_t csts;
 
 		nvmeload_run(&r->load, 20);
@@ -523,7 +566,7 @@ int main(void)
 		T(data_without_a_descriptor_goes_by_messages),
 		T(transfers_that_are_not_served_hold_up_no_unmap),
 		T(memory_that_the_client_cuts_ends_its_session_only),
-		T(resets_under_load_lose_nothing_and_write_nothing_late),
+		T(a_thousand_resets_under_load_lose_nothing_and_write_nothing_late),
 		T(clients_that_leave_under_load_leave_nothing_behind),
 		T(one_client_at_a_time),
 		T(a_controller_moves_to_another_with_its_queues),

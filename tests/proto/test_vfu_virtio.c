@@ -322,6 +322,75 @@ static void a_change_of_memory_behind_posted_writes_is_answered(void **state)
 	}
 }
 
+/* The same as QEMU sends it: all messages, then all answers. The server finds them all there. */
+static void remap_at_once(struct rig *r, unsigned pieces)
+{
+	struct fe_region *m = &r->fe.region[0];
+	uint64_t bytes = m->wire.size_bytes / pieces;
+	struct {
+		uint32_t argsz, flags;
+		uint64_t iova, size;
+	} unmap = { sizeof(unmap), 0, m->wire.gpa, m->wire.size_bytes };
+	struct vfe_msg msg;
+	int id[33];
+
+	kill(r->d.pid, SIGSTOP);
+	id[0] = vfe_send(&r->pci.v, VFE_DMA_UNMAP, 0, &unmap, sizeof(unmap), NULL, 0);
+	for (unsigned i = 0; i < pieces; i++) {
+		struct {
+			uint32_t argsz, flags;
+			uint64_t offset, iova, size;
+		} map = { sizeof(map), 3, m->wire.mmap_off + i * bytes, m->wire.gpa + i * bytes,
+			  bytes };
+
+		id[i + 1] = vfe_send(&r->pci.v, VFE_DMA_MAP, 0, &map, sizeof(map), &m->fd, 1);
+	}
+	kill(r->d.pid, SIGCONT);
+	for (unsigned i = 0; i <= pieces; i++) {
+		assert_true(id[i] >= 0);
+		assert_ok(vfe_answer(&r->pci.v, id[i], i ? VFE_DMA_MAP : VFE_DMA_UNMAP, 24, &msg));
+		vfe_msg_close(&msg);
+	}
+}
+
+/* Back to one map, with nothing in the ring. */
+static void remap_to_one(struct rig *r, unsigned pieces)
+{
+	struct fe_region *m = &r->fe.region[0];
+	uint64_t bytes = m->wire.size_bytes / pieces;
+
+	for (unsigned i = 0; i < pieces; i++)
+		assert_ok(vfe_dma_unmap(&r->pci.v, m->wire.gpa + i * bytes, bytes, 0));
+	assert_ok(vfe_region_map(&r->pci.v, 0, 3, true));
+}
+
+/* Between the first message and the last most memory is missing, and requests wait in the ring. */
+static void a_change_of_memory_of_many_messages_is_one(void **state)
+{
+	static struct blkdrv_req many[40];
+	struct rig *r = rig_get();
+
+	start(r, DISK);
+	again(r, &(struct fe_up_opts){ .queue_size = 128, .region_bytes = 8 << 20 });
+	for (unsigned i = 0; i < 30; i++) {
+		memset(many, 0, sizeof(many));
+		for (unsigned n = 0; n < 40; n++)
+			assert_ok(blkdrv_add(&r->b, &many[n], SPEC_BLK_IN, n * 8, NULL, 0, PIECE));
+		assert_true(drv_publish(&r->q) >= 0);
+		remap_at_once(r, 32);
+		for (unsigned n = 0; n < 40; n++) {
+			struct blkdrv_req *done;
+			uint8_t status;
+
+			if (blkdrv_reap(&r->b, &done, &status, true) != 1)
+				fail_msg("round %u: %s %s", i, r->q.why, r->b.why);
+			assert_int_equal(status, 0);
+			blkdrv_put(&r->b, done);
+		}
+		remap_to_one(r, 32);
+	}
+}
+
 static void what_is_read_only_or_without_a_descriptor_is_no_memory_of_a_queue(void **state)
 {
 	static const struct {
@@ -518,6 +587,7 @@ int main(void)
 		T(a_client_may_leave_under_io),
 		T(memory_is_unmapped_and_mapped_again_under_io),
 		T(a_change_of_memory_behind_posted_writes_is_answered),
+		T(a_change_of_memory_of_many_messages_is_one),
 		T(what_is_read_only_or_without_a_descriptor_is_no_memory_of_a_queue),
 		T(a_broken_queue_is_told_and_a_reset_mends_it),
 		T(any_access_hurts_nobody),
