@@ -16,7 +16,8 @@
  *  2. Every command that was fetched is released exactly once; each release puts the queue on the
  *     publish FIFO, and there, not at the release, is looked at what waits for it to be drained.
  *  3. Between the post of a message that stops a queue and its answer main posts it nothing more.
- *     So all earlier messages ran when the answer comes.
+ *     So all earlier messages ran when the answer comes. Sweeps are the exception: they keep the
+ *     queue (refs) until they end.
  *  4. What is under "main" is written by main only while the queue is NEW or QUIET, or is atomic.
  */
 #ifndef NVME_QUEUE_H
@@ -69,7 +70,6 @@ struct nvme_sq {
 	size_t slots_bytes;
 	struct nvme_cq *cq;
 	struct list node; /* cq->sqs */
-	struct nvme_ring_remote *remote;
 	struct loop_msg msg, done_msg, lie_msg;
 
 	/* main */
@@ -120,7 +120,6 @@ struct nvme_cq {
 		bool moving;		/* owner loop: between two descriptors */
 		void (*idle)(struct nvme_cq *cq);
 	} irq;
-	struct nvme_ring_remote *remote;
 	struct loop_msg msg, done_msg, stop_msg, stop_done_msg, quiet_msg, quiet_done_msg,
 		resume_msg, wake_msg;
 	struct loop_msg lie_msg, bind_msg, bind_done_msg;
