@@ -82,6 +82,13 @@ static inline uint32_t hist_bucket(uint64_t ns)
 	return MIN(log2, (uint32_t)BLK_HIST_BUCKETS - 1);
 }
 
+static inline void chan_leave(struct blk_chan *chan)
+{
+	ASSERT(chan->in_flight);
+	if (!--chan->in_flight && unlikely(chan->idle_work != NULL))
+		loop_defer(chan->loop, chan->idle_work);
+}
+
 static void req_finish(struct loop_work *work)
 {
 	struct blk_req *req = container_of(work, struct blk_req, work);
@@ -94,8 +101,7 @@ static void req_finish(struct loop_work *work)
 		counter_add(&stats->bytes[req->op], req->len_bytes);
 	else
 		counter_add(&stats->errors[req->status], 1);
-	ASSERT(chan->in_flight);
-	chan->in_flight--;
+	chan_leave(chan);
 	req->done(req); /* the last use of chan and req: done may close or reuse either */
 }
 
@@ -106,7 +112,7 @@ static void req_finish_unknown(struct loop_work *work)
 	struct blk_chan *chan = req->chan;
 
 	counter_add(&chan->stats.errors[req->status], 1);
-	chan->in_flight--;
+	chan_leave(chan);
 	req->done(req);
 }
 
@@ -151,7 +157,7 @@ static bool req_memory_aligned(const struct blk_chan *chan, const struct blk_req
 	return !(bases & chan->memory_mask) && !(lens & chan->block_mask);
 }
 
-static __attribute__((noinline)) void submit_unusual(struct blk_chan *chan, struct blk_req *req)
+__attribute__((noinline)) void blk_pass_unusual(struct blk_chan *chan, struct blk_req *req)
 {
 	enum blk_status st = req_check(chan, req);
 
@@ -166,8 +172,7 @@ static __attribute__((noinline)) void submit_unusual(struct blk_chan *chan, stru
 	blk_complete(req, st);
 }
 
-static __attribute__((noinline)) void submit_checked_memory(struct blk_chan *chan,
-							    struct blk_req *req)
+__attribute__((noinline)) void blk_pass_checked_memory(struct blk_chan *chan, struct blk_req *req)
 {
 	if (req_memory_aligned(chan, req))
 		chan->submit(chan, req);
@@ -190,11 +195,11 @@ void blk_submit(struct blk_chan *chan, struct blk_req *req)
 	if (unlikely(req->op > BLK_WRITE || !(chan->op_mask & 1u << req->op) ||
 		     (req->flags & ~chan->flag_mask) || ((off | len) & chan->block_mask) ||
 		     !num_range_ok(off, len, blk_size_bytes(chan->dev)))) {
-		submit_unusual(chan, req);
+		blk_pass_unusual(chan, req);
 		return;
 	}
 	if (chan->memory_mask)
-		submit_checked_memory(chan, req);
+		blk_pass_checked_memory(chan, req);
 	else
 		chan->submit(chan, req);
 }

@@ -125,6 +125,12 @@ struct blk_caps {
  */
 int blk_dev_open(const char *type, const char *name, const char *params, struct blk_dev **ret_dev,
 		 struct err *reterr);
+/*
+ * The same for a filter: a node on another, of which it takes a reference of its own. Its size
+ * follows the base's. Also -EINVAL: the type stands alone (or, of blk_dev_open, needs a base).
+ */
+int blk_dev_open_on(const char *type, const char *name, const char *params, struct blk_dev *base,
+		    struct blk_dev **ret_dev, struct err *reterr);
 struct blk_dev *blk_dev_ref(struct blk_dev *dev);
 void blk_dev_unref(struct blk_dev *dev);
 const char *blk_dev_name(const struct blk_dev *dev);

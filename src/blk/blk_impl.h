@@ -30,6 +30,15 @@ struct blk_impl {
 	size_t params_bytes; /* of the structure the table fills */
 	size_t dev_bytes, chan_bytes;
 	bool hidden; /* not listed by blk_types_each */
+	/*
+	 * A node on another: blk_dev_open_on. dev->base is there, and dev->caps are the base's,
+	 * when open is called; a channel of the base is opened and closed with each of ours
+	 * (chan->base). Functions that are NULL do what the base does.
+	 */
+	bool filter;
+	/* A filter that opens the base's channels itself, and hands its requests to them as they
+	 * are (blk_pass): they count in the base's statistics, which are its own too. */
+	bool passes;
 
 	/* Opens what is behind and fills dev->caps. params is freed after. Thread: main. */
 	int (*open)(struct blk_dev *dev, void *params, struct err *reterr);
@@ -37,6 +46,8 @@ struct blk_impl {
 	void (*close)(struct blk_dev *dev);
 	/* The size now; NULL: never changes. Thread: main. */
 	int (*rescan)(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reterr);
+	/* Of a filter: its size, now that the base's changed. NULL: the same. Thread: main. */
+	uint64_t (*resized)(struct blk_dev *dev);
 	/* See blk_dev_map; the arguments were checked, *ret_end_bytes may be beyond end_bytes, and
 	 * need not be a multiple. NULL, or -EOPNOTSUPP: not known. Thread: job. */
 	int (*map)(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
@@ -59,6 +70,8 @@ struct blk_dev {
 	struct blk_caps caps; /* size_bytes: blk_size_bytes() once it is open */
 	uint32_t ref_count;   /* Thread: main */
 	struct list listeners;
+	struct blk_dev *base; /* of a filter: a reference; NULL: none */
+	struct blk_listener base_listener;
 	pthread_mutex_t
 		chans_lock; /* channels come and go on their loops; never on the data path */
 	struct list chans;
@@ -76,6 +89,9 @@ struct blk_chan {
 	uint32_t flag_mask;   /* BLK_FUA ... */
 	uint32_t in_flight;
 	struct bounce *bounce; /* NULL until a misaligned request came */
+	struct blk_chan *base; /* of a filter: the base's channel on this loop */
+	/* Deferred, each time that in_flight becomes 0; NULL: nobody waits for that. */
+	struct loop_work *idle_work;
 	struct list node;
 	struct blk_stats stats; /* ops[] stays 0: it is the sum of hist[] */
 };
@@ -98,6 +114,34 @@ static inline void blk_complete(struct blk_req *req, enum blk_status status)
 	req->status = (uint8_t)status;
 	loop_defer(req->chan->loop, &req->work);
 }
+
+/* Both in blk.c: what blk_pass does with what is not an everyday request. */
+void blk_pass_unusual(struct blk_chan *chan, struct blk_req *req);
+void blk_pass_checked_memory(struct blk_chan *chan, struct blk_req *req);
+
+/*
+ * From a filter's submit: hands the request, as it is, to a channel of the base. It is the base's
+ * from now on, in statistics and for blk_cancel too, and never comes back to the filter. Reads and
+ * writes are not checked again: whatever our caps allow, the base's do. Thread: owner loop.
+ */
+static inline void blk_pass(struct blk_chan *base, struct blk_req *req)
+{
+	req->chan->in_flight--;
+	req->chan = base;
+	base->in_flight++;
+	if (unlikely(req->op > BLK_WRITE))
+		blk_pass_unusual(base, req);
+	else if (base->memory_mask)
+		blk_pass_checked_memory(base, req);
+	else
+		base->submit(base, req);
+}
+
+/* Follows the base: takes its size, and tells our listeners if it changed. Thread: main. */
+void blk_dev_resize_to(struct blk_dev *dev, uint64_t size_bytes);
+/* Exchanges the base (whose reference is taken over) of a filter that has no channel of the old
+ * one any more; NULL: none. Returns the old one with its reference. Thread: main. */
+struct blk_dev *blk_dev_rebase(struct blk_dev *dev, struct blk_dev *base);
 
 /* The status for a negative errno. */
 enum blk_status blk_status_from_errno(int code);

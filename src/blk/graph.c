@@ -13,10 +13,44 @@
 
 static void dev_free(struct blk_dev *dev)
 {
-	dev->impl->close(dev);
+	if (dev->impl->close)
+		dev->impl->close(dev);
+	blk_dev_unref(blk_dev_rebase(dev, NULL));
 	pthread_mutex_destroy(&dev->chans_lock);
 	free(dev->name);
 	free(dev);
+}
+
+/* ---- a node on another ---- */
+
+void blk_dev_resize_to(struct blk_dev *dev, uint64_t size_bytes)
+{
+	struct blk_listener *l, *next;
+
+	if (size_bytes == dev->caps.size_bytes)
+		return;
+	__atomic_store_n(&dev->caps.size_bytes, size_bytes, __ATOMIC_RELAXED);
+	list_for_each_safe(l, next, &dev->listeners, node)
+		l->resized(l);
+}
+
+static void dev_on_base_resized(struct blk_listener *l)
+{
+	struct blk_dev *dev = container_of(l, struct blk_dev, base_listener);
+
+	blk_dev_resize_to(dev, dev->impl->resized ? dev->impl->resized(dev)
+						  : dev->base->caps.size_bytes);
+}
+
+struct blk_dev *blk_dev_rebase(struct blk_dev *dev, struct blk_dev *base)
+{
+	struct blk_dev *old = dev->base;
+
+	blk_dev_unlisten(&dev->base_listener);
+	dev->base = base;
+	if (base)
+		blk_dev_listen(base, &dev->base_listener);
+	return old;
 }
 
 static struct blk_dev *dev_new(const struct blk_impl *impl, const char *name)
@@ -34,19 +68,25 @@ static struct blk_dev *dev_new(const struct blk_impl *impl, const char *name)
 	dev->ref_count = 1;
 	list_init(&dev->listeners);
 	list_init(&dev->chans);
+	list_init(&dev->base_listener.node);
+	dev->base_listener.resized = dev_on_base_resized;
 	pthread_mutex_init(&dev->chans_lock, NULL);
 	return dev;
 }
 
 static int dev_open_with(const struct blk_impl *impl, const char *name, void *values,
-			 struct blk_dev **ret_dev, struct err *reterr)
+			 struct blk_dev *base, struct blk_dev **ret_dev, struct err *reterr)
 {
 	struct blk_dev *dev = dev_new(impl, name);
 	int r;
 
 	if (!dev)
 		return err_set(reterr, -ENOMEM, "no memory");
-	r = impl->open(dev, values, reterr);
+	if (base) {
+		blk_dev_rebase(dev, blk_dev_ref(base));
+		dev->caps = base->caps;
+	}
+	r = impl->open ? impl->open(dev, values, reterr) : 0;
 	if (r >= 0)
 		r = blk_caps_check(&dev->caps, reterr);
 	if (r < 0) {
@@ -57,28 +97,41 @@ static int dev_open_with(const struct blk_impl *impl, const char *name, void *va
 	return 0;
 }
 
-int blk_dev_open(const char *type, const char *name, const char *params, struct blk_dev **ret_dev,
-		 struct err *reterr)
+static const struct opts_table no_params = { .what = "block device" };
+
+int blk_dev_open_on(const char *type, const char *name, const char *params, struct blk_dev *base,
+		    struct blk_dev **ret_dev, struct err *reterr)
 {
 	const struct blk_impl *impl = blk_impl_find(type);
+	const struct opts_table *table;
 	void *values;
 	int r;
 
 	if (!impl)
 		return err_set(reterr, -ENOENT, "no block device type \"%s\"", type);
-	values = calloc(1, impl->params_bytes);
+	if (impl->filter != !!base)
+		return err_set(reterr, -EINVAL, "%s %s: the type %s", type, name,
+			       base ? "stands alone" : "needs a base");
+	table = impl->params ? impl->params : &no_params;
+	values = calloc(1, impl->params_bytes + 1);
 	if (!values)
 		return err_set(reterr, -ENOMEM, "%s %s: no memory", type, name);
-	r = opts_defaults(impl->params, values, reterr);
+	r = opts_defaults(table, values, reterr);
 	if (r >= 0 && params)
-		r = opts_parse(impl->params, values, params, reterr);
+		r = opts_parse(table, values, params, reterr);
 	if (r >= 0)
-		r = dev_open_with(impl, name, values, ret_dev, reterr);
+		r = dev_open_with(impl, name, values, base, ret_dev, reterr);
 	if (r < 0)
 		r = err_prefix(reterr, r, "%s %s", type, name);
-	opts_free(impl->params, values);
+	opts_free(table, values);
 	free(values);
 	return r;
+}
+
+int blk_dev_open(const char *type, const char *name, const char *params, struct blk_dev **ret_dev,
+		 struct err *reterr)
+{
+	return blk_dev_open_on(type, name, params, NULL, ret_dev, reterr);
 }
 
 struct blk_dev *blk_dev_ref(struct blk_dev *dev)
@@ -111,12 +164,11 @@ const struct blk_caps *blk_dev_caps(const struct blk_dev *dev)
 
 int blk_dev_rescan(struct blk_dev *dev, struct err *reterr)
 {
-	struct blk_listener *l, *next;
 	uint64_t size;
 	int r;
 
 	if (!dev->impl->rescan)
-		return 0;
+		return dev->base ? blk_dev_rescan(dev->base, reterr) : 0;
 	r = dev->impl->rescan(dev, &size, reterr);
 	if (r < 0)
 		return err_prefix(reterr, r, "%s", dev->name);
@@ -124,17 +176,13 @@ int blk_dev_rescan(struct blk_dev *dev, struct err *reterr)
 		return err_set(reterr, -EINVAL,
 			       "%s: new size %llu is not a multiple of the block size %u",
 			       dev->name, (unsigned long long)size, dev->caps.block_bytes);
-	if (size == dev->caps.size_bytes)
-		return 0;
-	__atomic_store_n(&dev->caps.size_bytes, size, __ATOMIC_RELAXED);
-	list_for_each_safe(l, next, &dev->listeners, node)
-		l->resized(l);
+	blk_dev_resize_to(dev, size);
 	return 0;
 }
 
 bool blk_dev_can_map(const struct blk_dev *dev)
 {
-	return dev->impl->map;
+	return dev->impl->map && (!dev->base || blk_dev_can_map(dev->base));
 }
 
 int blk_dev_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
@@ -192,7 +240,7 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 {
 	size_t bytes = num_round_up(dev->impl->chan_bytes, 64);
 	struct blk_chan *chan = aligned_alloc(64, bytes);
-	int r;
+	int r = 0;
 
 	if (!chan)
 		return err_set(reterr, -ENOMEM, "%s: no memory for a channel", dev->name);
@@ -206,8 +254,13 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	/* UNMAP is a hint that may always be given */
 	chan->flag_mask =
 		BLK_UNMAP | (dev->caps.fua ? BLK_FUA : 0) | (dev->caps.pi_type ? BLK_PI : 0);
-	r = dev->impl->chan_open ? dev->impl->chan_open(chan, reterr) : 0;
+	if (dev->impl->filter && !dev->impl->passes)
+		r = blk_chan_open(dev->base, loop, &chan->base, reterr);
+	if (r == 0 && dev->impl->chan_open)
+		r = dev->impl->chan_open(chan, reterr);
 	if (r < 0) {
+		if (!dev->impl->passes)
+			blk_chan_close(chan->base);
 		free(chan);
 		return err_prefix(reterr, r, "%s", dev->name);
 	}
@@ -242,6 +295,8 @@ int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uin
 
 	if (dev->impl->buffers_set)
 		r = dev->impl->buffers_set(chan, regions, count, reterr);
+	else if (chan->base)
+		r = blk_chan_buffers_set(chan->base, regions, count, reterr);
 	return r < 0 ? err_prefix(reterr, r, "%s", dev->name) : 0;
 }
 
@@ -255,6 +310,8 @@ void blk_chan_close(struct blk_chan *chan)
 	dev = chan->dev;
 	if (dev->impl->chan_close)
 		dev->impl->chan_close(chan);
+	if (!dev->impl->passes)
+		blk_chan_close(chan->base);
 	bounce_free(chan->bounce);
 	pthread_mutex_lock(&dev->chans_lock);
 	stats_add(&dev->closed_stats, &chan->stats);
