@@ -27,7 +27,15 @@ const char args_help[] =
 	"                         CPUs that this process may use)\n"
 	"  --pin                  pin the data loops to the CPUs of the list\n"
 	"  --log-level LEVEL      error, warning, notice (default), info, debug\n"
-	"  --version, --help, --help-devices\n"
+	"  -r, --rpc-socket PATH  management socket, which SPDK's clients can use (default,\n"
+	"                         if it can be made: " SERVER_SOCKET_DEFAULT ");\n"
+	"                         --no-rpc: none; --rpc-spdk-socket: also " SERVER_SOCKET_SPDK "\n"
+	"  --rpc-socket-mode MODE, --rpc-socket-owner USER, --rpc-socket-group GROUP,\n"
+	"  --rpc-allow-uid USER,..., --rpc-allow-gid GROUP,...  who may use it\n"
+	"  --rpc-readonly-socket PATH, --rpc-readonly-mode MODE  a second one that changes\n"
+	"                         nothing\n"
+	"  --wait-for-rpc         start devices when framework_start_init is called\n"
+	"  --version, --help, --help-devices, --help-rpc\n"
 	"One disk, as virtual machine managers start it:\n"
 	"  --socket-path PATH     listen here\n"
 	"  --fd FD                or use this inherited socket\n"
@@ -67,6 +75,8 @@ enum args_option {
 	ARGS_BLK_FILE,
 	ARGS_READ_ONLY,
 	ARGS_CAPABILITIES,
+	ARGS_RPC_DOCS,
+	ARGS_RPC, /* a row of server_options_table */
 };
 
 static const struct option args_options[] = {
@@ -83,6 +93,18 @@ static const struct option args_options[] = {
 	{ "blk-file", required_argument, NULL, ARGS_BLK_FILE },
 	{ "read-only", no_argument, NULL, ARGS_READ_ONLY },
 	{ "print-capabilities", no_argument, NULL, ARGS_CAPABILITIES },
+	{ "help-rpc", no_argument, NULL, ARGS_RPC_DOCS },
+	{ "rpc-socket", required_argument, NULL, 'r' },
+	{ "rpc-socket-mode", required_argument, NULL, ARGS_RPC },
+	{ "rpc-socket-owner", required_argument, NULL, ARGS_RPC },
+	{ "rpc-socket-group", required_argument, NULL, ARGS_RPC },
+	{ "rpc-readonly-socket", required_argument, NULL, ARGS_RPC },
+	{ "rpc-readonly-mode", required_argument, NULL, ARGS_RPC },
+	{ "rpc-spdk-socket", no_argument, NULL, ARGS_RPC },
+	{ "rpc-allow-uid", required_argument, NULL, ARGS_RPC },
+	{ "rpc-allow-gid", required_argument, NULL, ARGS_RPC },
+	{ "no-rpc", no_argument, NULL, ARGS_RPC },
+	{ "wait-for-rpc", no_argument, NULL, ARGS_RPC },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -109,6 +131,7 @@ void app_config_fini(struct app_config *cfg)
 		device_def_fini(&cfg->devices[i]);
 	free(cfg->devices);
 	free(cfg->cores);
+	opts_free(&server_options_table, &cfg->rpc);
 	memset(cfg, 0, sizeof(*cfg));
 }
 
@@ -130,12 +153,26 @@ static int args_cores(struct app_config *cfg, const char *text, struct err *rete
 	return cfg->cores ? 0 : err_set(reterr, -ENOMEM, "--cores: out of memory");
 }
 
-static int args_one(struct args_state *s, int option, const char *value, char **argv,
-		    struct err *reterr)
+static int args_rpc(struct app_config *cfg, const char *name, const char *value, struct err *reterr)
+{
+	int rc = opts_set(&server_options_table, &cfg->rpc, name, value, reterr);
+
+	return rc < 0 ? err_prefix(reterr, rc, "--%s", name) : 0;
+}
+
+static int args_one(struct args_state *s, int option, const char *name, const char *value,
+		    char **argv, struct err *reterr)
 {
 	struct app_config *cfg = s->cfg;
 
 	switch (option) {
+	case 'r':
+		return args_rpc(cfg, "rpc-socket", value, reterr);
+	case ARGS_RPC:
+		return args_rpc(cfg, name, value, reterr);
+	case ARGS_RPC_DOCS:
+		cfg->action = APP_RPC_DOCS;
+		return 0;
 	case ARGS_DEVICE:
 		return args_device(s, value, reterr);
 	case 'c':
@@ -243,6 +280,7 @@ static int args_disk_add(struct args_state *s, struct err *reterr)
 		rc = args_disk_fd(s, def, reterr);
 	if (rc == 0)
 		def->back.read_only = d->read_only;
+	s->cfg->one_disk = true;
 	return rc;
 }
 
@@ -250,13 +288,13 @@ static int args_parse_all(int argc, char **argv, struct app_config *cfg, bool ag
 			  struct err *reterr)
 {
 	struct args_state s = { .cfg = cfg, .again = again };
-	int option, rc;
+	int option, which = 0, rc;
 
 	*cfg = (struct app_config){ .log_level = LOG_NOTICE, .argc = argc, .argv = argv };
 	optind = 0; /* glibc: start afresh */
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:h", args_options, NULL)) != -1) {
-		rc = args_one(&s, option, optarg, argv, reterr);
+	while ((option = getopt_long(argc, argv, ":c:hr:", args_options, &which)) != -1) {
+		rc = args_one(&s, option, args_options[which].name, optarg, argv, reterr);
 		if (rc < 0)
 			return rc;
 	}
@@ -267,10 +305,11 @@ static int args_parse_all(int argc, char **argv, struct app_config *cfg, bool ag
 			       argv[optind]);
 	if (s.disk.socket || s.disk.fd || s.disk.file || s.disk.read_only)
 		return args_disk_add(&s, reterr);
-	if (!cfg->device_count)
-		return err_set(reterr, -EINVAL,
-			       "no device: give --device, --blk-file or -c; see "
-			       "--help");
+	if (!cfg->device_count && !server_wanted(&cfg->rpc))
+		return err_set(
+			reterr, -EINVAL,
+			"no device: give --device, --blk-file or -c, or --rpc-socket to make "
+			"them later; see --help");
 	return 0;
 }
 
@@ -295,8 +334,10 @@ static int app_config_name(struct device_def *def, uint32_t idx, struct err *ret
 
 int app_config_check(struct app_config *cfg, struct err *reterr)
 {
-	int rc;
+	int rc = server_options_check(&cfg->rpc, reterr);
 
+	if (rc < 0)
+		return rc;
 	for (uint32_t i = 0; i < cfg->device_count; i++) {
 		struct device_def *def = &cfg->devices[i];
 

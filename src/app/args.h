@@ -11,13 +11,15 @@
 #include "dev/device.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "mgmt/server.h"
 
 enum app_action {
 	APP_RUN,
 	APP_HELP,
 	APP_VERSION,
 	APP_CAPABILITIES,
-	APP_DEVICE_DOCS
+	APP_DEVICE_DOCS,
+	APP_RPC_DOCS
 };
 
 #define APP_DEVICES_MAX 4096
@@ -30,6 +32,8 @@ struct app_config {
 	char *cores; /* "4" or "0-3,6"; NULL: as many as we may use */
 	bool pin;
 	enum log_level log_level;
+	struct server_options rpc;
+	bool one_disk; /* of the conventional options: a monitor's own, without other sockets */
 	/* to read it all again */
 	int argc;
 	char **argv;

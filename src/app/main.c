@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "mgmt/registry.h"
 
 enum {
 	EXIT_OK = 0,
@@ -70,6 +71,9 @@ int main(int argc, char **argv)
 			break;
 		case APP_DEVICE_DOCS:
 			device_docs_print();
+			break;
+		case APP_RPC_DOCS:
+			rpc_docs_print();
 			break;
 		case APP_RUN:
 			status = main_serve(&cfg);

@@ -5,7 +5,7 @@
  *   STARTING --app_on_start--> SERVING --app_stop--> STOPPING --app_on_drained--> ENDING
  *        \____________________________app_stop (failed)____/
  *
- * STARTING  nothing yet, or partly there
+ * STARTING  nothing yet, or partly there; with --wait-for-rpc only the management socket
  * SERVING   sockets listen, READY=1 was sent
  * STOPPING  every started device is asked to stop; `pending` counts those that have not answered;
  *           then units that are still being closed are waited for
@@ -32,6 +32,8 @@
 #include "guest/gmem.h"
 #include "loop/job.h"
 #include "loop/loop.h"
+#include "mgmt/framework.h"
+#include "mgmt/server.h"
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
 
@@ -124,6 +126,11 @@ static void app_on_unit_closed(void)
 		app_on_drained();
 }
 
+static void app_on_server_stopped(void *arg)
+{
+	app_pending_leave();
+}
+
 static void app_device_on_stopped(struct device *dev)
 {
 	container_of(dev, struct app_device, dev)->started = false;
@@ -134,7 +141,8 @@ static void app_stop(void)
 {
 	app_state_set(APP_STOPPING);
 	sdnotify_send("STOPPING=1", NULL);
-	app.pending = 1; /* ours: a device may answer before the next is asked */
+	app.pending = 2; /* ours: a device may answer before the next is asked; and the server's */
+	server_stop(app.main_loop, app_on_server_stopped, NULL);
 	for (uint32_t i = 0; i < app.open_count; i++) {
 		if (!app.devices[i].started) {
 			device_release(&app.devices[i].dev);
@@ -186,6 +194,7 @@ static noreturn void app_exit_now(void)
 		if (app.devices[i].started && !dev->def->inherited && !dev->def->client)
 			unlink(dev->def->socket);
 	}
+	server_unlink();
 	_exit(1);
 }
 
@@ -202,7 +211,7 @@ static void app_on_signal(struct loop_watch *w, uint32_t revents)
 		}
 		if (app.state == APP_STOPPING)
 			app_exit_now();
-		if (app.state == APP_SERVING)
+		if (app.state == APP_SERVING || app.state == APP_STARTING)
 			app_stop();
 	}
 }
@@ -305,27 +314,61 @@ static int app_devices_start(struct err *reterr)
 	return 0;
 }
 
-static void app_on_start(struct loop_msg *msg)
+static int app_server_start(struct err *reterr)
+{
+	return server_start(&app.cfg->rpc, !app.cfg->one_disk, app.main_loop, reterr);
+}
+
+static void app_failed(int rc)
+{
+	app.rc = rc;
+	framework_inited(rc, app.reterr);
+	app_stop();
+}
+
+/* The devices, and with --wait-for-rpc all that is after it. */
+static void app_begin(void)
 {
 	struct err err = { 0 };
-	int rc;
+	int rc = app_devices_open(app.reterr);
 
-	units_on_closed_set(app_on_unit_closed);
-	loop_watch_start(app.main_loop, &app.signal_watch, app.signal_fd, POLLIN, app_on_signal);
-	loop_watch_start(app.main_loop, &app.lost_watch, app.lost_fd, POLLIN, app_on_lost);
-	rc = app_devices_open(app.reterr);
 	if (rc == 0)
 		rc = app_loops_start(app.reterr);
 	if (rc == 0)
 		rc = app_devices_start(app.reterr);
+	if (rc == 0 && !app.cfg->rpc.wait_for_rpc)
+		rc = app_server_start(app.reterr);
 	if (rc < 0) {
-		app.rc = rc;
-		app_stop();
+		app_failed(rc);
 		return;
 	}
 	app_state_set(APP_SERVING);
+	framework_inited(0, NULL);
 	if (sdnotify_send("READY=1", &err) < 0)
 		log_warning("%s", err.msg);
+}
+
+static void app_on_start(struct loop_msg *msg)
+{
+	const struct framework about = {
+		.main_loop = app.main_loop,
+		.loops = app.loops,
+		.loop_count = &app.loop_count,
+		.start_init = app_begin,
+	};
+	int rc;
+
+	framework_set(&about);
+	units_on_closed_set(app_on_unit_closed);
+	loop_watch_start(app.main_loop, &app.signal_watch, app.signal_fd, POLLIN, app_on_signal);
+	loop_watch_start(app.main_loop, &app.lost_watch, app.lost_fd, POLLIN, app_on_lost);
+	if (!app.cfg->rpc.wait_for_rpc) {
+		app_begin();
+		return;
+	}
+	rc = app_server_start(app.reterr);
+	if (rc < 0)
+		app_failed(rc);
 }
 
 /* The loop has ended: nothing runs any more but idle threads. */

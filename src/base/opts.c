@@ -91,13 +91,19 @@ static uint64_t opts_type_max(enum opts_type type)
 	return type == OPTS_U16 ? UINT16_MAX : type == OPTS_U32 ? UINT32_MAX : UINT64_MAX;
 }
 
+void opts_limits(const struct opts_row *r, uint64_t *ret_min, uint64_t *ret_max)
+{
+	bool own = !r->min && !r->max;
+
+	*ret_min = r->min;
+	*ret_max = own ? opts_type_max(r->type) : MIN(r->max, opts_type_max(r->type));
+}
+
 static int opts_set_number(const struct opts_row *r, void *field, const char *value,
 			   struct err *reterr)
 {
-	bool own = !r->min && !r->max;
-	uint64_t max = own ? opts_type_max(r->type) : MIN(r->max, opts_type_max(r->type));
+	uint64_t min, max, v;
 	const char *end = "";
-	uint64_t v;
 	int rc = r->type == OPTS_SIZE ? opts_parse_size(value, &v)
 				      : opts_parse_number(value, &v, &end);
 
@@ -106,9 +112,10 @@ static int opts_set_number(const struct opts_row *r, void *field, const char *va
 			       r->type == OPTS_SIZE ? "size (number with K, M, G, T or P)"
 						    : "number",
 			       value);
-	if (rc || v < r->min || v > max)
+	opts_limits(r, &min, &max);
+	if (rc || v < min || v > max)
 		return err_set(reterr, -ERANGE, "%s: expected %llu..%llu, got %s", r->name,
-			       (unsigned long long)r->min, (unsigned long long)max, value);
+			       (unsigned long long)min, (unsigned long long)max, value);
 	if (r->type == OPTS_U16)
 		*(uint16_t *)field = v;
 	else if (r->type == OPTS_U32)

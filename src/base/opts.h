@@ -59,6 +59,8 @@ int opts_parse(const struct opts_table *t, void *obj, const char *text, struct e
 /* A parameter's value as text that opts_set would take; NULL of a string is "". buf: 32 bytes do.
  */
 const char *opts_text(const struct opts_row *r, const void *obj, char *buf, size_t size);
+/* The least and the greatest value of a number, by its row or by its type. */
+void opts_limits(const struct opts_row *r, uint64_t *ret_min, uint64_t *ret_max);
 /* Frees the strings in obj. */
 void opts_free(const struct opts_table *t, void *obj);
 /* "1048576", "64M", "1G" to bytes. */

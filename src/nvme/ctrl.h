@@ -11,7 +11,7 @@
  *      ^                    |                   |                     drained         |
  *      |                    v                   v                                     |
  *      |                  FATAL (CSTS.CFS: cannot go on)                              |
- *      +---------- CC.EN 0, reset: every queue drained -------------------------------+
+ *      +------ drained ------- RESETTING <--- CC.EN 0, reset, from all states --------+
  *
  * Invariants
  *  1. All calls are main's; none waits. What takes time is told by a callback.

@@ -3,7 +3,8 @@
  *
  *   ctrl.c      the controller's life: enable, disable, shutdown, quiesce, reset
  *   regs.c      registers, as a table                  doorbell.c shadow doorbells
- *   queue.c     one loop's queues: fetch, post, poll   qadmin.c   create and delete queues, Abort
+ *   queue.c     one loop's queues: fetch, post, poll   qlife.c    from when main makes them to free
+ *   qadmin.c    create and delete queues, Abort        save.c     state as bytes, for migration
  *   irq.c       vectors, coalescing, the pin           sweep.c    over all queues of a subsystem
  *   cmd.c       one command from start to end          cmd.def    opcodes: one row a command
  *   dptr.c      PRP and SGL to pieces of memory        remote.c   memory by messages

@@ -16,7 +16,8 @@
  *  2. Every command that was fetched is released exactly once; each release puts the queue on the
  *     publish FIFO, and there, not at the release, is looked at what waits for it to be drained.
  *  3. Between the post of a message that stops a queue and its answer main posts it nothing more.
- *     So all earlier messages ran when the answer comes.
+ *     So all earlier messages ran when the answer comes. Sweeps are the exception: they keep the
+ *     queue (refs) until they end.
  *  4. What is under "main" is written by main only while the queue is NEW or QUIET, or is atomic.
  */
 #ifndef NVME_QUEUE_H
@@ -37,6 +38,9 @@
 #define NVME_POLL_BUDGET 16
 /* Commands of one submission queue that are under way at the same time. */
 #define NVME_SLOTS_MAX 1024
+
+/* Completions that are written to the ring together. */
+#define NVME_CQES_HELD 32
 
 struct nvme_cmd;
 struct nvme_cq;
@@ -69,7 +73,6 @@ struct nvme_sq {
 	size_t slots_bytes;
 	struct nvme_cq *cq;
 	struct list node; /* cq->sqs */
-	struct nvme_ring_remote *remote;
 	struct loop_msg msg, done_msg, lie_msg;
 
 	/* main */
@@ -85,6 +88,7 @@ struct nvme_cq {
 	uint32_t credits;
 	uint32_t gate;
 	uint32_t unpublished; /* not 0: on the publish FIFO */
+	uint32_t held;	      /* entries not yet in the ring, though behind tail */
 	struct list sqs;
 	const struct nvme_row *const *rows; /* by opcode */
 	struct nvme_nsq **nsqs;		    /* [NVME_NSID_MAX + 1] by nsid, NULL: not opened */
@@ -120,7 +124,6 @@ struct nvme_cq {
 		bool moving;		/* owner loop: between two descriptors */
 		void (*idle)(struct nvme_cq *cq);
 	} irq;
-	struct nvme_ring_remote *remote;
 	struct loop_msg msg, done_msg, stop_msg, stop_done_msg, quiet_msg, quiet_done_msg,
 		resume_msg, wake_msg;
 	struct loop_msg lie_msg, bind_msg, bind_done_msg;
@@ -134,6 +137,8 @@ struct nvme_cq {
 	bool has_loop; /* counted by placement */
 	struct nvme_cmd *by;
 	bool dead; /* stopped, and out of queues.cq */
+
+	struct nvme_cqe hold[NVME_CQES_HELD]; /* owner loop */
 };
 
 /* Shadow doorbells (base 5.7). */

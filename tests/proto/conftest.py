@@ -59,6 +59,16 @@ class Daemon:
         with open(self.log, encoding="utf-8", errors="replace") as f:
             return f.read()
 
+    def files(self):
+        """What its descriptors are."""
+        folder, names = f"/proc/{self.process.pid}/fd", []
+        for fd in os.listdir(folder):
+            try:
+                names.append(os.readlink(f"{folder}/{fd}"))
+            except FileNotFoundError:
+                pass  # closed meanwhile
+        return names
+
     def wait_listening(self, path):
         def up():
             assert self.process.poll() is None, "vhostd ended: " + self.said()

@@ -114,8 +114,7 @@ def test_one_image_in_two_devices_is_opened_once(start, room, image):
     for name in "stu":
         d.wait_listening(f"{room}/{name}")
     assert has(f"{room}/s", 0) and has(f"{room}/t", 5) and has(f"{room}/t", 6) and has(f"{room}/u", 7)
-    fds = [os.readlink(f"/proc/{d.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{d.process.pid}/fd")]
-    assert fds.count(path) == 1
+    assert d.files().count(path) == 1
     assert d.end() == 0, d.said()
 
 
@@ -159,8 +158,7 @@ def test_sighup_adds_and_removes_units(start, room, image):
     write(room, {"devices": [scsi()]})
     hup(d, "scsi0: target 2: detached")
     assert not has(path, 0) and not has(path, 2)
-    holders = [os.readlink(f"/proc/{d.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{d.process.pid}/fd")]
-    assert disk not in holders
+    wait_for("the image to be closed", lambda: disk not in d.files())
     write(room, {"devices": [scsi({"target": 0, "lun": 0, "file": disk, "read-only": True})]})
     hup(d, "scsi0: target 0: attached")
     assert has(path, 0)

@@ -1,0 +1,30 @@
+/*
+ * What the methods about the daemon itself need of it. The application says it once, before the
+ * management socket is there.
+ * Thread: main.
+ */
+#ifndef MGMT_FRAMEWORK_H
+#define MGMT_FRAMEWORK_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "loop/loop.h"
+
+struct framework {
+	struct loop *main_loop;
+	struct loop *const *loops; /* the data loops; may be started later */
+	const uint32_t *loop_count;
+	/*
+	 * --wait-for-rpc: framework_start_init was called. framework_inited follows, at once or
+	 * later.
+	 */
+	void (*start_init)(void);
+};
+
+void framework_set(const struct framework *f);
+const struct framework *framework_get(void);
+/* The daemon serves, or could not: who waits for it is answered. */
+void framework_inited(int rc, const struct err *err);
+
+#endif

@@ -1,0 +1,54 @@
+/*
+ * The management sockets: who may connect, and as what.
+ *
+ *   --rpc-socket           everything (admin)
+ *   --rpc-readonly-socket  methods that change nothing (RPC_READS)
+ *   --rpc-spdk-socket      /var/tmp/spdk.sock, where SPDK's clients look; admin
+ *
+ * A client is accepted when its process runs as root, as our own user, as the owner or with the
+ * group given to the socket, or as one that --rpc-allow-uid and --rpc-allow-gid name, whatever the
+ * permissions of the file.
+ * Without --rpc-socket the default path is tried, and not missed when it cannot be made.
+ * Thread: main.
+ */
+#ifndef MGMT_SERVER_H
+#define MGMT_SERVER_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/opts.h"
+
+struct loop;
+
+#define SERVER_SOCKET_DEFAULT "/var/run/vhostd/rpc.sock"
+#define SERVER_SOCKET_SPDK    "/var/tmp/spdk.sock"
+#define SERVER_CLIENTS_MAX    64 /* of one socket at a time; others wait in the backlog */
+
+struct server_options {
+	char *socket, *mode, *owner, *group;
+	char *readonly_socket, *readonly_mode;
+	char *allow_uids, *allow_gids;
+	bool spdk_socket, no_rpc, wait_for_rpc;
+};
+
+/* The rows are command-line options: "rpc-socket" is --rpc-socket. */
+extern const struct opts_table server_options_table;
+
+/* What no single option can tell: modes, names of users and groups. -EINVAL, named. */
+int server_options_check(const struct server_options *options, struct err *reterr);
+/* Was a socket asked for, other than by default? */
+bool server_wanted(const struct server_options *options);
+
+/*
+ * Creates the sockets. try_default: the default socket, when none is named. Errors are those of
+ * endpoint_start for a socket that was asked for; nothing is left behind then.
+ */
+int server_start(const struct server_options *options, bool try_default, struct loop *main_loop,
+		 struct err *reterr);
+/* Ends clients and removes sockets; stopped(arg) once, later. Also when it was not started. */
+void server_stop(struct loop *main_loop, void (*stopped)(void *arg), void *arg);
+/* Removes the socket files at once: the process is about to end. */
+void server_unlink(void);
+
+#endif
