@@ -204,6 +204,29 @@ int blk_dev_rescan(struct blk_dev *dev, struct err *reterr)
 	return 0;
 }
 
+int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr)
+{
+	struct blk_dev *d = dev;
+	int r;
+
+	while (d->base && d->impl->passes)
+		d = d->base;
+	if (!d->impl->resize)
+		return err_set(reterr, -EOPNOTSUPP, "%s: its size (%llu bytes) cannot be changed",
+			       dev->name, (unsigned long long)dev->caps.size_bytes);
+	if (size_bytes % d->caps.block_bytes || size_bytes > INT64_MAX)
+		return err_set(reterr, -EINVAL,
+			       "%s: expected a multiple of the block size %u, got %llu bytes",
+			       dev->name, d->caps.block_bytes, (unsigned long long)size_bytes);
+	if (size_bytes < d->caps.size_bytes)
+		return err_set(reterr, -EINVAL,
+			       "%s: expected at least its present size, %llu bytes, got %llu",
+			       dev->name, (unsigned long long)d->caps.size_bytes,
+			       (unsigned long long)size_bytes);
+	r = d->impl->resize(d, size_bytes, reterr);
+	return r < 0 ? r : blk_dev_rescan(d, reterr);
+}
+
 bool blk_dev_can_map(const struct blk_dev *dev)
 {
 	return dev->can_map;
@@ -347,4 +370,17 @@ void blk_dev_stats(const struct blk_dev *dev, struct blk_stats *ret_stats)
 	for (int op = 0; op < BLK_OP_COUNT; op++)
 		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
 			ret_stats->ops[op] += ret_stats->hist[op][i];
+}
+
+uint32_t blk_dev_in_flight(const struct blk_dev *dev)
+{
+	pthread_mutex_t *lock = (pthread_mutex_t *)&dev->chans_lock;
+	struct blk_chan *chan;
+	uint32_t count = 0;
+
+	pthread_mutex_lock(lock);
+	list_for_each(chan, &dev->chans, node)
+		count += __atomic_load_n(&chan->in_flight, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(lock);
+	return dev->base && dev->impl->passes ? count + blk_dev_in_flight(dev->base) : count;
 }
