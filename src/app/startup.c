@@ -156,8 +156,17 @@ static void app_stop(void)
 
 static void app_on_stop_msg(struct loop_msg *msg)
 {
-	if (app.state == APP_SERVING)
+	if (app.state == APP_SERVING || app.state == APP_STARTING)
 		app_stop();
+}
+
+static void app_stop_later(void)
+{
+	if (app.stop_posted)
+		return;
+	app.stop_posted = true;
+	app.stop_msg.fn = app_on_stop_msg;
+	loop_post(app.main_loop, &app.stop_msg);
 }
 
 /* Not from within the device's own call: a message later. */
@@ -167,11 +176,7 @@ static void app_device_on_done(struct device *dev)
 	for (uint32_t i = 0; i < app.open_count; i++)
 		if (!app.devices[i].done)
 			return;
-	if (app.stop_posted)
-		return;
-	app.stop_posted = true;
-	app.stop_msg.fn = app_on_stop_msg;
-	loop_post(app.main_loop, &app.stop_msg);
+	app_stop_later();
 }
 
 /* ---- signals, and memory lost to a front-end's truncation ---- */
@@ -319,11 +324,12 @@ static int app_server_start(struct err *reterr)
 	return server_start(&app.cfg->rpc, !app.cfg->one_disk, app.main_loop, reterr);
 }
 
+/* Who called framework_start_init is told first. */
 static void app_failed(int rc)
 {
 	app.rc = rc;
 	framework_inited(rc, app.reterr);
-	app_stop();
+	app_stop_later();
 }
 
 /* The devices, and with --wait-for-rpc all that is after it. */
