@@ -71,6 +71,7 @@ struct blk_dev {
 	uint32_t ref_count;   /* Thread: main */
 	struct list listeners;
 	struct blk_dev *base; /* of a filter: a reference; NULL: none */
+	bool can_map;
 	struct blk_listener base_listener;
 	pthread_mutex_t
 		chans_lock; /* channels come and go on their loops; never on the data path */
@@ -152,6 +153,6 @@ int blk_caps_check(struct blk_caps *caps, struct err *reterr);
 /* The const table of types; NULL when there is none of that name. */
 const struct blk_impl *blk_impl_find(const char *type);
 
-extern const struct blk_impl blk_null, blk_ram, blk_file, blk_sim;
+extern const struct blk_impl blk_null, blk_ram, blk_file, blk_sim, blk_swap_impl;
 
 #endif

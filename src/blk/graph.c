@@ -21,6 +21,22 @@ static void dev_free(struct blk_dev *dev)
 	free(dev);
 }
 
+static uint64_t counter_get(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
+static void stats_add(struct blk_stats *sum, const struct blk_stats *s)
+{
+	for (int op = 0; op < BLK_OP_COUNT; op++) {
+		sum->bytes[op] += counter_get(&s->bytes[op]);
+		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
+			sum->hist[op][i] += counter_get(&s->hist[op][i]);
+	}
+	for (int st = 0; st < BLK_ST_COUNT; st++)
+		sum->errors[st] += counter_get(&s->errors[st]);
+}
+
 /* ---- a node on another ---- */
 
 void blk_dev_resize_to(struct blk_dev *dev, uint64_t size_bytes)
@@ -45,7 +61,14 @@ static void dev_on_base_resized(struct blk_listener *l)
 struct blk_dev *blk_dev_rebase(struct blk_dev *dev, struct blk_dev *base)
 {
 	struct blk_dev *old = dev->base;
+	struct blk_stats stats;
 
+	if (old && dev->impl->passes) {
+		blk_dev_stats(old, &stats);
+		pthread_mutex_lock(&dev->chans_lock);
+		stats_add(&dev->closed_stats, &stats);
+		pthread_mutex_unlock(&dev->chans_lock);
+	}
 	blk_dev_unlisten(&dev->base_listener);
 	dev->base = base;
 	if (base)
@@ -82,6 +105,7 @@ static int dev_open_with(const struct blk_impl *impl, const char *name, void *va
 
 	if (!dev)
 		return err_set(reterr, -ENOMEM, "no memory");
+	dev->can_map = impl->map && (!base || base->can_map);
 	if (base) {
 		blk_dev_rebase(dev, blk_dev_ref(base));
 		dev->caps = base->caps;
@@ -182,7 +206,7 @@ int blk_dev_rescan(struct blk_dev *dev, struct err *reterr)
 
 bool blk_dev_can_map(const struct blk_dev *dev)
 {
-	return dev->impl->map && (!dev->base || blk_dev_can_map(dev->base));
+	return dev->can_map;
 }
 
 int blk_dev_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
@@ -271,22 +295,6 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	return 0;
 }
 
-static uint64_t counter_get(const uint64_t *counter)
-{
-	return __atomic_load_n(counter, __ATOMIC_RELAXED);
-}
-
-static void stats_add(struct blk_stats *sum, const struct blk_stats *s)
-{
-	for (int op = 0; op < BLK_OP_COUNT; op++) {
-		sum->bytes[op] += counter_get(&s->bytes[op]);
-		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
-			sum->hist[op][i] += counter_get(&s->hist[op][i]);
-	}
-	for (int st = 0; st < BLK_ST_COUNT; st++)
-		sum->errors[st] += counter_get(&s->errors[st]);
-}
-
 int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
 			 struct err *reterr)
 {
@@ -323,6 +331,7 @@ void blk_chan_close(struct blk_chan *chan)
 void blk_dev_stats(const struct blk_dev *dev, struct blk_stats *ret_stats)
 {
 	pthread_mutex_t *lock = (pthread_mutex_t *)&dev->chans_lock;
+	struct blk_stats base;
 	struct blk_chan *chan;
 
 	memset(ret_stats, 0, sizeof(*ret_stats));
@@ -331,6 +340,10 @@ void blk_dev_stats(const struct blk_dev *dev, struct blk_stats *ret_stats)
 	list_for_each(chan, &dev->chans, node)
 		stats_add(ret_stats, &chan->stats);
 	pthread_mutex_unlock(lock);
+	if (dev->base && dev->impl->passes) {
+		blk_dev_stats(dev->base, &base);
+		stats_add(ret_stats, &base);
+	}
 	for (int op = 0; op < BLK_OP_COUNT; op++)
 		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
 			ret_stats->ops[op] += ret_stats->hist[op][i];
