@@ -105,15 +105,15 @@ int m_bdev_find(const char *name, const struct bdev_kind *kind, struct bdev **re
 		struct err *reterr)
 {
 	struct bdev *bdev = bdev_find(name);
-	const struct bdev_kind *found = bdev && bdev->origin ? m_bdev_of(bdev)->kind : NULL;
+	const struct bdev_kind *found = bdev ? m_bdev_of(bdev)->kind : NULL;
 
 	if (!bdev)
 		return err_set(reterr, -ENODEV,
 			       "name: there is no bdev \"%s\"; bdev_get_bdevs lists them", name);
 	if (kind && kind != found)
-		return err_set(reterr, -ENODEV, "name: \"%s\" is a bdev of another kind (%s)%s%s",
-			       name, bdev->product, found ? "; use " : "",
-			       found ? found->remove : "");
+		return err_set(reterr, -ENODEV,
+			       "name: \"%s\" is a bdev of another kind (%s); use %s", name,
+			       bdev->product, found->remove);
 	*ret_bdev = bdev;
 	return 0;
 }
@@ -179,12 +179,26 @@ void m_bdev_write(json_t *calls)
 {
 	/* Parts but the first are made by the call that made the first: no parameters. */
 	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
-		if (bdev->origin && json_object_size(m_bdev_of(bdev)->params))
+		if (json_object_size(m_bdev_of(bdev)->params))
 			write_one(bdev, calls);
 }
 
-void m_bdev_stat_stop(struct m_bdev_stat *stat)
+json_t *m_bdev_rate_limits(const struct bdev *bdev)
 {
-	if (stat->qd_period_us)
-		loop_timer_stop(&stat->qd_timer);
+	return json_pack("{s:i, s:i, s:i, s:i}", "rw_ios_per_sec", 0, "rw_mbytes_per_sec", 0,
+			 "r_mbytes_per_sec", 0, "w_mbytes_per_sec", 0);
+}
+
+/* ---- examination ---- */
+
+static bool auto_examine;
+
+void m_bdev_auto_examine_set(bool on)
+{
+	auto_examine = on;
+}
+
+bool m_bdev_auto_examine(void)
+{
+	return auto_examine;
 }

@@ -26,12 +26,11 @@ extern const struct bdev_kind bdev_malloc, bdev_null, bdev_aio, bdev_uring;
 
 /* Counters as they were when somebody set them back, and what else is told of one bdev. */
 struct m_bdev_stat {
-	struct blk_stats zero;	  /* bdev_reset_iostat */
-	struct blk_stats extreme; /* since when minimum and maximum count */
-	struct blk_stats hist;	  /* bdev_enable_histogram */
+	uint64_t errors[BLK_ST_COUNT]; /* bdev_reset_iostat, mode error */
+	struct blk_stats hist;	       /* bdev_enable_histogram */
 	bool hist_on;
 	int hist_op; /* enum blk_op; -1: all */
-	uint8_t hist_granularity;
+	uint32_t hist_granularity;
 	uint64_t hist_min_ns, hist_max_ns;
 	/* bdev_set_qd_sampling_period */
 	uint64_t qd_period_us, qd, qd_io_time_us, qd_weighted_us;
@@ -47,9 +46,15 @@ struct m_bdev {
 	struct m_bdev_stat stat;
 };
 
+/* All bdevs are made by m_bdev_add. */
 static inline struct m_bdev *m_bdev_of(const struct bdev *bdev)
 {
 	return bdev->origin;
+}
+
+static inline struct m_bdev_stat *m_bdev_stat_of(const struct bdev *bdev)
+{
+	return &m_bdev_of(bdev)->stat;
 }
 
 /* How a bdev is made; what is NULL is not given. */
@@ -89,5 +94,10 @@ json_t *m_bdev_params(const struct rpc_call *call, const struct opts_table *tabl
 
 /* m_bdev_stat.c: a bdev goes. */
 void m_bdev_stat_stop(struct m_bdev_stat *stat);
+/* {rw_ios_per_sec, ...}: 0 is no limit. */
+json_t *m_bdev_rate_limits(const struct bdev *bdev);
+/* Are partitions looked for on each new bdev? */
+void m_bdev_auto_examine_set(bool on);
+bool m_bdev_auto_examine(void);
 
 #endif
