@@ -97,6 +97,7 @@ static void req_finish(struct loop_work *work)
 	uint64_t ns = loop_now_ns(chan->loop) - req->start_ns;
 
 	counter_add(&stats->hist[req->op][hist_bucket(ns)], 1);
+	counter_add(&stats->ns[req->op], ns);
 	if (likely(req->status == BLK_ST_OK))
 		counter_add(&stats->bytes[req->op], req->len_bytes);
 	else

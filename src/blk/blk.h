@@ -196,6 +196,7 @@ int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uin
 
 struct blk_stats {
 	uint64_t ops[BLK_OP_COUNT], bytes[BLK_OP_COUNT], errors[BLK_ST_COUNT];
+	uint64_t ns[BLK_OP_COUNT]; /* sum of what hist counts: from submit to done */
 	uint64_t hist[BLK_OP_COUNT][BLK_HIST_BUCKETS];
 };
 /* Sum over the node's channels, live and closed. Thread: main (reads others' counters racily). */

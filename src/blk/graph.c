@@ -280,6 +280,7 @@ static void stats_add(struct blk_stats *sum, const struct blk_stats *s)
 {
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
 		sum->bytes[op] += counter_get(&s->bytes[op]);
+		sum->ns[op] += counter_get(&s->ns[op]);
 		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
 			sum->hist[op][i] += counter_get(&s->hist[op][i]);
 	}
