@@ -256,6 +256,10 @@ void loop_source_wake(struct loop_source *s);
 
 struct loop_stats {
 	uint64_t iterations, sleeps, enters, busy_ns, idle_ns;
+	uint32_t sources; /* started ones: active or armed */
+	bool asleep;
+	int tid; /* of the thread that runs it, 0: not yet */
+	int cpu; /* it is pinned to, -1: not pinned */
 };
 void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats);
 

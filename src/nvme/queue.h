@@ -40,6 +40,9 @@
 /* Commands of one submission queue that are under way at the same time. */
 #define NVME_SLOTS_MAX 1024
 
+/* Completions that are written to the ring together. */
+#define NVME_CQES_HELD 32
+
 struct nvme_cmd;
 struct nvme_cq;
 struct nvme_ctrl;
@@ -86,6 +89,7 @@ struct nvme_cq {
 	uint32_t credits;
 	uint32_t gate;
 	uint32_t unpublished; /* not 0: on the publish FIFO */
+	uint32_t held;	      /* entries not yet in the ring, though behind tail */
 	struct list sqs;
 	const struct nvme_row *const *rows; /* by opcode */
 	struct nvme_nsq **nsqs;		    /* [NVME_NSID_MAX + 1] by nsid, NULL: not opened */
@@ -135,6 +139,8 @@ struct nvme_cq {
 	bool has_loop; /* counted by placement */
 	struct nvme_cmd *by;
 	bool dead; /* stopped, and out of queues.cq */
+
+	struct nvme_cqe hold[NVME_CQES_HELD]; /* owner loop */
 };
 
 /* Shadow doorbells (base 5.7). */
