@@ -37,6 +37,8 @@ extern const char *const device_transport_names[];
 /* Of "doorbells" and "notifications": index 1 is mapped. */
 extern const char *const device_doorbells_names[];
 
+#define DEVICE_MASK_WORDS 4 /* 256 data loops */
+
 struct device_def {
 	const struct device_type *type; /* NULL: not known yet */
 	/* from the table */
@@ -62,10 +64,13 @@ struct device_def {
 	struct unit_def *units;
 	uint32_t unit_count;
 	/* from elsewhere */
-	uint64_t given;		   /* rows of the table that were set: 1 << row */
+	uint64_t given; /* rows of the table that were set: 1 << row */
+	/* data loops by number that its queues may be on; all 0: any */
+	uint64_t loop_mask[DEVICE_MASK_WORDS];
 	struct device_def *leader; /* first of its subsystem, which has all units; NULL: this one */
 	int fd;			/* inherited socket, -1: none; owned until device_start takes it */
 	bool inherited;		/* the socket is: there is no file of ours */
+	bool unserved;		/* no socket: only others show what it has; never started */
 	bool name_made;		/* the name is a default */
 	struct device *running; /* what was made from it */
 	mode_t mode;		/* socket_mode, parsed by device_def_check */

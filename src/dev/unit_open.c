@@ -61,8 +61,7 @@ void units_closing_leave(void)
 /* What is left when nothing shows it any more. */
 static void unit_open_free(struct unit_open *open)
 {
-	if (open->blk)
-		blk_dev_unref(open->blk);
+	backend_close(open->blk);
 	list_remove(&open->node);
 	unit_fini(&open->def);
 	free(open->state_path);
