@@ -170,6 +170,8 @@ int blk_caps_check(struct blk_caps *caps, struct err *reterr);
 /* The const table of types; NULL when there is none of that name. */
 const struct blk_impl *blk_impl_find(const char *type);
 
-extern const struct blk_impl blk_null, blk_ram, blk_file, blk_sim, blk_swap_impl;
+extern const struct blk_impl blk_null, blk_ram, blk_file, blk_sim;
+extern const struct blk_impl blk_swap_impl, blk_passthru, blk_part, blk_delay, blk_error,
+	blk_qos_impl;
 
 #endif
