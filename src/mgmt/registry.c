@@ -7,7 +7,8 @@
 #include "mgmt/tables.h"
 
 const struct rpc_method *const rpc_tables[] = {
-	m_framework, m_log, m_notify, m_pools, m_threads, m_trace, NULL,
+	m_bdev_backend, m_bdev_get, m_bdev_stat, m_framework, m_log,
+	m_notify,	m_pools,    m_threads,	 m_trace,     NULL,
 };
 
 #define REGISTRY_MAX 512 /* names and aliases */

@@ -7,6 +7,9 @@
 
 #include "mgmt/rpc.h"
 
+extern const struct rpc_method m_bdev_backend[];
+extern const struct rpc_method m_bdev_get[];
+extern const struct rpc_method m_bdev_stat[];
 extern const struct rpc_method m_framework[];
 extern const struct rpc_method m_log[];
 extern const struct rpc_method m_notify[];
