@@ -99,6 +99,7 @@ static inline struct nvme_cmd *cmd_take(struct nvme_cq *cq, struct nvme_sq *sq)
 	}
 	cq->credits--;
 	sq->outstanding++;
+	c->fetched_ns = loop_now_ns(cq->loop);
 	c->busy = true;
 	return c;
 }
@@ -442,7 +443,11 @@ uint32_t nvme_cq_poll(struct nvme_cq *cq)
 
 static uint32_t cq_source_poll(struct loop_source *source)
 {
-	return nvme_cq_poll(container_of(source, struct nvme_cq, source));
+	struct nvme_cq *cq = container_of(source, struct nvme_cq, source);
+	uint32_t n = nvme_cq_poll(cq);
+
+	queue_count_poll(&cq->counts, n);
+	return n;
 }
 
 /* ---- sleeping ---- */
@@ -537,6 +542,8 @@ static void cq_publish(struct loop_work *work)
 	uint32_t posted = cq->unpublished;
 
 	cq->unpublished = 0;
+	cq->counts.publishes++;
+	cq->counts.completed += posted;
 	cqes_show(cq);
 	if (likely(!(cq->gate & CQ_STOPPING))) {
 		if (unlikely(cq->mem.dirty))
