@@ -3,7 +3,8 @@
 
 #include "blk/blk_impl.h"
 
-static const struct blk_impl *const types[] = { &blk_file, &blk_ram, &blk_null, &blk_sim };
+static const struct blk_impl *const types[] = { &blk_file, &blk_ram, &blk_null, &blk_sim,
+						&blk_swap_impl };
 
 const struct blk_impl *blk_impl_find(const char *type)
 {

@@ -61,8 +61,7 @@ void units_closing_leave(void)
 /* What is left when nothing shows it any more. */
 static void unit_open_free(struct unit_open *open)
 {
-	if (open->blk)
-		blk_dev_unref(open->blk);
+	backend_close(open->blk);
 	list_remove(&open->node);
 	unit_fini(&open->def);
 	free(open->state_path);
@@ -165,4 +164,9 @@ const struct unit_def *unit_open_def(const struct unit_open *open)
 int unit_open_rescan(struct unit_open *open, struct err *reterr)
 {
 	return blk_dev_rescan(open->blk, reterr);
+}
+
+const struct blk_dev *unit_open_blk(const struct unit_open *open)
+{
+	return open->blk;
 }

@@ -375,7 +375,7 @@ static void a_source_with_a_timer_finds_work_and_looks_rarely_when_idle(void **s
 	while (loop_clock_ns() - from_ns < 100000000)
 		loop_run_once(loop, true);
 	looks = t.arm_calls;
-	/* 32 us, then 1/16 of the idle time: some 60 looks in 16 ms, then one a millisecond */
+	/* 32 us, then 1/16 of the idle time: some 60 looks in 32 ms, then one in two milliseconds */
 	assert_in_range(looks, 20, 200);
 	assert_int_equal(t.handled, 0);
 	t.work = 3;

@@ -1,6 +1,7 @@
 /*
  * docs/rpc.md, printed from the tables of methods: what is checked is what is written.
  */
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -46,7 +47,8 @@ static const char *docs_when(const struct rpc_method *m)
 
 static void docs_method(const struct rpc_method *m)
 {
-	printf("\n### %s\n\n%s.%s%s\n", m->name, m->help, *docs_when(m) ? " " : "", docs_when(m));
+	printf("\n### %s\n\n%c%s.%s%s\n", m->name, toupper((unsigned char)*m->help), m->help + 1,
+	       *docs_when(m) ? " " : "", docs_when(m));
 	if (m->alias)
 		printf("Old name: `%s`.\n", m->alias);
 	if (!(m->flags & RPC_READS))
