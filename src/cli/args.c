@@ -293,9 +293,9 @@ json_t *args_params(const struct arg *rows, const json_t *values, uint32_t call)
 }
 
 static const char *const type_values[] = {
-	[ARG_STR] = "TEXT", [ARG_PATH] = "PATH", [ARG_U64] = "N",     [ARG_SIZE] = "SIZE",
-	[ARG_MSEC] = "TIME", [ARG_FLAG] = "",	 [ARG_ENUM] = "NAME", [ARG_JSON] = "JSON",
-	[ARG_KEY] = "KEY=VALUE",
+	[ARG_STR] = "TEXT",  [ARG_PATH] = "PATH", [ARG_U64] = "N",
+	[ARG_SIZE] = "SIZE", [ARG_MSEC] = "TIME", [ARG_FLAG] = "",
+	[ARG_ENUM] = "NAME", [ARG_JSON] = "JSON", [ARG_KEY] = "KEY=VALUE",
 };
 
 void args_usage(const struct arg *rows, void (*put)(void *arg, const char *text), void *put_arg)

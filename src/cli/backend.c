@@ -6,13 +6,13 @@
 #include "base/check.h"
 
 static const struct bdev_kind kinds[] = {
-	{ "AIO disk", "bdev_aio_delete", "bdev_aio_resize", "bdev_aio_rescan" },
-	{ "URING bdev", "bdev_uring_delete", "bdev_uring_resize", "bdev_uring_rescan" },
-	{ "Malloc disk", "bdev_malloc_delete", NULL, NULL },
-	{ "Null disk", "bdev_null_delete", "bdev_null_resize", NULL },
-	{ "passthru", "bdev_passthru_delete", NULL, NULL },
-	{ "delay", "bdev_delay_delete", NULL, NULL },
-	{ "Error Injection Disk", "bdev_error_delete", NULL, NULL },
+	{ "AIO disk", "bdev_aio_delete", "bdev_aio_rescan" },
+	{ "URING bdev", "bdev_uring_delete", "bdev_uring_rescan" },
+	{ "Malloc disk", "bdev_malloc_delete", NULL },
+	{ "Null disk", "bdev_null_delete", NULL },
+	{ "passthru", "bdev_passthru_delete", NULL },
+	{ "delay", "bdev_delay_delete", NULL },
+	{ "Error Injection Disk", "bdev_error_delete", NULL },
 };
 
 const struct bdev_kind *bdev_kind_find(const char *product)
@@ -182,9 +182,9 @@ int name_to_bdev(struct cli *cli, const char *name, json_t **ret_bdev)
 	if (rc < 0)
 		return rc;
 	*ret_bdev = NULL;
-	json_array_foreach(all, i, one)
-		if (!strcmp(member_str(one, "ctrlr"), name) && *controller_bdev(one))
-			*ret_bdev = json_string(controller_bdev(one));
+	json_array_foreach(all, i, one) if (!strcmp(member_str(one, "ctrlr"), name) &&
+					    *controller_bdev(one)) *ret_bdev =
+		json_string(controller_bdev(one));
 	json_decref(all);
 	if (!*ret_bdev)
 		*ret_bdev = json_string(name);

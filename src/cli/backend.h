@@ -10,7 +10,6 @@
 struct bdev_kind {
 	const char *product; /* product_name of bdev_get_bdevs */
 	const char *remove;
-	const char *resize; /* NULL: it cannot be */
 	const char *rescan; /* looks at its size again; NULL: that never changes */
 };
 

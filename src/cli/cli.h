@@ -17,11 +17,11 @@
 #include "cli/conn.h"
 #include "cli/table.h"
 
-#define CLI_SOCKET_DEFAULT  "/var/run/vhostd/rpc.sock"
-#define CLI_SOCKET_ENV	    "VHOSTD_RPC_SOCKET"
-#define CLI_TIMEOUT_MS	    30000
-#define CLI_VERB_CALLS_MAX  8
-#define CLI_VERB_WORDS_MAX  3 /* "nvme ns add" */
+#define CLI_SOCKET_DEFAULT "/var/run/vhostd/rpc.sock"
+#define CLI_SOCKET_ENV	   "VHOSTD_RPC_SOCKET"
+#define CLI_TIMEOUT_MS	   30000
+#define CLI_VERB_CALLS_MAX 8
+#define CLI_VERB_WORDS_MAX 3 /* "nvme ns add" */
 
 enum cli_exit {
 	CLI_OK,
@@ -42,7 +42,7 @@ struct cli {
 	struct conn *conn; /* NULL: not connected yet */
 	const struct verb *verb;
 	json_t *options, *values; /* args_parse's: in front of the verb, behind it */
-	bool printed;	/* run printed itself: no printer, no JSON */
+	bool printed;		  /* run printed itself: no printer, no JSON */
 	struct err err;
 };
 
@@ -56,7 +56,6 @@ struct verb {
 	/* For people; NULL: says nothing more than that it was done: nothing. */
 	void (*print)(struct cli *cli, const json_t *result);
 	const char *help;
-	bool offline; /* needs no daemon */
 };
 
 /* NULL-terminated by name, in the order of the help. */

@@ -82,8 +82,7 @@ static void offer_verbs(struct complete *c, int count, char *const *words)
 
 /* ---- names, which the daemon knows ---- */
 
-static void offer_members(struct complete *c, const char *method, const char *key,
-			  const char *kind)
+static void offer_members(struct complete *c, const char *method, const char *key, const char *kind)
 {
 	json_t *all, *one;
 	size_t i;
@@ -120,7 +119,7 @@ static void offer_values(struct complete *c, const struct arg *row)
 		break;
 	case OFFER_NVME:
 		offer_members(c, "nvmf_get_subsystems", "nqn", NULL);
-		offer_members(c, "vhost_get_controllers", "ctrlr", "nvme");
+		offer_members(c, "vhost_get_controllers", "ctrlr", "namespaces");
 		break;
 	case OFFER_DEVICES:
 		offer_members(c, "vhost_get_controllers", "ctrlr", NULL);

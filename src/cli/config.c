@@ -31,8 +31,8 @@ static int config_fetch(struct cli *cli, json_t **ret_config)
 		rc = cli_call(cli, "framework_get_config", object_of("name", name), &calls);
 		if (rc < 0)
 			break;
-		json_array_append_new(list, json_pack("{s:s, s:o}", "subsystem", name, "config",
-						      calls));
+		json_array_append_new(list,
+				      json_pack("{s:s, s:o}", "subsystem", name, "config", calls));
 	}
 	json_decref(names);
 	*ret_config = json_pack("{s:o}", "subsystems", list);

@@ -223,8 +223,8 @@ static int answer_take(struct conn *conn, const char *method, json_t *answer, js
 
 static char *request_text(struct conn *conn, const char *method, json_t *params)
 {
-	json_t *request = json_pack("{s:s, s:I, s:s}", "jsonrpc", "2.0", "id", ++conn->id,
-				    "method", method);
+	json_t *request =
+		json_pack("{s:s, s:I, s:s}", "jsonrpc", "2.0", "id", ++conn->id, "method", method);
 	char *text;
 
 	if (params && request)

@@ -14,9 +14,7 @@ static const json_t *find_by(const json_t *all, const char *key, const char *val
 	const json_t *one;
 	size_t i;
 
-	json_array_foreach(all, i, one)
-		if (!strcmp(member_str(one, key), value))
-			return one;
+	json_array_foreach(all, i, one) if (!strcmp(member_str(one, key), value)) return one;
 	return NULL;
 }
 
@@ -39,8 +37,8 @@ static const char *controller_state(const json_t *controller)
 /* A virtio-blk controller and its bdev, as one flat object whose keys stay. NULL: another kind. */
 static json_t *disk_json(const json_t *controller, const json_t *bdevs)
 {
-	const json_t *block = json_object_get(json_object_get(controller, "backend_specific"),
-					      "block");
+	const json_t *block =
+		json_object_get(json_object_get(controller, "backend_specific"), "block");
 	const json_t *bdev = find_by(bdevs, "name", controller_bdev(controller));
 	const json_t *specific = json_object_get(bdev, "driver_specific");
 	json_t *sessions = json_object_get(controller, "sessions"), *one;
@@ -50,21 +48,21 @@ static json_t *disk_json(const json_t *controller, const json_t *bdevs)
 	if (!block)
 		return NULL;
 	json_array_foreach(sessions, i, one) inflight += member_int(one, "inflight_task_cnt");
-	for (void *it = json_object_iter((json_t *)specific); it && !json_object_get(specific, "filename");
+	for (void *it = json_object_iter((json_t *)specific);
+	     it && !json_object_get(specific, "filename");
 	     it = json_object_iter_next((json_t *)specific, it))
 		if (json_is_object(json_object_iter_value(it))) {
 			specific = json_object_iter_value(it);
 			break;
 		}
-	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:s, s:I, s:I}", "name",
-			 member_str(controller, "ctrlr"), "socket",
-			 member_str(controller, "socket"), "bdev", controller_bdev(controller),
-			 "product", member_str(bdev, "product_name"), "file",
-			 member_str(specific, "filename"), "size_bytes",
-			 (json_int_t)bdev_bytes(bdev), "block_size", member_int(bdev, "block_size"),
-			 "read_only", (int)member_true(block, "readonly"), "state",
-			 controller_state(controller), "sessions",
-			 (json_int_t)json_array_size(sessions), "inflight", inflight);
+	return json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:s, s:I, s:I}", "name",
+		member_str(controller, "ctrlr"), "socket", member_str(controller, "socket"), "bdev",
+		controller_bdev(controller), "product", member_str(bdev, "product_name"), "file",
+		member_str(specific, "filename"), "size_bytes", (json_int_t)bdev_bytes(bdev),
+		"block_size", member_int(bdev, "block_size"), "read_only",
+		(int)member_true(block, "readonly"), "state", controller_state(controller),
+		"sessions", (json_int_t)json_array_size(sessions), "inflight", inflight);
 }
 
 /* name NULL: all. */
@@ -186,26 +184,19 @@ static int resize_with(struct cli *cli, const json_t *bdev)
 {
 	const char *name = member_str(bdev, "name"), *product = member_str(bdev, "product_name");
 	const struct bdev_kind *kind = bdev_kind_find(product);
-	const uint64_t bytes = cli_u64(cli, "size", 0);
-	json_t *params;
+	json_t *params = object_of("name", name);
 
-	if (!kind || !(cli_given(cli, "size") ? kind->resize : kind->rescan))
-		return err_set(&cli->err, -EOPNOTSUPP, "%s: a '%s' keeps its size", name, product);
-	params = object_of("name", name);
-	if (!cli_given(cli, "size"))
-		return cli_do(cli, kind->rescan, params);
-	if (!strcmp(kind->resize, "bdev_null_resize")) /* SPDK's: in MiB */
-		json_object_set_new(params, "new_size", json_integer((json_int_t)(bytes >> 20)));
-	else
-		json_object_set_new(params, "size_bytes", json_integer((json_int_t)bytes));
-	if (!strcmp(kind->resize, "bdev_null_resize") && bytes % (1 << 20)) {
-		json_decref(params);
-		return err_set(&cli->err, -EINVAL, "SIZE: expected a multiple of 1M for a '%s'",
-			       product);
+	if (cli_given(cli, "size")) {
+		json_object_set_new(params, "new_size",
+				    json_integer((json_int_t)cli_u64(cli, "size", 0)));
+		return cli_do(cli, "bdev_resize", params);
 	}
-	if (cli_flag(cli, "allocate"))
-		json_object_set_new(params, "allocate", json_true());
-	return cli_do(cli, kind->resize, params);
+	if (kind && kind->rescan)
+		return cli_do(cli, kind->rescan, params);
+	json_decref(params);
+	return err_set(&cli->err, -EOPNOTSUPP,
+		       "%s: the size of a '%s' does not change by itself: give SIZE", name,
+		       product);
 }
 
 int disk_resize(struct cli *cli, json_t **ret_result)
@@ -249,10 +240,11 @@ int qos_set(struct cli *cli, json_t **ret_result)
 
 		if (bytes % (1 << 20)) {
 			json_decref(params);
-			return err_set(&cli->err, -EINVAL,
-				       "--%s: expected whole MiB a second, got %" JSON_INTEGER_FORMAT
-				       " bytes",
-				       bandwidths[i].key, (json_int_t)bytes);
+			return err_set(
+				&cli->err, -EINVAL,
+				"--%s: expected whole MiB a second, got %" JSON_INTEGER_FORMAT
+				" bytes",
+				bandwidths[i].key, (json_int_t)bytes);
 		}
 		if (cli_given(cli, bandwidths[i].key))
 			json_object_set_new(params, bandwidths[i].param,

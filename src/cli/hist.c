@@ -48,7 +48,8 @@ uint64_t hist_percentile(const struct hist *h, uint32_t per_100k)
 		const double n = (double)h->count[i], width = (double)(1ull << i);
 
 		if (h->count[i] && below + n >= rank)
-			return (uint64_t)((i ? width : 0) + MAX(rank - below, 0.0) / n * (i ? width : 2));
+			return (uint64_t)((i ? width : 0) +
+					  MAX(rank - below, 0.0) / n * (i ? width : 2));
 		below += n;
 	}
 	return 0;

@@ -9,10 +9,10 @@
 
 #include "cli/backend.h"
 
-#define NQN_PREFIX   "nqn.2026-01.io.vhostd:"
-#define QUEUES	     16
-#define NAME_BYTES   512
-#define CODE_EXISTS  (-EEXIST)
+#define NQN_PREFIX  "nqn.2026-01.io.vhostd:"
+#define QUEUES	    16
+#define NAME_BYTES  512
+#define CODE_EXISTS (-EEXIST)
 
 static bool nqn_is(const char *nqn, const char *name)
 {
@@ -32,8 +32,9 @@ static int subsystem_find(struct cli *cli, const char *name, json_t **ret_subsys
 	if (rc < 0)
 		return rc;
 	*ret_subsystem = NULL;
-	json_array_foreach(all, i, one) if (!*ret_subsystem && nqn_is(member_str(one, "nqn"), name))
-		*ret_subsystem = json_incref(one);
+	json_array_foreach(all, i, one) if (!*ret_subsystem &&
+					    nqn_is(member_str(one, "nqn"), name)) *ret_subsystem =
+		json_incref(one);
 	json_decref(all);
 	return 0;
 }
@@ -65,9 +66,9 @@ static json_t *spaces_json(const json_t *spaces)
 	{
 		const char *bdev = member_str(one, "bdev_name");
 
-		json_array_append_new(list, json_pack("{s:I, s:s}", "nsid", member_int(one, "nsid"),
-						      "bdev", *bdev ? bdev
-								    : member_str(one, "bdev")));
+		json_array_append_new(list,
+				      json_pack("{s:I, s:s}", "nsid", member_int(one, "nsid"),
+						"bdev", *bdev ? bdev : member_str(one, "bdev")));
 	}
 	return list;
 }
@@ -75,8 +76,8 @@ static json_t *spaces_json(const json_t *spaces)
 static json_t *subsystem_json(const json_t *s)
 {
 	const char *nqn = member_str(s, "nqn");
-	const char *name = strncmp(nqn, NQN_PREFIX, strlen(NQN_PREFIX)) ? nqn
-								       : nqn + strlen(NQN_PREFIX);
+	const char *name =
+		strncmp(nqn, NQN_PREFIX, strlen(NQN_PREFIX)) ? nqn : nqn + strlen(NQN_PREFIX);
 	const json_t *first = json_array_get(json_object_get(s, "listen_addresses"), 0);
 
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "name", name, "transport", "vfio-user",
@@ -123,8 +124,10 @@ int nvme_list(struct cli *cli, json_t **ret_result)
 	if (!name || json_array_size(*ret_result))
 		return 0;
 	json_decref(*ret_result);
-	return err_set(&cli->err, -ENODEV, "%s: no NVMe controller has this name: see vhostctl "
-					   "nvme list", name);
+	return err_set(&cli->err, -ENODEV,
+		       "%s: no NVMe controller has this name: see vhostctl "
+		       "nvme list",
+		       name);
 }
 
 /* ---- add, rm ---- */
@@ -149,8 +152,8 @@ static int transport_make(struct cli *cli)
 
 	if (rc < 0)
 		return rc;
-	json_array_foreach(all, i, one)
-		there = there || !strcmp(member_str(one, "trtype"), "VFIOUSER");
+	json_array_foreach(all, i, one) there =
+		there || !strcmp(member_str(one, "trtype"), "VFIOUSER");
 	json_decref(all);
 	return there ? 0 : cli_do(cli, "nvmf_create_transport", object_of("trtype", "VFIOUSER"));
 }
@@ -225,15 +228,15 @@ static int space_name(struct cli *cli, const char *name, char made[NAME_BYTES])
 	for (unsigned n = 1; taken; n++) {
 		snprintf(made, NAME_BYTES, "%s.n%u", name, n);
 		taken = false;
-		json_array_foreach(all, i, one) taken = taken ||
-							!strcmp(member_str(one, "name"), made);
+		json_array_foreach(all, i, one) taken =
+			taken || !strcmp(member_str(one, "name"), made);
 	}
 	json_decref(all);
 	return 0;
 }
 
-static int space_add(struct cli *cli, const char *name, const json_t *subsystem,
-		     const json_t *bdev, json_t **ret_result)
+static int space_add(struct cli *cli, const char *name, const json_t *subsystem, const json_t *bdev,
+		     json_t **ret_result)
 {
 	json_t *params = cli_params(cli, 1);
 

@@ -85,18 +85,18 @@ void print_disk(struct cli *cli, const json_t *d)
 
 void print_scsi(struct cli *cli, const json_t *result)
 {
-	static const char *const titles[] = { "NAME", ">TARGET", ">LUN", "BDEV",
-					      "STATE", "SOCKET", NULL };
+	static const char *const titles[] = { "NAME",  ">TARGET", ">LUN", "BDEV",
+					      "STATE", "SOCKET",  NULL };
 	struct table *t = table_new(titles);
 	const json_t *c, *target, *lun;
 	size_t i, j, k;
 
 	json_array_foreach(result, i, c)
 	{
-		const json_t *targets = json_object_get(json_object_get(c, "backend_specific"),
-							"scsi");
-		const char *state = json_array_size(json_object_get(c, "sessions")) ? "connected"
-										    : "waiting";
+		const json_t *targets =
+			json_object_get(json_object_get(c, "backend_specific"), "scsi");
+		const char *state =
+			json_array_size(json_object_get(c, "sessions")) ? "connected" : "waiting";
 
 		if (!json_array_size(targets)) {
 			table_row(t);
@@ -138,8 +138,9 @@ static void nvme_row(struct table *t, const json_t *c, const json_t *space)
 
 void print_nvme(struct cli *cli, const json_t *result)
 {
-	static const char *const titles[] = { "NAME", ">NSID", "BDEV", "TRANSPORT", "ADDRESS",
-					      NULL };
+	static const char *const titles[] = {
+		"NAME", ">NSID", "BDEV", "TRANSPORT", "ADDRESS", NULL
+	};
 	struct table *t = table_new(titles);
 	const json_t *c, *space;
 	size_t i, j;
@@ -160,8 +161,8 @@ void print_nvme(struct cli *cli, const json_t *result)
 
 void print_bdevs(struct cli *cli, const json_t *result)
 {
-	static const char *const titles[] = { "NAME", "KIND", ">SIZE", ">BLOCK", "CLAIMED",
-					      "UUID", NULL };
+	static const char *const titles[] = { "NAME",	 "KIND", ">SIZE", ">BLOCK",
+					      "CLAIMED", "UUID", NULL };
 	struct table *t = table_new(titles);
 	const json_t *b;
 	size_t i;

@@ -22,8 +22,8 @@ int scsi_list(struct cli *cli, json_t **ret_result)
 	const char *name = cli_str(cli, "name");
 	json_t *all, *one;
 	size_t i;
-	int rc = cli_call(cli, "vhost_get_controllers", name ? object_of("name", name) : NULL,
-			  &all);
+	int rc =
+		cli_call(cli, "vhost_get_controllers", name ? object_of("name", name) : NULL, &all);
 
 	if (rc < 0)
 		return rc;
@@ -40,8 +40,10 @@ static int scsi_get(struct cli *cli, const char *name, json_t **ret_controller)
 	if (rc < 0 || scsi_of(*ret_controller))
 		return rc;
 	json_decref(*ret_controller);
-	return err_set(&cli->err, -EINVAL, "%s: is no virtio-scsi controller: see vhostctl disk "
-					   "list, nvme list", name);
+	return err_set(&cli->err, -EINVAL,
+		       "%s: is no virtio-scsi controller: see vhostctl disk "
+		       "list, nvme list",
+		       name);
 }
 
 static const json_t *target_find(const json_t *controller, uint64_t number)
@@ -49,17 +51,16 @@ static const json_t *target_find(const json_t *controller, uint64_t number)
 	const json_t *one;
 	size_t i;
 
-	json_array_foreach(scsi_of(controller), i, one)
-		if ((uint64_t)member_int(one, "scsi_dev_num") == number)
-			return one;
+	json_array_foreach(scsi_of(controller), i,
+			   one) if ((uint64_t)member_int(one, "scsi_dev_num") == number) return one;
 	return NULL;
 }
 
 /* The target's bdev when `scsi target add` made it, else "". */
 static const char *own_bdev(const json_t *controller, const json_t *target)
 {
-	const char *bdev = member_str(json_array_get(json_object_get(target, "luns"), 0),
-				      "bdev_name");
+	const char *bdev =
+		member_str(json_array_get(json_object_get(target, "luns"), 0), "bdev_name");
 	char made[NAME_BYTES];
 
 	snprintf(made, sizeof(made), "%s.%lld", member_str(controller, "ctrlr"),
@@ -99,10 +100,9 @@ static int target_number(struct cli *cli, const json_t *controller, uint64_t *re
 	while (n < SCSI_TARGETS_MAX && target_find(controller, n))
 		n++;
 	*ret_number = n;
-	return n < SCSI_TARGETS_MAX
-		       ? 0
-		       : err_set(&cli->err, -ENOSPC, "%s: all %d targets are there",
-				 member_str(controller, "ctrlr"), SCSI_TARGETS_MAX);
+	return n < SCSI_TARGETS_MAX ? 0
+				    : err_set(&cli->err, -ENOSPC, "%s: all %d targets are there",
+					      member_str(controller, "ctrlr"), SCSI_TARGETS_MAX);
 }
 
 int scsi_target_add(struct cli *cli, json_t **ret_result)

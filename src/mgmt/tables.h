@@ -7,6 +7,7 @@
 
 #include "mgmt/rpc.h"
 
+extern const struct rpc_method m_device_stats[];
 extern const struct rpc_method m_framework[];
 extern const struct rpc_method m_log[];
 extern const struct rpc_method m_notify[];
