@@ -7,7 +7,7 @@
  *
  * STARTING  nothing yet, or partly there; with --wait-for-rpc only the management socket
  * SERVING   sockets listen, READY=1 was sent
- * STOPPING  every started device is asked to stop; `pending` counts those that have not answered;
+ * STOPPING  devices and management socket are asked to stop; `pending` counts who has not answered;
  *           then units that are still being closed are waited for
  * ENDING    only the two watches are left; the last one's end makes loop_run return
  *
@@ -29,6 +29,7 @@
 #include "app/reload.h"
 #include "app/sdnotify.h"
 #include "base/check.h"
+#include "dev/devices.h"
 #include "guest/gmem.h"
 #include "loop/job.h"
 #include "loop/loop.h"
@@ -46,12 +47,6 @@ enum app_state {
 	APP_ENDING
 };
 
-struct app_device {
-	struct device dev; /* first */
-	bool started;
-	bool done;
-};
-
 struct app {
 	struct app_config *cfg;
 	const struct cpus *cpus;
@@ -63,8 +58,6 @@ struct app {
 	struct loop *loops[APP_LOOPS_MAX];
 	uint32_t loop_count;
 	bool jobs_started;
-	struct app_device *devices;
-	uint32_t open_count;
 	int signal_fd, lost_fd;
 	struct loop_watch signal_watch, lost_watch;
 	struct loop_msg start_msg, stop_msg;
@@ -131,9 +124,8 @@ static void app_on_server_stopped(void *arg)
 	app_pending_leave();
 }
 
-static void app_device_on_stopped(struct device *dev)
+static void app_on_devices_drained(void *arg)
 {
-	container_of(dev, struct app_device, dev)->started = false;
 	app_pending_leave();
 }
 
@@ -141,16 +133,9 @@ static void app_stop(void)
 {
 	app_state_set(APP_STOPPING);
 	sdnotify_send("STOPPING=1", NULL);
-	app.pending = 2; /* ours: a device may answer before the next is asked; and the server's */
+	app.pending = 3; /* the devices, the server, and until both were asked */
 	server_stop(app.main_loop, app_on_server_stopped, NULL);
-	for (uint32_t i = 0; i < app.open_count; i++) {
-		if (!app.devices[i].started) {
-			device_release(&app.devices[i].dev);
-			continue;
-		}
-		app.pending++;
-		device_stop(&app.devices[i].dev);
-	}
+	devices_stop_all();
 	app_pending_leave();
 }
 
@@ -170,12 +155,8 @@ static void app_stop_later(void)
 }
 
 /* Not from within the device's own call: a message later. */
-static void app_device_on_done(struct device *dev)
+static void app_on_devices_done(void *arg)
 {
-	container_of(dev, struct app_device, dev)->done = true;
-	for (uint32_t i = 0; i < app.open_count; i++)
-		if (!app.devices[i].done)
-			return;
 	app_stop_later();
 }
 
@@ -183,22 +164,17 @@ static void app_device_on_done(struct device *dev)
 
 static void app_rescan(void)
 {
-	for (uint32_t i = 0; i < app.open_count; i++) {
+	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev)) {
 		struct err err = { 0 };
 
-		if (device_rescan(&app.devices[i].dev, &err) < 0)
+		if (device_rescan(dev, &err) < 0)
 			log_error("rescan: %s", err.msg);
 	}
 }
 
 static noreturn void app_exit_now(void)
 {
-	for (uint32_t i = 0; i < app.open_count; i++) {
-		const struct device *dev = &app.devices[i].dev;
-
-		if (app.devices[i].started && !dev->def->inherited && !dev->def->client)
-			unlink(dev->def->socket);
-	}
+	devices_unlink_all();
 	server_unlink();
 	_exit(1);
 }
@@ -267,20 +243,14 @@ static void app_nofile_raise(void)
 
 static int app_devices_open(struct err *reterr)
 {
-	app.devices = calloc(app.cfg->device_count, sizeof(*app.devices));
-	if (!app.devices)
-		return err_set(reterr, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < app.cfg->device_count; i++) {
-		struct device *dev = &app.devices[i].dev;
-		int rc = device_open(dev, &app.cfg->devices[i], reterr);
+	int rc = 0;
 
-		if (rc < 0)
-			return rc;
-		dev->on_done = app_device_on_done;
-		dev->stopped = app_device_on_stopped;
-		app.open_count++;
+	for (uint32_t i = 0; i < app.cfg->device_count && rc == 0; i++) {
+		struct device *dev;
+
+		rc = devices_open(&app.cfg->devices[i], NULL, NULL, &dev, reterr);
 	}
-	return 0;
+	return rc;
 }
 
 static int app_loops_start(struct err *reterr)
@@ -308,15 +278,11 @@ static int app_loops_start(struct err *reterr)
 
 static int app_devices_start(struct err *reterr)
 {
-	for (uint32_t i = 0; i < app.open_count; i++) {
-		int rc = device_start(&app.devices[i].dev, app.main_loop, app.loops, app.loop_count,
-				      reterr);
+	int rc = 0;
 
-		if (rc < 0)
-			return rc;
-		app.devices[i].started = true;
-	}
-	return 0;
+	for (uint32_t i = 0; i < app.cfg->device_count && rc == 0; i++)
+		rc = devices_start(app.cfg->devices[i].running, reterr);
+	return rc;
 }
 
 static int app_server_start(struct err *reterr)
@@ -362,9 +328,17 @@ static void app_on_start(struct loop_msg *msg)
 		.loop_count = &app.loop_count,
 		.start_init = app_begin,
 	};
+	const struct devices_params params = {
+		.main_loop = app.main_loop,
+		.loops = app.loops,
+		.loop_count = &app.loop_count,
+		.on_done = app_on_devices_done,
+		.on_drained = app_on_devices_drained,
+	};
 	int rc;
 
 	framework_set(&about);
+	devices_init(&params);
 	units_on_closed_set(app_on_unit_closed);
 	loop_watch_start(app.main_loop, &app.signal_watch, app.signal_fd, POLLIN, app_on_signal);
 	loop_watch_start(app.main_loop, &app.lost_watch, app.lost_fd, POLLIN, app_on_lost);
@@ -387,9 +361,6 @@ static void app_take_down(void)
 		loop_quit(app.loops[i]);
 	for (uint32_t i = 0; i < app.loop_count; i++)
 		loop_free(app.loops[i]);
-	for (uint32_t i = 0; i < app.open_count; i++)
-		device_close(&app.devices[i].dev);
-	free(app.devices);
 	loop_free(app.main_loop);
 	close(app.signal_fd);
 	close(app.lost_fd);

@@ -21,22 +21,6 @@ static void dev_free(struct blk_dev *dev)
 	free(dev);
 }
 
-static uint64_t counter_get(const uint64_t *counter)
-{
-	return __atomic_load_n(counter, __ATOMIC_RELAXED);
-}
-
-static void stats_add(struct blk_stats *sum, const struct blk_stats *s)
-{
-	for (int op = 0; op < BLK_OP_COUNT; op++) {
-		sum->bytes[op] += counter_get(&s->bytes[op]);
-		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
-			sum->hist[op][i] += counter_get(&s->hist[op][i]);
-	}
-	for (int st = 0; st < BLK_ST_COUNT; st++)
-		sum->errors[st] += counter_get(&s->errors[st]);
-}
-
 /* ---- a node on another ---- */
 
 void blk_dev_resize_to(struct blk_dev *dev, uint64_t size_bytes)
@@ -61,14 +45,9 @@ static void dev_on_base_resized(struct blk_listener *l)
 struct blk_dev *blk_dev_rebase(struct blk_dev *dev, struct blk_dev *base)
 {
 	struct blk_dev *old = dev->base;
-	struct blk_stats stats;
 
-	if (old && dev->impl->passes) {
-		blk_dev_stats(old, &stats);
-		pthread_mutex_lock(&dev->chans_lock);
-		stats_add(&dev->closed_stats, &stats);
-		pthread_mutex_unlock(&dev->chans_lock);
-	}
+	if (dev->impl->passes)
+		blk_stats_rebase(dev, base);
 	blk_dev_unlisten(&dev->base_listener);
 	dev->base = base;
 	if (base)
@@ -91,6 +70,7 @@ static struct blk_dev *dev_new(const struct blk_impl *impl, const char *name)
 	dev->ref_count = 1;
 	list_init(&dev->listeners);
 	list_init(&dev->chans);
+	blk_stats_init(&dev->closed_stats);
 	list_init(&dev->base_listener.node);
 	dev->base_listener.resized = dev_on_base_resized;
 	pthread_mutex_init(&dev->chans_lock, NULL);
@@ -105,7 +85,7 @@ static int dev_open_with(const struct blk_impl *impl, const char *name, void *va
 
 	if (!dev)
 		return err_set(reterr, -ENOMEM, "no memory");
-	dev->can_map = impl->map && (!base || base->can_map);
+	dev->can_map = base ? base->can_map : impl->map != NULL;
 	if (base) {
 		blk_dev_rebase(dev, blk_dev_ref(base));
 		dev->caps = base->caps;
@@ -217,7 +197,9 @@ int blk_dev_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
 	int r;
 
 	if (!dev->impl->map)
-		return -EOPNOTSUPP;
+		return dev->base ? blk_dev_map(dev->base, offset_bytes, end_bytes, ret_end_bytes,
+					       ret_mapped)
+				 : -EOPNOTSUPP;
 	if (offset_bytes >= end_bytes || (offset_bytes | end_bytes) & (block_bytes - 1) ||
 	    end_bytes > blk_size_bytes(dev))
 		return -EINVAL;
@@ -269,6 +251,7 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	if (!chan)
 		return err_set(reterr, -ENOMEM, "%s: no memory for a channel", dev->name);
 	memset(chan, 0, bytes);
+	blk_stats_init(&chan->stats);
 	chan->dev = dev;
 	chan->loop = loop;
 	chan->submit = dev->impl->submit;
@@ -322,29 +305,8 @@ void blk_chan_close(struct blk_chan *chan)
 		blk_chan_close(chan->base);
 	bounce_free(chan->bounce);
 	pthread_mutex_lock(&dev->chans_lock);
-	stats_add(&dev->closed_stats, &chan->stats);
+	blk_stats_close(chan);
 	list_remove(&chan->node);
 	pthread_mutex_unlock(&dev->chans_lock);
 	free(chan);
-}
-
-void blk_dev_stats(const struct blk_dev *dev, struct blk_stats *ret_stats)
-{
-	pthread_mutex_t *lock = (pthread_mutex_t *)&dev->chans_lock;
-	struct blk_stats base;
-	struct blk_chan *chan;
-
-	memset(ret_stats, 0, sizeof(*ret_stats));
-	pthread_mutex_lock(lock);
-	stats_add(ret_stats, &dev->closed_stats);
-	list_for_each(chan, &dev->chans, node)
-		stats_add(ret_stats, &chan->stats);
-	pthread_mutex_unlock(lock);
-	if (dev->base && dev->impl->passes) {
-		blk_dev_stats(dev->base, &base);
-		stats_add(ret_stats, &base);
-	}
-	for (int op = 0; op < BLK_OP_COUNT; op++)
-		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
-			ret_stats->ops[op] += ret_stats->hist[op][i];
 }

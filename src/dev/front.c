@@ -44,7 +44,18 @@ static void front_vhost_stop(struct device *dev)
 	vhost_endpoint_stop(dev->ep, device_on_stopped, dev);
 }
 
-const struct device_front front_vhost = { front_vhost_start, front_vhost_stop };
+static void front_vhost_visit(const struct device *dev, const struct queue_visitor *v)
+{
+	vhost_endpoint_visit(dev->ep, v);
+}
+
+static struct endpoint *front_vhost_socket(const struct device *dev)
+{
+	return vhost_endpoint_socket(dev->ep);
+}
+
+const struct device_front front_vhost = { front_vhost_start, front_vhost_stop, front_vhost_visit,
+					  front_vhost_socket };
 
 /* ---- vfio-user ---- */
 
@@ -77,7 +88,18 @@ static void front_vfu_stop(struct device *dev)
 	vfu_endpoint_stop(dev->ep, device_on_stopped, dev);
 }
 
-const struct device_front front_vfu = { front_vfu_start, front_vfu_stop };
+static void front_vfu_visit(const struct device *dev, const struct queue_visitor *v)
+{
+	vfu_endpoint_visit(dev->ep, v);
+}
+
+static struct endpoint *front_vfu_socket(const struct device *dev)
+{
+	return vfu_endpoint_socket(dev->ep);
+}
+
+const struct device_front front_vfu = { front_vfu_start, front_vfu_stop, front_vfu_visit,
+					front_vfu_socket };
 
 int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr)
 {

@@ -118,6 +118,7 @@ enum nvme_dir {
 	(1u << 1)		 /* holds nothing of the guest's memory, nor an entry of its cq    \
 				  */
 #define NVME_CMD_FRONT (1u << 2) /* nvme_ctrl_admin */
+#define NVME_CMD_STUCK (1u << 3) /* has ended, and waits for an entry of its cq; home's */
 
 struct nvme_cmd {
 	struct nvme_sqe sqe; /* a private copy */
@@ -126,8 +127,9 @@ struct nvme_cmd {
 	struct nvme_nsq *nsq; /* NULL: no namespace, or all (admin commands look up their own) */
 	uint32_t nsid;
 	uint16_t cid;
-	uint16_t status;      /* enum nvme_status, valid at the end */
-	bool busy;	      /* from fetch to completion */
+	uint16_t status; /* enum nvme_status, valid at the end */
+	bool busy;	 /* from fetch to completion */
+	uint64_t fetched_ns;
 	uint32_t dw0, dw1;    /* of the completion; 0 at the start */
 	struct nvme_mem *mem; /* of its queue; constant */
 

@@ -30,12 +30,13 @@
 #include "base/list.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
+#include "loop/queue_stats.h"
 #include "nvme/ctrl.h"
 #include "nvme/dptr.h"
 #include "nvme/spec.h"
 
 /* Commands fetched in one poll: see VRING_POLL_BUDGET in vhost/vring_loop.c. */
-#define NVME_POLL_BUDGET 16
+#define NVME_POLL_BUDGET QUEUE_BATCH_MAX
 /* Commands of one submission queue that are under way at the same time. */
 #define NVME_SLOTS_MAX 1024
 
@@ -129,6 +130,7 @@ struct nvme_cq {
 	struct loop_msg lie_msg, bind_msg, bind_done_msg;
 	struct loop_work settle_work;
 	atomic_bool wake_posted;
+	struct queue_counts counts;
 
 	/* main */
 	uint64_t base;
@@ -197,6 +199,9 @@ bool nvme_sq_is_bound(const struct nvme_sq *sq);
 void nvme_cqs_rebind(struct nvme_ctrl *ctrl, struct nvme_cmd *c, void (*then)(struct nvme_cmd *c));
 /* Its doorbells changed, or were rung. */
 void nvme_cq_wake(struct nvme_cq *cq);
+
+/* What is known of it now; conn is left. */
+void nvme_cq_stats(const struct nvme_cq *cq, struct queue_stats *ret_stats);
 
 void nvme_cq_loop_init(struct nvme_cq *cq);
 /*

@@ -36,6 +36,7 @@ struct endpoint {
 
 	struct list conns;
 	uint32_t conn_count;
+	uint64_t accepted;
 
 	bool stopping;
 	void (*stopped)(void *arg);
@@ -94,6 +95,22 @@ void endpoint_conns_visit(const struct endpoint_ops *ops, void (*fn)(struct endp
 	}
 }
 
+void endpoint_visit(const struct endpoint *ep,
+		    void (*fn)(struct endpoint_conn *conn, uint32_t idx, void *arg), void *arg)
+{
+	struct endpoint_conn *conn;
+	uint32_t idx = 0;
+
+	list_for_each(conn, &ep->conns, node)
+		fn(conn, idx++, arg);
+}
+
+void endpoint_stats_get(const struct endpoint *ep, struct endpoint_stats *ret_stats)
+{
+	*ret_stats =
+		(struct endpoint_stats){ .connections = ep->conn_count, .accepted = ep->accepted };
+}
+
 /* Takes fd. */
 static int endpoint_serve(struct endpoint *ep, int fd, struct err *reterr)
 {
@@ -105,6 +122,7 @@ static int endpoint_serve(struct endpoint *ep, int fd, struct err *reterr)
 	conn->ep = ep;
 	list_append(&ep->conns, &conn->node);
 	ep->conn_count++;
+	ep->accepted++;
 	return 0;
 }
 

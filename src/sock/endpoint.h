@@ -80,6 +80,15 @@ struct log_limit *endpoint_limit(struct endpoint *ep);
 
 /* The connection's last word; conn may go after it. */
 void endpoint_conn_ended(struct endpoint_conn *conn);
+/* fn with every connection of this one, in the order in which they came. */
+void endpoint_visit(const struct endpoint *ep,
+		    void (*fn)(struct endpoint_conn *conn, uint32_t idx, void *arg), void *arg);
+
+struct endpoint_stats {
+	uint32_t connections; /* now */
+	uint64_t accepted;    /* since the start, refused ones aside; or made, in client mode */
+};
+void endpoint_stats_get(const struct endpoint *ep, struct endpoint_stats *ret_stats);
 /* fn with every connection of every endpoint with these ops; fn may end it. */
 void endpoint_conns_visit(const struct endpoint_ops *ops, void (*fn)(struct endpoint_conn *conn));
 

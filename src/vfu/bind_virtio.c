@@ -295,6 +295,19 @@ static void vpci_free(struct vfu_dev *dev)
 	vpci_step(d);
 }
 
+static void vpci_queues_visit(const struct vfu_dev *dev, const struct queue_visitor *v)
+{
+	const struct vpci *d = container_of(dev, const struct vpci, dev);
+
+	for (uint32_t i = 0; v->queue && i < d->queue_count; i++) {
+		struct queue_stats q;
+
+		vring_stats(&d->queues[i].v, &q);
+		q.conn = v->conn_idx;
+		v->queue(&q, v->arg);
+	}
+}
+
 static const struct vfu_dev_ops vpci_ops = {
 	.type = "virtio",
 	.bar_read = vpci_bar_read,
@@ -312,6 +325,7 @@ static const struct vfu_dev_ops vpci_ops = {
 	.reset = vpci_reset,
 	.save = vpci_save,
 	.load = vpci_load,
+	.queues_visit = vpci_queues_visit,
 	.free = vpci_free,
 };
 

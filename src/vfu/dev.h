@@ -37,6 +37,7 @@
 
 struct gdirty;
 struct gmem;
+struct queue_visitor;
 struct vfu_dev;
 
 /* One BAR of memory, 32-bit, not prefetchable. */
@@ -122,6 +123,9 @@ struct vfu_dev_ops {
 	int (*save)(const struct vfu_dev *dev, void **ret_bytes, size_t *ret_len);
 	/* Into a device that was just reset. -EINVAL, named; nothing was changed. */
 	int (*load)(struct vfu_dev *dev, const void *bytes, size_t len, struct err *reterr);
+
+	/* Optional: its queues now; v->conn_idx is theirs. */
+	void (*queues_visit)(const struct vfu_dev *dev, const struct queue_visitor *v);
 
 	/* Drains and releases everything; vfu_dev_freed(dev) comes once, as the last thing: dev may
 	 * be freed by the device after it. */

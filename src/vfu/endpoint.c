@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "loop/queue_stats.h"
 #include "sock/endpoint.h"
 #include "vfu/session.h"
 #include "vfu/vfu.h"
@@ -120,4 +121,27 @@ int vfu_endpoint_start(const struct vfu_endpoint_params *p, struct vfu_endpoint 
 	}
 	*ret_ep = v;
 	return 0;
+}
+
+static void vfu_endpoint_conn_visit(struct endpoint_conn *conn, uint32_t idx, void *arg)
+{
+	const struct vfu_session *s = container_of(conn, struct vfu_session, endpoint_conn);
+	struct queue_visitor v = *(const struct queue_visitor *)arg;
+	const struct conn_stats stats = { .idx = idx, .state = vfu_session_state_name(s->state) };
+
+	v.conn_idx = idx;
+	if (v.conn)
+		v.conn(&stats, v.arg);
+	if (s->dev && s->dev->ops->queues_visit)
+		s->dev->ops->queues_visit(s->dev, &v);
+}
+
+void vfu_endpoint_visit(const struct vfu_endpoint *e, const struct queue_visitor *v)
+{
+	endpoint_visit(e->ep, vfu_endpoint_conn_visit, (void *)v);
+}
+
+struct endpoint *vfu_endpoint_socket(const struct vfu_endpoint *e)
+{
+	return e->ep;
 }

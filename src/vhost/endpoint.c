@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "loop/queue_stats.h"
 #include "sock/endpoint.h"
 #include "vhost/session.h"
 #include "vhost/vhost.h"
@@ -125,4 +126,32 @@ int vhost_endpoint_start(const struct vhost_endpoint_params *p, struct vhost_end
 	}
 	*ret_ep = v;
 	return 0;
+}
+
+static void vhost_endpoint_conn_visit(struct endpoint_conn *conn, uint32_t idx, void *arg)
+{
+	const struct session *s = container_of(conn, struct session, endpoint_conn);
+	struct queue_visitor v = *(const struct queue_visitor *)arg;
+	const struct conn_stats stats = { .idx = idx, .state = session_state_name(s->state) };
+
+	v.conn_idx = idx;
+	if (v.conn)
+		v.conn(&stats, v.arg);
+	for (uint32_t i = 0; v.queue && i < s->ring_count; i++) {
+		struct queue_stats q;
+
+		vring_stats(&s->rings[i].v, &q);
+		q.conn = idx;
+		v.queue(&q, v.arg);
+	}
+}
+
+void vhost_endpoint_visit(const struct vhost_endpoint *e, const struct queue_visitor *v)
+{
+	endpoint_visit(e->ep, vhost_endpoint_conn_visit, (void *)v);
+}
+
+struct endpoint *vhost_endpoint_socket(const struct vhost_endpoint *e)
+{
+	return e->ep;
 }
