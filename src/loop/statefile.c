@@ -118,8 +118,7 @@ static void save_run(struct job *job)
 	pthread_mutex_lock(&lock);
 	if (!s->spare_only) {
 		errno = 0;
-		s->ok = s->seq < file->saved ||
-			file_replace(file->path, s->text, s->text_bytes);
+		s->ok = s->seq < file->saved || file_replace(file->path, s->text, s->text_bytes);
 		s->error = s->ok ? 0 : errno ? errno : EIO;
 		if (s->ok)
 			file->saved = MAX(file->saved, s->seq);

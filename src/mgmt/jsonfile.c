@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -125,6 +126,23 @@ uint32_t jsonfile_line(const char *text, const char *way)
 		}
 	}
 	return line;
+}
+
+uint32_t jsonfile_line_of(const struct jsonfile *f, const char *way, const char *message)
+{
+	char all[256];
+	size_t len = (size_t)snprintf(all, sizeof(all), "%s", way);
+
+	while (len + 1 < sizeof(all)) {
+		const size_t word = strcspn(message, ":");
+
+		len += (size_t)snprintf(all + len, sizeof(all) - len, ".%.*s", (int)word, message);
+		if (!message[word])
+			break;
+		message += word + 1;
+		message += *message == ' ';
+	}
+	return jsonfile_line(f->text, all);
 }
 
 /* ---- files ---- */

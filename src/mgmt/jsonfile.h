@@ -28,5 +28,7 @@ void jsonfile_fini(struct jsonfile *f);
  * there, when it leads nowhere. text is JSON.
  */
 uint32_t jsonfile_line(const char *text, const char *way);
+/* The same for a message about what is at way: "targets[1]: file: no such file" is about that. */
+uint32_t jsonfile_line_of(const struct jsonfile *f, const char *way, const char *message);
 
 #endif

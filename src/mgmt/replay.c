@@ -77,10 +77,9 @@ static int replay_call_add(struct replay *r, const char *section, bool early, co
 		return err_set(reterr, -ENOMEM, "%s: out of memory", r->file.path);
 	r->calls = more;
 	more += r->count++;
-	*more = (struct replay_call){ .section = section,
-				      .method = method,
-				      .params = params,
-				      .early = early };
+	*more = (struct replay_call){
+		.section = section, .method = method, .params = params, .early = early
+	};
 	snprintf(more->way, sizeof(more->way), "%s", way);
 	return 0;
 }
@@ -148,9 +147,8 @@ static int replay_section(struct replay *r, const json_t *obj, size_t idx, struc
 		return 0;
 	}
 	snprintf(way, sizeof(way), "subsystems[%zu].config", idx);
-	return replay_calls(r, rpc_sections[at].name,
-			    at <= replay_section_index(REPLAY_EARLY_LAST), config, way, false,
-			    reterr);
+	return replay_calls(r, rpc_sections[at].name, at <= replay_section_index(REPLAY_EARLY_LAST),
+			    config, way, false, reterr);
 }
 
 bool replay_is(const json_t *root)
@@ -272,8 +270,8 @@ int replay_check_apart(const struct replay *a, const struct replay *b, struct er
 				return err_set(reterr, -EEXIST,
 					       "%.150s:%u: %s: %s: '%.64s' is also that of "
 					       "%.150s:%u; delete it in one of them",
-					       a->file.path, replay_line(a, x), x->method, key, name,
-					       b->file.path, replay_line(b, y));
+					       a->file.path, replay_line(a, x), x->method, key,
+					       name, b->file.path, replay_line(b, y));
 		}
 	}
 	return 0;
@@ -296,12 +294,11 @@ static bool method_tunes(const char *method)
 static int call_fault(const struct replay *r, const struct replay_call *c, const struct err *why,
 		      struct err *reterr)
 {
-	char way[192];
+	char way[128];
 
-	/* the text begins with the parameter, when it is about one */
-	snprintf(way, sizeof(way), "%s.params.%.*s", c->way, (int)strcspn(why->msg, ":"), why->msg);
+	snprintf(way, sizeof(way), "%s.params", c->way);
 	return err_set(reterr, why->code, "%.150s:%u: %s: %.300s", r->file.path,
-		       jsonfile_line(r->file.text, way), c->method, why->msg);
+		       jsonfile_line_of(&r->file, way, why->msg), c->method, why->msg);
 }
 
 static int call_check_params(const struct replay_call *c, struct err *reterr)

@@ -2,7 +2,8 @@
  * Files of calls, as SPDK's save_config writes them, and as --state does:
  *
  *   { "subsystems": [ { "subsystem": "bdev",
- *                       "config": [ { "method": "bdev_null_create", "params": { ... } }, ... ] } ] }
+ *                       "config": [ { "method": "bdev_null_create", "params": { ... } }, ... ] } ]
+ * }
  *
  * An element of "config" may be {"batch": [calls]}, or an array of calls, too: they run one after
  * another as the others do. A section that is not known here (SPDK has many) is told and passed
@@ -23,7 +24,7 @@ struct replay_call {
 	const char *section, *method; /* of the file's values, as params is */
 	const json_t *params;	      /* NULL: none */
 	char way[96];		      /* to it, from the root: "subsystems[0].config[2]" */
-	bool early; /* of "bdev", and of what comes before it */
+	bool early;		      /* of "bdev", and of what comes before it */
 	bool failed;
 };
 
@@ -61,8 +62,8 @@ bool replay_same_thing(const char *method_a, const json_t *params_a, const char 
 struct replay_run {
 	struct replay *const *list;
 	uint32_t count;
-	bool early;	   /* the early calls, or the others */
-	bool ignore;	   /* a call that fails is told, and the others go on */
+	bool early;	    /* the early calls, or the others */
+	bool ignore;	    /* a call that fails is told, and the others go on */
 	struct err *reterr; /* names file, line and method */
 	void (*done)(struct replay_run *run, int rc); /* once, maybe before replay_start returns */
 	/* private: */

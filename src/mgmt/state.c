@@ -149,10 +149,11 @@ static const char *state_why(int error)
 
 static void state_refuse(struct rpc_call *call, int error)
 {
-	rpc_error(call, RPC_INTERNAL_ERROR,
-		  "--state %.200s: no room for the change: %s; nothing was changed. Make room there "
-		  "and try again",
-		  st.path, state_why(error));
+	rpc_error(
+		call, RPC_INTERNAL_ERROR,
+		"--state %.200s: no room for the change: %s; nothing was changed. Make room there "
+		"and try again",
+		st.path, state_why(error));
 }
 
 static void changed_answer(struct state_call *c, bool ok, int error)
@@ -160,10 +161,11 @@ static void changed_answer(struct state_call *c, bool ok, int error)
 	if (ok)
 		rpc_result(c->call, c->result);
 	else
-		rpc_error(c->call, RPC_INTERNAL_ERROR,
-			  "--state %.200s: cannot be written: %s; the change is in force, but would "
-			  "be lost at a restart. The next change that can be written saves it, too",
-			  st.path, state_why(error));
+		rpc_error(
+			c->call, RPC_INTERNAL_ERROR,
+			"--state %.200s: cannot be written: %s; the change is in force, but would "
+			"be lost at a restart. The next change that can be written saves it, too",
+			st.path, state_why(error));
 	if (!ok)
 		json_decref(c->result);
 	free(c);
@@ -233,9 +235,9 @@ static bool state_save(void)
 		return false;
 	while ((c = state_pop(&st.changed)) != NULL)
 		list_append(&w->calls, &c->node);
-	w->save.spare_bytes = st.phase == STATE_STOPPING ? 0
-							 : 2 * st.text_bytes + st.pending_bytes +
-								   STATE_SPARE_BYTES;
+	w->save.spare_bytes = st.phase == STATE_STOPPING
+				      ? 0
+				      : 2 * st.text_bytes + st.pending_bytes + STATE_SPARE_BYTES;
 	st.spare_bytes = 0; /* this writing takes it */
 	st.pending_bytes = 0;
 	st.writing++;
