@@ -13,6 +13,7 @@
 #include "loop/queue_stats.h"
 #include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
+#include "mgmt/sections.h"
 #include "mgmt/tables.h"
 
 #define ALL_KINDS    UINT32_MAX
@@ -427,7 +428,7 @@ static void set_slow_threshold(struct rpc_call *call, void *params)
 	rpc_result_saved(call, json_true());
 }
 
-void section_device_write(json_t *calls)
+void m_device_write(json_t *calls)
 {
 	if (slow.threshold_ns)
 		ctrlr_write_call(calls, "device_set_slow_threshold",

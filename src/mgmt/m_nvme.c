@@ -111,7 +111,7 @@ static void remove_ns(struct rpc_call *call, void *params)
 		ctrlr_unit_remove(call, dev, p->nsid);
 }
 
-void section_vhost_nvme_write(json_t *calls)
+void m_nvme_write(json_t *calls)
 {
 	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev)) {
 		const struct ctrlr *c = ctrlr_of(dev);

@@ -650,7 +650,7 @@ static void write_subsystem(json_t *calls, struct device *dev)
 	json_decref(nqn);
 }
 
-void section_nvmf_write(json_t *calls)
+void m_nvmf_write(json_t *calls)
 {
 	if (transport.made)
 		ctrlr_write_call(calls, "nvmf_create_transport", transport_json());

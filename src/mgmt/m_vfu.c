@@ -230,7 +230,7 @@ static void write_one(json_t *calls, struct device *dev)
 }
 
 /* The folder of each, and at the end the one that is set now. */
-void section_vfu_write(json_t *calls)
+void m_vfu_write(json_t *calls)
 {
 	char dir[256] = "";
 

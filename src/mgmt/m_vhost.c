@@ -420,7 +420,7 @@ static void write_queues(json_t *params, const struct device *dev)
 	ctrlr_write_given(params, "queue_size", dev, "queue-size");
 }
 
-void section_vhost_blk_write(json_t *calls)
+void m_vhost_blk_write(json_t *calls)
 {
 	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev)) {
 		const struct ctrlr *c = ctrlr_of(dev);
@@ -457,7 +457,7 @@ static void write_targets(json_t *calls, struct device *dev)
 }
 
 /* Delayed, so that front-ends find all its targets. */
-void section_vhost_scsi_write(json_t *calls)
+void m_vhost_scsi_write(json_t *calls)
 {
 	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev)) {
 		const struct ctrlr *c = ctrlr_of(dev);

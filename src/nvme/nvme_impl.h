@@ -118,6 +118,7 @@ enum nvme_dir {
 	(1u << 1)		 /* holds nothing of the guest's memory, nor an entry of its cq    \
 				  */
 #define NVME_CMD_FRONT (1u << 2) /* nvme_ctrl_admin */
+#define NVME_CMD_STUCK (1u << 3) /* has ended, and waits for an entry of its cq; home's */
 
 struct nvme_cmd {
 	struct nvme_sqe sqe; /* a private copy */

@@ -160,12 +160,26 @@ static inline void cqe_put(struct nvme_cq *cq, struct nvme_sq *sq, struct nvme_c
 	}
 }
 
+/*
+ * It has ended, and only waits for the guest to take what is in the completion queue. Sweeps do
+ * not wait for that: the guest would hold up an Abort, and with it each quiesce.
+ */
+static void cmd_stick(struct nvme_cq *cq, struct nvme_cmd *c)
+{
+	list_append(&cq->stuck, &c->wait_node);
+	cq->gate |= CQ_STUCK;
+	c->extra |= NVME_CMD_STUCK;
+	if (!c->swept)
+		return;
+	c->swept = 0;
+	nvme_sweep_cmd_ended(c);
+}
+
 /* A parked command has no entry yet: false, and it waits, when there is none now. */
 static bool cmd_unpark(struct nvme_cq *cq, struct nvme_cmd *c)
 {
 	if (cq->gate & CQ_HOLD || !(cq->credits || cq_refill(cq))) {
-		list_append(&cq->stuck, &c->wait_node);
-		cq->gate |= CQ_STUCK;
+		cmd_stick(cq, c);
 		return false;
 	}
 	cq->credits--;
@@ -178,7 +192,7 @@ void nvme_cmd_complete(struct nvme_cmd *c)
 {
 	struct nvme_sq *sq = c->sq;
 	struct nvme_cq *cq = sq->cq;
-	bool swept = c->swept;
+	bool swept;
 
 	if (c->abort == NVME_ABORT_DROP) {
 		if (c->extra & NVME_CMD_PARKED)
@@ -190,6 +204,7 @@ void nvme_cmd_complete(struct nvme_cmd *c)
 			c->status |= 1u << 14;
 		cqe_put(cq, sq, c);
 	}
+	swept = c->swept;
 	c->unusual = 0;
 	cmd_release(cq, sq, c);
 	if (swept)
@@ -215,11 +230,8 @@ struct nvme_cmd *nvme_cmd_restore(struct nvme_sq *sq, uint16_t cid)
 
 void nvme_cmd_restore_done(struct nvme_cmd *c, uint16_t status)
 {
-	struct nvme_cq *cq = c->sq->cq;
-
 	c->status = status;
-	list_append(&cq->stuck, &c->wait_node);
-	cq->gate |= CQ_STUCK;
+	cmd_stick(c->sq->cq, c);
 }
 
 static void cq_unstick(struct nvme_cq *cq)
