@@ -549,9 +549,9 @@ static json_t *subsystem_json(struct device *dev)
 	return json_pack("{s:o, s:s, s:o, s:b, s:[], s:o, s:o, s:i, s:o}", "nqn",
 			 ctrlr_text(dev->def->name), "subtype", "NVMe", "listen_addresses",
 			 listeners, "allow_any_host", (int)c->allow_any_host, "hosts",
-			 "serial_number", ctrlr_text(dev->def->serial), "model_number",
-			 ctrlr_text(dev->def->model), "max_namespaces", (int)c->max_namespaces,
-			 "namespaces", namespaces);
+			 "serial_number", ctrlr_text(dev->def->serial ? dev->def->serial : ""),
+			 "model_number", ctrlr_text(dev->def->model ? dev->def->model : "vhostd"),
+			 "max_namespaces", (int)c->max_namespaces, "namespaces", namespaces);
 }
 
 static void get_subsystems(struct rpc_call *call, void *params)
