@@ -15,24 +15,19 @@
 const char args_help[] =
 	"usage: vhostd [OPTION]...\n"
 	"Serves disks to virtual machines over vhost-user and vfio-user.\n"
-	"  --device blk,KEY=VALUE,...  a disk (repeatable, as those below). Needs\n"
-	"        socket=PATH and one of file=PATH, null=SIZE, ram=SIZE. More keys:\n"
-	"        num-queues, serial, read-only ...: --help-devices\n"
-	"  --device scsi,KEY=VALUE,...  a SCSI host. Needs socket=PATH, and for each\n"
-	"        disk target=N[/LUN]:file=PATH:KEY=VALUE:...\n"
-	"  --device nvme,KEY=VALUE,...  an NVMe controller. Needs socket=PATH, and for\n"
-	"        each disk ns=NSID:file=PATH:KEY=VALUE:...\n"
-	"  -c, --config FILE      devices, cores, pin, log-level as JSON, or calls as SPDK's\n"
-	"                         save_config writes them; may be repeated\n"
-	"  --state FILE           save there what is made over the management socket, and\n"
-	"                         make it again at the next start\n"
-	"  --json-ignore-init-errors  go on without calls of these files that fail\n"
+	"  --device blk,...       a disk (repeatable): socket=PATH and one of file=PATH,\n"
+	"                         null=SIZE, ram=SIZE, bdev=NAME; all keys: --help-devices\n"
+	"  --device scsi,...      a SCSI host: socket=PATH, target=N[/LUN]:file=PATH:...\n"
+	"  --device nvme,...      an NVMe controller: socket=PATH, ns=NSID:file=PATH:...\n"
+	"  -c, --config FILE      devices, cores, pin, log-level as JSON, or SPDK's calls\n"
+	"  --state FILE           keep what the management socket makes, over restarts\n"
 	"  --check-config FILE    check a file for -c or --state, and do nothing else\n"
 	"  --cores N|LIST         data loops: a number or a list like 0-3,6 (default: the\n"
 	"                         CPUs that this process may use)\n"
 	"  --pin                  pin the data loops to the CPUs of the list\n"
 	"  --log-level LEVEL      error, warning, notice (default), info, debug\n"
-	"  -r, --rpc-socket PATH  management socket (its other options: --help-rpc)\n"
+	"  -r, --rpc-socket PATH  management socket (more options: --help-rpc)\n"
+	"  -S, --socket-dir DIR   for sockets of devices made there (/var/run/vhostd)\n"
 	"  --version, --help, --help-devices, --help-rpc\n"
 	"One disk, as virtual machine managers start it:\n"
 	"  --socket-path PATH     listen here\n"
@@ -108,6 +103,7 @@ static const struct option args_options[] = {
 	{ "rpc-spdk-socket", no_argument, NULL, ARGS_RPC },
 	{ "rpc-allow-uid", required_argument, NULL, ARGS_RPC },
 	{ "rpc-allow-gid", required_argument, NULL, ARGS_RPC },
+	{ "socket-dir", required_argument, NULL, 'S' },
 	{ "no-rpc", no_argument, NULL, ARGS_RPC },
 	{ "wait-for-rpc", no_argument, NULL, ARGS_RPC },
 	{ NULL, 0, NULL, 0 },
@@ -203,6 +199,8 @@ static int args_one(struct args_state *s, int option, const char *name, const ch
 	switch (option) {
 	case 'r':
 		return args_rpc(cfg, "rpc-socket", value, reterr);
+	case 'S':
+		return args_rpc(cfg, "socket-dir", value, reterr);
 	case ARGS_RPC:
 		return args_rpc(cfg, name, value, reterr);
 	case ARGS_DEVICE:
@@ -321,7 +319,7 @@ static int args_parse_all(int argc, char **argv, struct app_config *cfg, bool ag
 	*cfg = (struct app_config){ .log_level = LOG_NOTICE, .argc = argc, .argv = argv };
 	optind = 0; /* glibc: start afresh */
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:hr:", args_options, &which)) != -1) {
+	while ((option = getopt_long(argc, argv, ":c:hr:S:", args_options, &which)) != -1) {
 		rc = args_one(&s, option, args_options[which].name, optarg, argv, reterr);
 		if (rc < 0)
 			return rc;
