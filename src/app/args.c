@@ -35,7 +35,11 @@ const char args_help[] =
 	"  --rpc-readonly-socket PATH, --rpc-readonly-mode MODE  a second one that changes\n"
 	"                         nothing\n"
 	"  --wait-for-rpc         start devices when framework_start_init is called\n"
-	"  --version, --help, --help-devices, --help-rpc\n"
+	"  --metrics-socket PATH, --metrics-socket-mode MODE  metrics and a status page\n"
+	"                         over HTTP (default, if it can be made:\n"
+	"                         " HTTP_SOCKET_DEFAULT "); --no-metrics: none\n"
+	"  --metrics-port N       the same on TCP port N of 127.0.0.1 (0: any free one)\n"
+	"  --version, --help, --help-devices, --help-rpc, --help-metrics\n"
 	"One disk, as virtual machine managers start it:\n"
 	"  --socket-path PATH     listen here\n"
 	"  --fd FD                or use this inherited socket\n"
@@ -76,7 +80,9 @@ enum args_option {
 	ARGS_READ_ONLY,
 	ARGS_CAPABILITIES,
 	ARGS_RPC_DOCS,
-	ARGS_RPC, /* a row of server_options_table */
+	ARGS_METRICS_DOCS,
+	ARGS_METRICS, /* a row of http_options_table */
+	ARGS_RPC,     /* a row of server_options_table */
 };
 
 static const struct option args_options[] = {
@@ -94,6 +100,11 @@ static const struct option args_options[] = {
 	{ "read-only", no_argument, NULL, ARGS_READ_ONLY },
 	{ "print-capabilities", no_argument, NULL, ARGS_CAPABILITIES },
 	{ "help-rpc", no_argument, NULL, ARGS_RPC_DOCS },
+	{ "help-metrics", no_argument, NULL, ARGS_METRICS_DOCS },
+	{ "metrics-socket", required_argument, NULL, ARGS_METRICS },
+	{ "metrics-socket-mode", required_argument, NULL, ARGS_METRICS },
+	{ "metrics-port", required_argument, NULL, ARGS_METRICS },
+	{ "no-metrics", no_argument, NULL, ARGS_METRICS },
 	{ "rpc-socket", required_argument, NULL, 'r' },
 	{ "rpc-socket-mode", required_argument, NULL, ARGS_RPC },
 	{ "rpc-socket-owner", required_argument, NULL, ARGS_RPC },
@@ -132,6 +143,7 @@ void app_config_fini(struct app_config *cfg)
 	free(cfg->devices);
 	free(cfg->cores);
 	opts_free(&server_options_table, &cfg->rpc);
+	opts_free(&http_options_table, &cfg->metrics);
 	memset(cfg, 0, sizeof(*cfg));
 }
 
@@ -160,6 +172,16 @@ static int args_rpc(struct app_config *cfg, const char *name, const char *value,
 	return rc < 0 ? err_prefix(reterr, rc, "--%s", name) : 0;
 }
 
+static int args_metrics(struct app_config *cfg, const char *name, const char *value,
+			struct err *reterr)
+{
+	int rc = opts_set(&http_options_table, &cfg->metrics, name, value, reterr);
+
+	if (!strcmp(name, "metrics-port"))
+		cfg->metrics.port_given = true;
+	return rc < 0 ? err_prefix(reterr, rc, "--%s", name) : 0;
+}
+
 static int args_one(struct args_state *s, int option, const char *name, const char *value,
 		    char **argv, struct err *reterr)
 {
@@ -170,6 +192,11 @@ static int args_one(struct args_state *s, int option, const char *name, const ch
 		return args_rpc(cfg, "rpc-socket", value, reterr);
 	case ARGS_RPC:
 		return args_rpc(cfg, name, value, reterr);
+	case ARGS_METRICS:
+		return args_metrics(cfg, name, value, reterr);
+	case ARGS_METRICS_DOCS:
+		cfg->action = APP_METRICS_DOCS;
+		return 0;
 	case ARGS_RPC_DOCS:
 		cfg->action = APP_RPC_DOCS;
 		return 0;
@@ -336,6 +363,8 @@ int app_config_check(struct app_config *cfg, struct err *reterr)
 {
 	int rc = server_options_check(&cfg->rpc, reterr);
 
+	if (rc == 0)
+		rc = http_options_check(&cfg->metrics, reterr);
 	if (rc < 0)
 		return rc;
 	for (uint32_t i = 0; i < cfg->device_count; i++) {

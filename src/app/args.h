@@ -11,6 +11,7 @@
 #include "dev/device.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "mgmt/http.h"
 #include "mgmt/server.h"
 
 enum app_action {
@@ -19,7 +20,8 @@ enum app_action {
 	APP_VERSION,
 	APP_CAPABILITIES,
 	APP_DEVICE_DOCS,
-	APP_RPC_DOCS
+	APP_RPC_DOCS,
+	APP_METRICS_DOCS
 };
 
 #define APP_DEVICES_MAX 4096
@@ -33,6 +35,7 @@ struct app_config {
 	bool pin;
 	enum log_level log_level;
 	struct server_options rpc;
+	struct http_options metrics;
 	bool one_disk; /* of the conventional options: a monitor's own, without other sockets */
 	/* to read it all again */
 	int argc;

@@ -8,6 +8,7 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "mgmt/metrics.h"
 #include "mgmt/registry.h"
 
 enum {
@@ -74,6 +75,9 @@ int main(int argc, char **argv)
 			break;
 		case APP_RPC_DOCS:
 			rpc_docs_print();
+			break;
+		case APP_METRICS_DOCS:
+			metrics_docs_print();
 			break;
 		case APP_RUN:
 			status = main_serve(&cfg);

@@ -33,6 +33,7 @@
 #include "loop/job.h"
 #include "loop/loop.h"
 #include "mgmt/framework.h"
+#include "mgmt/http.h"
 #include "mgmt/server.h"
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
@@ -141,8 +142,9 @@ static void app_stop(void)
 {
 	app_state_set(APP_STOPPING);
 	sdnotify_send("STOPPING=1", NULL);
-	app.pending = 2; /* ours: a device may answer before the next is asked; and the server's */
+	app.pending = 3; /* ours: a device may answer before the next is asked; and the servers' */
 	server_stop(app.main_loop, app_on_server_stopped, NULL);
+	http_stop(app.main_loop, app_on_server_stopped, NULL);
 	for (uint32_t i = 0; i < app.open_count; i++) {
 		if (!app.devices[i].started) {
 			device_release(&app.devices[i].dev);
@@ -195,6 +197,7 @@ static noreturn void app_exit_now(void)
 			unlink(dev->def->socket);
 	}
 	server_unlink();
+	http_unlink();
 	_exit(1);
 }
 
@@ -319,6 +322,27 @@ static int app_server_start(struct err *reterr)
 	return server_start(&app.cfg->rpc, !app.cfg->one_disk, app.main_loop, reterr);
 }
 
+static struct device *app_device_next(const struct device *prev)
+{
+	uint32_t i = 0;
+
+	if (prev)
+		i = (uint32_t)(container_of(prev, struct app_device, dev) - app.devices) + 1;
+	return i < app.open_count ? &app.devices[i].dev : NULL;
+}
+
+static int app_metrics_start(struct err *reterr)
+{
+	const struct snapshot_source source = {
+		.main_loop = app.main_loop,
+		.loops = app.loops,
+		.loop_count = &app.loop_count,
+		.device_next = app_device_next,
+	};
+
+	return http_start(&app.cfg->metrics, !app.cfg->one_disk, &source, reterr);
+}
+
 static void app_failed(int rc)
 {
 	app.rc = rc;
@@ -338,6 +362,8 @@ static void app_begin(void)
 		rc = app_devices_start(app.reterr);
 	if (rc == 0 && !app.cfg->rpc.wait_for_rpc)
 		rc = app_server_start(app.reterr);
+	if (rc == 0)
+		rc = app_metrics_start(app.reterr);
 	if (rc < 0) {
 		app_failed(rc);
 		return;
