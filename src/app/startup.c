@@ -33,8 +33,11 @@
 #include "guest/gmem.h"
 #include "loop/job.h"
 #include "loop/loop.h"
+#include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
+#include "mgmt/replay.h"
 #include "mgmt/server.h"
+#include "mgmt/state.h"
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
 
@@ -58,6 +61,9 @@ struct app {
 	struct loop *loops[APP_LOOPS_MAX];
 	uint32_t loop_count;
 	bool jobs_started;
+	struct replay **replays; /* those of -c, and the state's */
+	uint32_t replay_count;
+	struct replay_run replay;
 	int signal_fd, lost_fd;
 	struct loop_watch signal_watch, lost_watch;
 	struct loop_msg start_msg, stop_msg;
@@ -124,6 +130,11 @@ static void app_on_server_stopped(void *arg)
 	app_pending_leave();
 }
 
+static void app_on_state_stopped(void *arg)
+{
+	app_pending_leave();
+}
+
 static void app_on_devices_drained(void *arg)
 {
 	app_pending_leave();
@@ -133,7 +144,8 @@ static void app_stop(void)
 {
 	app_state_set(APP_STOPPING);
 	sdnotify_send("STOPPING=1", NULL);
-	app.pending = 3; /* the devices, the server, and until both were asked */
+	app.pending = 4; /* the state, the devices, the server, and until all were asked */
+	state_stop(app_on_state_stopped, NULL);
 	server_stop(app.main_loop, app_on_server_stopped, NULL);
 	devices_stop_all();
 	app_pending_leave();
@@ -276,15 +288,6 @@ static int app_loops_start(struct err *reterr)
 	return 0;
 }
 
-static int app_devices_start(struct err *reterr)
-{
-	int rc = 0;
-
-	for (uint32_t i = 0; i < app.cfg->device_count && rc == 0; i++)
-		rc = devices_start(app.cfg->devices[i].running, reterr);
-	return rc;
-}
-
 static int app_server_start(struct err *reterr)
 {
 	return server_start(&app.cfg->rpc, !app.cfg->one_disk, app.main_loop, reterr);
@@ -298,16 +301,17 @@ static void app_failed(int rc)
 	app_stop_later();
 }
 
-/* The devices, and with --wait-for-rpc all that is after it. */
-static void app_begin(void)
+/* Everything is there: now the sockets. */
+static void app_on_replayed(struct replay_run *run, int rc)
 {
 	struct err err = { 0 };
-	int rc = app_devices_open(app.reterr);
 
+	if (app.state != APP_STARTING)
+		return;
 	if (rc == 0)
-		rc = app_loops_start(app.reterr);
+		rc = devices_start_all(app.reterr);
 	if (rc == 0)
-		rc = app_devices_start(app.reterr);
+		state_begin(app.main_loop, app.replays, app.cfg->replay_count);
 	if (rc == 0 && !app.cfg->rpc.wait_for_rpc)
 		rc = app_server_start(app.reterr);
 	if (rc < 0) {
@@ -320,6 +324,86 @@ static void app_begin(void)
 		log_warning("%s", err.msg);
 }
 
+static void app_replay(bool early, void (*done)(struct replay_run *run, int rc))
+{
+	app.replay = (struct replay_run){ .list = app.replays,
+					  .count = app.replay_count,
+					  .early = early,
+					  .ignore = app.cfg->ignore_init_errors,
+					  .reterr = app.reterr,
+					  .done = done };
+	replay_start(&app.replay);
+}
+
+/* What disks of the command line may be made of is there: now they, and then the other calls. */
+static void app_on_replayed_early(struct replay_run *run, int rc)
+{
+	if (app.state != APP_STARTING)
+		return;
+	if (rc == 0)
+		rc = app_devices_open(app.reterr);
+	if (rc < 0)
+		app_failed(rc);
+	else
+		app_replay(false, app_on_replayed);
+}
+
+/* The command line wins its names: the state must have none of them. */
+static int app_state_check(const struct replay *saved, struct err *reterr)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < app.cfg->replay_count && rc == 0; i++)
+		rc = replay_check_apart(saved, app.cfg->replays[i], reterr);
+	for (uint32_t i = 0; i < app.cfg->device_count && rc == 0; i++) {
+		const struct device_def *def = &app.cfg->devices[i];
+		const struct replay_call *c = replay_find_controller(saved, def->name);
+
+		if (c)
+			rc = err_set(reterr, -EEXIST,
+				     "%.150s:%u: %s: '%.64s' is also the name of %s: give that "
+				     "another name, or delete the controller",
+				     saved->file.path, replay_line(saved, c), c->method, def->name,
+				     def->where);
+	}
+	return rc;
+}
+
+static int app_state_open(struct err *reterr)
+{
+	struct replay *saved = NULL;
+	int rc = app.cfg->state ? state_open(app.cfg->state, &saved, reterr) : 0;
+
+	if (rc == 0 && saved)
+		rc = app_state_check(saved, reterr);
+	if (rc < 0)
+		return rc;
+	app.replays = calloc(app.cfg->replay_count + 1, sizeof(*app.replays));
+	if (!app.replays)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	if (app.cfg->replay_count)
+		memcpy(app.replays, app.cfg->replays, app.cfg->replay_count * sizeof(*app.replays));
+	app.replay_count = app.cfg->replay_count;
+	if (saved)
+		app.replays[app.replay_count++] = saved;
+	return 0;
+}
+
+/* The devices, and with --wait-for-rpc all that is after it. */
+static void app_begin(void)
+{
+	int rc = app_loops_start(app.reterr);
+
+	if (rc == 0)
+		rc = app_state_open(app.reterr);
+	if (rc < 0) {
+		app_failed(rc);
+		return;
+	}
+	devices_hold();
+	app_replay(true, app_on_replayed_early);
+}
+
 static void app_on_start(struct loop_msg *msg)
 {
 	const struct framework about = {
@@ -327,6 +411,7 @@ static void app_on_start(struct loop_msg *msg)
 		.loops = app.loops,
 		.loop_count = &app.loop_count,
 		.start_init = app_begin,
+		.socket_dir = app.cfg->rpc.socket_dir,
 	};
 	const struct devices_params params = {
 		.main_loop = app.main_loop,
@@ -339,6 +424,7 @@ static void app_on_start(struct loop_msg *msg)
 
 	framework_set(&about);
 	devices_init(&params);
+	ctrlr_init();
 	units_on_closed_set(app_on_unit_closed);
 	loop_watch_start(app.main_loop, &app.signal_watch, app.signal_fd, POLLIN, app_on_signal);
 	loop_watch_start(app.main_loop, &app.lost_watch, app.lost_fd, POLLIN, app_on_lost);
@@ -362,6 +448,8 @@ static void app_take_down(void)
 	for (uint32_t i = 0; i < app.loop_count; i++)
 		loop_free(app.loops[i]);
 	loop_free(app.main_loop);
+	state_close();
+	free(app.replays);
 	close(app.signal_fd);
 	close(app.lost_fd);
 }

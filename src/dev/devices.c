@@ -30,7 +30,7 @@ struct devices_entry {
 
 static struct list entries = { &entries, &entries };
 static struct devices_params params;
-static bool stopping;
+static bool stopping, held;
 
 static void devices_state_set(struct devices_entry *e, enum devices_state state)
 {
@@ -53,7 +53,7 @@ static struct devices_entry *devices_entry(const struct device *dev)
 void devices_init(const struct devices_params *p)
 {
 	params = *p;
-	stopping = false;
+	stopping = held = false;
 }
 
 /* ---- the list ---- */
@@ -327,11 +327,28 @@ int devices_add(struct device_def *def, void *owner, void (*owner_free)(void *ow
 {
 	int rc = devices_open(def, owner, owner_free, ret_dev, reterr);
 
-	if (rc < 0)
+	if (rc < 0 || held)
 		return rc;
 	rc = devices_start(*ret_dev, reterr);
 	if (rc < 0)
 		devices_remove(*ret_dev, NULL, NULL);
+	return rc;
+}
+
+void devices_hold(void)
+{
+	held = true;
+}
+
+int devices_start_all(struct err *reterr)
+{
+	struct devices_entry *e;
+	int rc = 0;
+
+	held = false;
+	list_for_each(e, &entries, node)
+		if (rc == 0 && e->state == DEVICES_OPEN)
+			rc = devices_start(&e->dev, reterr);
 	return rc;
 }
 
