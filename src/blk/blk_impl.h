@@ -46,6 +46,9 @@ struct blk_impl {
 	void (*close)(struct blk_dev *dev);
 	/* The size now; NULL: never changes. Thread: main. */
 	int (*rescan)(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reterr);
+	/* Makes what is behind so large; rescan follows. NULL: it cannot, or the base does, with
+	 * `passes`. Thread: main. */
+	int (*resize)(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr);
 	/* Of a filter: its size, now that the base's changed. NULL: the same. Thread: main. */
 	uint64_t (*resized)(struct blk_dev *dev);
 	/* See blk_dev_map; the arguments were checked, *ret_end_bytes may be beyond end_bytes, and
@@ -167,6 +170,8 @@ int blk_caps_check(struct blk_caps *caps, struct err *reterr);
 /* The const table of types; NULL when there is none of that name. */
 const struct blk_impl *blk_impl_find(const char *type);
 
-extern const struct blk_impl blk_null, blk_ram, blk_file, blk_sim, blk_swap_impl;
+extern const struct blk_impl blk_null, blk_ram, blk_file, blk_sim;
+extern const struct blk_impl blk_swap_impl, blk_passthru, blk_part, blk_delay, blk_error,
+	blk_qos_impl;
 
 #endif

@@ -78,6 +78,11 @@ void rpc_fail(struct rpc_call *call, int rc, const struct err *err)
 	rpc_error(call, code, "%s", err && *err->msg ? err->msg : strerror(-rc));
 }
 
+bool rpc_client_gone(const struct rpc_call *call)
+{
+	return call->ex && !call->ex->owner;
+}
+
 const json_t *rpc_param(const struct rpc_call *call, const char *name)
 {
 	const json_t *value = json_object_get(call->params, name);

@@ -167,12 +167,24 @@ static void client_on_writable(struct loop_watch *w, uint32_t revents)
 	client_update(c);
 }
 
+/* What was sent makes room: one who reads slowly, but all the time, may never have read all. */
+static void client_out_compact(struct client *c)
+{
+	if (c->sent_bytes < client_unread(c))
+		return;
+	memmove(c->out.bytes, c->out.bytes + c->sent_bytes, client_unread(c));
+	c->out.len_bytes = client_unread(c);
+	c->sent_bytes = 0;
+}
+
 /* Takes ex's reply; a buffer is not copied when there is nothing before it. */
 static void client_reply(struct client *c, struct exchange *ex)
 {
 	const bool idle = !client_unread(c);
 
-	if (idle && !c->sent_bytes && !c->out.bytes) {
+	if (c->sent_bytes)
+		client_out_compact(c);
+	if (idle && !c->out.bytes) {
 		c->out = ex->reply;
 		ex->reply = (struct jsonrpc_out){ 0 };
 	} else if (!jsonrpc_out_append(&c->out, ex->reply.bytes, ex->reply.len_bytes, SIZE_MAX)) {
@@ -364,7 +376,7 @@ static void client_on_readable(struct loop_watch *w, uint32_t revents)
 		 MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n < 0) {
+	if (n < 0 || (n == 0 && revents & POLLHUP)) { /* nobody would read an answer */
 		client_end(c);
 		return;
 	}

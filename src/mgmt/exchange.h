@@ -25,9 +25,9 @@ struct exchange {
 	 */
 	void (*done)(struct exchange *ex);
 	struct list node; /* the owner's */
-	void *owner;
-	bool admin;  /* may call methods that change something */
-	bool failed; /* out of memory: the reply is not whole */
+	void *owner;	  /* NULL: nobody waits for the reply */
+	bool admin;	  /* may call methods that change something */
+	bool failed;	  /* out of memory: the reply is not whole */
 	struct jsonrpc_out reply;
 	/* private: */
 	json_t *body;

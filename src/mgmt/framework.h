@@ -24,6 +24,8 @@ struct framework {
 
 void framework_set(const struct framework *f);
 const struct framework *framework_get(void);
+/* What thread_get_stats calls id. 0: no loop of the daemon's. */
+uint32_t framework_thread_id(const struct loop *loop);
 /* The daemon serves, or could not: who waits for it is answered. */
 void framework_inited(int rc, const struct err *err);
 

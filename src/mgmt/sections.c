@@ -10,7 +10,7 @@ const struct rpc_section rpc_sections[] = {
 	{ "scheduler", { NULL }, NULL },
 	{ "sock", { NULL }, NULL },
 	{ "iobuf", { NULL }, NULL },
-	{ "bdev", { "sock", "iobuf", NULL }, NULL },
+	{ "bdev", { "sock", "iobuf", NULL }, m_bdev_write },
 	{ "vhost_blk", { "bdev", NULL }, NULL },
 	{ "scsi", { "bdev", NULL }, NULL },
 	{ "vhost_scsi", { "scsi", NULL }, NULL },

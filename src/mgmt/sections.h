@@ -7,4 +7,6 @@
 
 #include <jansson.h>
 
+void m_bdev_write(json_t *calls);
+
 #endif

@@ -27,9 +27,9 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become ano
 @pytest.fixture
 def serve(room, start):
     """serve(*args): a daemon with a management socket; returns it and the path."""
-    def run(*args, name="rpc"):
+    def run(*args, name="rpc", **popen):
         path = os.path.join(room, name)
-        d = start("--rpc-socket", path, *args, cwd=room)
+        d = start("--rpc-socket", path, *args, cwd=room, **popen)
         d.wait_listening(path)
         return d, path
     return run
@@ -115,6 +115,19 @@ def test_who_has_sent_all_and_closed_that_side_gets_all_answers(serve):
             rpc.answer()
 
 
+def test_an_answer_of_a_megabyte_comes_whole_to_a_slow_reader(serve):
+    _, path = serve()
+    with Rpc(path) as rpc:
+        one = rpc.ask({**VERSION, "method": "rpc_get_methods"})
+        rpc.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        count = (1 << 20) // len(json.dumps(one))
+        rpc.send([{**VERSION, "method": "rpc_get_methods"}] * count)
+        text = b""
+        while not text.endswith(b"\n"):
+            text += rpc.socket.recv(5000)
+        assert json.loads(text) == [one] * count
+
+
 # ---- many clients ----
 
 def test_64_clients_at_once_are_served_and_the_next_waits(serve):
@@ -136,13 +149,18 @@ def test_64_clients_at_once_are_served_and_the_next_waits(serve):
         c.socket.close()
 
 
+# AddressSanitizer keeps what was freed.
+SMALL_QUARANTINE = {**os.environ, "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") +
+                    ":quarantine_size_mb=1:thread_local_quarantine_size_kb=64"}
+
+
 def memory_kib(pid):
     with open(f"/proc/{pid}/status", encoding="ascii") as f:
         return next(int(x.split()[1]) for x in f if x.startswith("VmRSS"))
 
 
 def test_a_client_that_does_not_read_stops_nobody_and_costs_little(serve):
-    d, path = serve()
+    d, path = serve(env=SMALL_QUARANTINE)
     with Rpc(path) as lazy, Rpc(path) as other:
         request = json.dumps({**VERSION, "method": "rpc_get_methods"}).encode()
         before, sent = memory_kib(d.process.pid), 0
@@ -155,6 +173,36 @@ def test_a_client_that_does_not_read_stops_nobody_and_costs_little(serve):
         lazy.socket.settimeout(TIMEOUT_S)
         for _ in range(sent // len(request)):
             assert "result" in lazy.answer()
+
+
+def test_a_client_that_reads_slowly_but_all_the_time_costs_little(serve):
+    d, path = serve(env=SMALL_QUARANTINE)
+    request = json.dumps({**VERSION, "method": "rpc_get_methods"}).encode()
+    with Rpc(path) as rpc:
+        size = len(json.dumps(rpc.ask(json.loads(request)), separators=(",", ":"))) + 1
+        before, ahead = memory_kib(d.process.pid), (350 << 10) // size
+        rpc.send(request * ahead)
+        for _ in range((32 << 20) // size):
+            rpc.send(request)
+            left = size
+            while left:
+                left -= len(rpc.socket.recv(left))
+        assert memory_kib(d.process.pid) - before < 16 << 10
+        for _ in range(ahead):
+            rpc.answer()
+
+
+def test_clients_that_wait_and_leave_make_room_for_others(serve):
+    _, path = serve("--wait-for-rpc")
+    for _ in range(6):
+        clients = [Rpc(path) for _ in range(CLIENTS_MAX)]
+        for c in clients:
+            c.send({**VERSION, "method": "framework_wait_init"})
+            c.send([{**VERSION, "method": "framework_wait_init"}] * 3)
+        for c in clients:
+            c.socket.close()
+    with Rpc(path) as rpc:
+        assert rpc.call("framework_start_init") is True
 
 
 def test_clients_that_leave_in_the_middle_leave_nothing(serve):
