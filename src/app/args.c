@@ -22,14 +22,10 @@ const char args_help[] =
 	"        disk target=N[/LUN]:file=PATH:KEY=VALUE:...\n"
 	"  --device nvme,KEY=VALUE,...  an NVMe controller. Needs socket=PATH, and for\n"
 	"        each disk ns=NSID:file=PATH:KEY=VALUE:...\n"
-	"  -c, --config FILE      devices, cores, pin, log-level as JSON, or calls as SPDK's\n"
-	"                         save_config writes them; may be repeated\n"
-	"  --state FILE           save there what is made over the management socket, and\n"
-	"                         make it again at the next start\n"
-	"  --json-ignore-init-errors  go on without calls of these files that fail\n"
-	"  --check-config FILE    check a file for -c or --state, and do nothing else\n"
-	"  --cores N|LIST         data loops: a number or a list like 0-3,6 (default: the\n"
-	"                         CPUs that this process may use)\n"
+	"  -c, --config FILE      devices, cores ... as JSON, or what save_config wrote\n"
+	"  --state FILE           keeps what the management socket makes over a restart\n"
+	"  --check-config FILE    check a file for -c or --state, and end\n"
+	"  --cores N|LIST         data loops, like 4 or 0-3,6 (default: all our CPUs)\n"
 	"  --pin                  pin the data loops to the CPUs of the list\n"
 	"  --log-level LEVEL      error, warning, notice (default), info, debug\n"
 	"  -r, --rpc-socket PATH  management socket (its other options: --help-rpc)\n"
@@ -40,8 +36,7 @@ const char args_help[] =
 	"  --blk-file PATH        image file or block device\n"
 	"  --read-only            refuse writes\n"
 	"  --print-capabilities   what is supported, as JSON\n"
-	"Example:\n"
-	"  vhostd --device blk,socket=/run/vm1.sock,file=/srv/vm1.img,num-queues=4\n";
+	"Example: vhostd --device blk,socket=/run/vm1.sock,file=/srv/vm1.img\n";
 
 const char args_capabilities[] = "{\n"
 				 "  \"type\": \"block\",\n"
