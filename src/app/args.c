@@ -29,6 +29,8 @@ const char args_help[] =
 	"  --pin                  pin the data loops to the CPUs of the list\n"
 	"  --log-level LEVEL      error, warning, notice (default), info, debug\n"
 	"  -r, --rpc-socket PATH  management socket (its other options: --help-rpc)\n"
+	"  -S, --socket-dir DIR   sockets of devices that are made over it (default:\n"
+	"                         " SERVER_DIR_DEFAULT ")\n"
 	"  --version, --help, --help-devices, --help-rpc\n"
 	"One disk, as virtual machine managers start it:\n"
 	"  --socket-path PATH     listen here\n"
@@ -103,6 +105,7 @@ static const struct option args_options[] = {
 	{ "rpc-spdk-socket", no_argument, NULL, ARGS_RPC },
 	{ "rpc-allow-uid", required_argument, NULL, ARGS_RPC },
 	{ "rpc-allow-gid", required_argument, NULL, ARGS_RPC },
+	{ "socket-dir", required_argument, NULL, 'S' },
 	{ "no-rpc", no_argument, NULL, ARGS_RPC },
 	{ "wait-for-rpc", no_argument, NULL, ARGS_RPC },
 	{ NULL, 0, NULL, 0 },
@@ -198,6 +201,8 @@ static int args_one(struct args_state *s, int option, const char *name, const ch
 	switch (option) {
 	case 'r':
 		return args_rpc(cfg, "rpc-socket", value, reterr);
+	case 'S':
+		return args_rpc(cfg, "socket-dir", value, reterr);
 	case ARGS_RPC:
 		return args_rpc(cfg, name, value, reterr);
 	case ARGS_DEVICE:
@@ -316,7 +321,7 @@ static int args_parse_all(int argc, char **argv, struct app_config *cfg, bool ag
 	*cfg = (struct app_config){ .log_level = LOG_NOTICE, .argc = argc, .argv = argv };
 	optind = 0; /* glibc: start afresh */
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:hr:", args_options, &which)) != -1) {
+	while ((option = getopt_long(argc, argv, ":c:hr:S:", args_options, &which)) != -1) {
 		rc = args_one(&s, option, args_options[which].name, optarg, argv, reterr);
 		if (rc < 0)
 			return rc;

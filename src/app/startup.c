@@ -33,6 +33,7 @@
 #include "guest/gmem.h"
 #include "loop/job.h"
 #include "loop/loop.h"
+#include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
 #include "mgmt/replay.h"
 #include "mgmt/server.h"
@@ -410,6 +411,7 @@ static void app_on_start(struct loop_msg *msg)
 		.loops = app.loops,
 		.loop_count = &app.loop_count,
 		.start_init = app_begin,
+		.socket_dir = app.cfg->rpc.socket_dir,
 	};
 	const struct devices_params params = {
 		.main_loop = app.main_loop,
@@ -422,6 +424,7 @@ static void app_on_start(struct loop_msg *msg)
 
 	framework_set(&about);
 	devices_init(&params);
+	ctrlr_init();
 	units_on_closed_set(app_on_unit_closed);
 	loop_watch_start(app.main_loop, &app.signal_watch, app.signal_fd, POLLIN, app_on_signal);
 	loop_watch_start(app.main_loop, &app.lost_watch, app.lost_fd, POLLIN, app_on_lost);

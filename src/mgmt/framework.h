@@ -20,6 +20,7 @@ struct framework {
 	 * later.
 	 */
 	void (*start_init)(void);
+	const char *socket_dir; /* of devices that methods make; NULL: the default */
 };
 
 void framework_set(const struct framework *f);

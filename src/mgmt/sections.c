@@ -11,11 +11,12 @@ const struct rpc_section rpc_sections[] = {
 	{ "sock", { NULL }, NULL },
 	{ "iobuf", { NULL }, NULL },
 	{ "bdev", { "sock", "iobuf", NULL }, m_bdev_write },
-	{ "vhost_blk", { "bdev", NULL }, NULL },
+	{ "vhost_blk", { "bdev", NULL }, m_vhost_blk_write },
 	{ "scsi", { "bdev", NULL }, NULL },
-	{ "vhost_scsi", { "scsi", NULL }, NULL },
-	{ "vhost_nvme", { "bdev", NULL }, NULL },
-	{ "nvmf", { "bdev", "sock", NULL }, NULL },
-	{ "vfio_user_target", { "bdev", "scsi", NULL }, NULL },
+	{ "vhost_scsi", { "scsi", NULL }, m_vhost_scsi_write },
+	{ "vhost_nvme", { "bdev", NULL }, m_nvme_write },
+	{ "nvmf", { "bdev", "sock", NULL }, m_nvmf_write },
+	{ "vfio_user_target", { "bdev", "scsi", NULL }, m_vfu_write },
+	{ "device", { NULL }, m_device_write },
 };
 const uint32_t rpc_section_count = ARRAY_SIZE(rpc_sections);

@@ -37,6 +37,8 @@ static const struct opts_row server_rows[] = {
 	ROW("rpc-spdk-socket", OPTS_BOOL, spdk_socket, "off", "also " SERVER_SOCKET_SPDK),
 	ROW("rpc-allow-uid", OPTS_STR, allow_uids, NULL, "more users that may connect: U,U,..."),
 	ROW("rpc-allow-gid", OPTS_STR, allow_gids, NULL, "more groups that may connect: G,G,..."),
+	ROW("socket-dir", OPTS_STR, socket_dir, SERVER_DIR_DEFAULT,
+	    "folder of the sockets of devices that methods make"),
 	ROW("no-rpc", OPTS_BOOL, no_rpc, "off", "no management socket"),
 	ROW("wait-for-rpc", OPTS_BOOL, wait_for_rpc, "off",
 	    "start with the call of framework_start_init"),
