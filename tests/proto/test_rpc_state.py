@@ -302,7 +302,7 @@ BROKEN = [
     ({"subsystems": [], "x": 1}, ["c.json:3", "x", "unknown key"]),
     ({"subsystems": [{"subsystem": "bdev", "config": [1]}]}, ["c.json:6", "config[0]", "object"]),
     (calls("bdev", ("bdev_no_such_thing", {})), ["bdev_no_such_thing", "no such method"]),
-    (calls("bdev", null(), null("N1", colour=1)), ["c.json:22", "bdev_null_create", "colour"]),
+    (calls("bdev", null(), null("N1", colour=1)), ["c.json:20", "bdev_null_create", "colour"]),
     (calls("bdev", ("bdev_null_create", {"name": "N", "block_size": 512})),
      ["bdev_null_create", "num_blocks"]),
     (calls("bdev", null(), null()), ["bdev_null_create", "N0"]),
