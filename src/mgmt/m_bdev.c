@@ -118,28 +118,64 @@ int m_bdev_find(const char *name, const struct bdev_kind *kind, struct bdev **re
 	return 0;
 }
 
+/* A deletion of a bdev and of those on it, one after another, the uppermost first. */
+struct deletion {
+	struct rpc_call *call;
+	struct bdev *bdev, *now;
+};
+
+/* One on which there is none, of those on bdev; bdev itself at last. */
+static struct bdev *uppermost(struct bdev *bdev)
+{
+	struct bdev *b = NULL;
+
+	while ((b = bdev_next(b)))
+		if (b->base == bdev)
+			return uppermost(b);
+	return bdev;
+}
+
+static void deletion_next(struct deletion *d);
+
 static void on_deleted(void *arg, int rc)
 {
-	struct rpc_call *call = arg;
+	struct deletion *d = arg;
 
+	if (rc == 0 && d->now != d->bdev) {
+		deletion_next(d);
+		return;
+	}
 	if (rc < 0)
-		rpc_error(call, rc,
-			  "bdevs are on it, or its back-end is being exchanged: delete those first "
-			  "(bdev_get_bdevs tells who claims it), or try again");
+		rpc_error(d->call, rc,
+			  "name: a back-end is being exchanged, or a bdev deleted; try again");
 	else
-		rpc_result_saved(call, json_true());
+		rpc_result_saved(d->call, json_true());
+	free(d);
+}
+
+static void deletion_next(struct deletion *d)
+{
+	d->now = uppermost(d->bdev);
+	if (m_bdev_of(d->now)->kind->leave)
+		m_bdev_of(d->now)->kind->leave(d->now);
+	bdev_delete(d->now, on_deleted, d);
 }
 
 void m_bdev_delete_answer(struct rpc_call *call, const char *name, const struct bdev_kind *kind)
 {
+	struct deletion *d = calloc(1, sizeof(*d));
 	struct err err = { 0 };
-	struct bdev *bdev;
-	int rc = m_bdev_find(name, kind, &bdev, &err);
+	int rc = d ? 0 : err_set(&err, -ENOMEM, "out of memory");
 
-	if (rc < 0)
+	if (rc == 0)
+		rc = m_bdev_find(name, kind, &d->bdev, &err);
+	if (rc < 0) {
+		free(d);
 		rpc_fail(call, rc, &err);
-	else
-		bdev_delete(bdev, on_deleted, call);
+		return;
+	}
+	d->call = call;
+	deletion_next(d);
 }
 
 /* ---- what recreates them ---- */
@@ -171,8 +207,6 @@ static void write_one(const struct bdev *bdev, json_t *calls)
 		json_object_set_new(params, "uuid", json_string(uuid));
 	json_array_append_new(calls,
 			      json_pack("{s:s, s:o}", "method", m->kind->create, "params", params));
-	if (m->kind->write_more)
-		m->kind->write_more(bdev, calls);
 }
 
 void m_bdev_write(json_t *calls)
@@ -181,24 +215,6 @@ void m_bdev_write(json_t *calls)
 	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
 		if (json_object_size(m_bdev_of(bdev)->params))
 			write_one(bdev, calls);
-}
-
-json_t *m_bdev_rate_limits(const struct bdev *bdev)
-{
-	return json_pack("{s:i, s:i, s:i, s:i}", "rw_ios_per_sec", 0, "rw_mbytes_per_sec", 0,
-			 "r_mbytes_per_sec", 0, "w_mbytes_per_sec", 0);
-}
-
-/* ---- examination ---- */
-
-static bool auto_examine;
-
-void m_bdev_auto_examine_set(bool on)
-{
-	auto_examine = on;
-}
-
-bool m_bdev_auto_examine(void)
-{
-	return auto_examine;
+	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
+		m_bdev_qos_write(bdev, calls);
 }

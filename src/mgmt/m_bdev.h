@@ -18,11 +18,12 @@ struct bdev_kind {
 	bool in_memory;	      /* of this process: it has a NUMA node, which is not told */
 	/* Appends to bdev_get_bdevs' driver_specific; NULL: nothing. */
 	void (*describe)(const struct bdev *bdev, json_t *driver_specific);
-	/* Appends further calls that recreate what was changed since; NULL: none. */
-	void (*write_more)(const struct bdev *bdev, json_t *calls);
+	/* Before it is taken away: lets go what it holds back. NULL: nothing. */
+	void (*leave)(struct bdev *bdev);
 };
 
-extern const struct bdev_kind bdev_malloc, bdev_null, bdev_aio, bdev_uring;
+extern const struct bdev_kind bdev_malloc, bdev_null, bdev_aio, bdev_uring, bdev_passthru,
+	bdev_delay, bdev_error, bdev_split, bdev_gpt;
 
 /* Counters as they were when somebody set them back, and what else is told of one bdev. */
 struct m_bdev_stat {
@@ -43,6 +44,8 @@ struct m_bdev {
 	const struct bdev_kind *kind;
 	json_t *params; /* of create; name and UUID as they are now come from the bdev */
 	void *own;	/* the kind's, freed by free(); NULL: nothing */
+	/* m_bdev_swap.c: the node with limits, and what it is on; NULL: there are no limits. */
+	struct blk_dev *qos, *inner;
 	struct m_bdev_stat stat;
 };
 
@@ -94,10 +97,18 @@ json_t *m_bdev_params(const struct rpc_call *call, const struct opts_table *tabl
 
 /* m_bdev_stat.c: a bdev goes. */
 void m_bdev_stat_stop(struct m_bdev_stat *stat);
+/* m_bdev_swap.c: the kind's node, whatever is between it and the handle. No reference. */
+struct blk_dev *m_bdev_node(const struct bdev *bdev);
 /* {rw_ios_per_sec, ...}: 0 is no limit. */
 json_t *m_bdev_rate_limits(const struct bdev *bdev);
-/* Are partitions looked for on each new bdev? */
+void m_bdev_qos_write(const struct bdev *bdev, json_t *calls);
+/* m_bdev_part.c: are partitions looked for on each new bdev? */
 void m_bdev_auto_examine_set(bool on);
-bool m_bdev_auto_examine(void);
+/* m_bdev_backend.c: the back-end of an aio bdev. block_bytes 0: the file's. */
+int m_bdev_file_open(const char *name, const char *filename, uint32_t block_bytes, bool read_only,
+		     bool discard, struct blk_dev **ret_dev, struct err *reterr);
+/* m_bdev_filter.c: blk_dev_open_on, and -EPERM: base is claimed. */
+int m_bdev_open_on(const char *type, const char *name, const char *params, struct bdev *base,
+		   struct blk_dev **ret_dev, struct err *reterr);
 
 #endif

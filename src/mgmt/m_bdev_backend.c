@@ -278,20 +278,21 @@ static const struct opts_row uring_rows[] = { FILE_ROWS };
 static const struct opts_table uring_create_table = { "bdev_uring_create", uring_rows,
 						      ARRAY_SIZE(uring_rows) };
 
-static int file_open(const struct file *p, struct blk_dev **ret_dev, struct err *reterr)
+int m_bdev_file_open(const char *name, const char *filename, uint32_t block_bytes, bool read_only,
+		     bool discard, struct blk_dev **ret_dev, struct err *reterr)
 {
 	struct backend_def def = {
-		.file = p->filename,
-		.block_bytes = p->block_size,
-		.read_only = p->readonly,
+		.file = (char *)filename,
+		.block_bytes = block_bytes,
+		.read_only = read_only,
 		.lock = true,
-		.discard = p->fallocate,
+		.discard = discard,
 	};
-	int rc = p->block_size ? block_size_check(p->block_size, reterr) : 0;
+	int rc = block_bytes ? block_size_check(block_bytes, reterr) : 0;
 
-	if (rc == 0 && !*p->filename)
+	if (rc == 0 && !*filename)
 		rc = err_set(reterr, -EINVAL, "filename: expected a path, got ''");
-	return rc < 0 ? rc : backend_open(&def, p->name, ret_dev, reterr);
+	return rc < 0 ? rc : backend_open(&def, name, ret_dev, reterr);
 }
 
 static void file_create(struct rpc_call *call, const struct file *p, const struct bdev_kind *kind,
@@ -299,7 +300,8 @@ static void file_create(struct rpc_call *call, const struct file *p, const struc
 {
 	struct err err = { 0 };
 	struct blk_dev *dev;
-	int rc = file_open(p, &dev, &err);
+	int rc = m_bdev_file_open(p->name, p->filename, p->block_size, p->readonly, p->fallocate,
+				  &dev, &err);
 	const struct m_bdev_make make = {
 		.kind = kind,
 		.name = p->name,

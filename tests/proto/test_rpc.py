@@ -359,6 +359,16 @@ def test_an_ordinary_user_without_options_goes_without_a_management_socket(room)
         assert p.stderr.read() == "" and p.wait(TIMEOUT_S) == 0
 
 
+@as_root
+def test_a_default_socket_that_is_needed_and_cannot_be_made_is_an_error(room):
+    code = ("import os, sys\nos.setgroups([]); os.setgid(12345); os.setuid(12345)\n"
+            "os.execv(sys.argv[1], sys.argv[1:])\n")
+    for option in (["--wait-for-rpc"], ["--rpc-socket-mode", "0600"]):
+        r = subprocess.run([sys.executable, "-c", code, VHOSTD, *option], capture_output=True,
+                           text=True, timeout=TIMEOUT_S, check=False, cwd="/")
+        assert r.returncode == RUNTIME and "/var/run/vhostd" in r.stderr, r.stderr
+
+
 # ---- life ----
 
 def test_wait_for_rpc_starts_devices_when_it_is_told_to(serve, room):

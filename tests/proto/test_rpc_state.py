@@ -26,7 +26,7 @@ def serve(room, start):
     def run(*args, state="state", **popen):
         path = os.path.join(room, "rpc")
         saved = ["--state", os.path.join(room, state)] if state else []
-        d = start("--rpc-socket", path, *saved, *args, cwd=room, **popen)
+        d = start("--rpc-socket", path, "-S", room, *saved, *args, cwd=room, **popen)
         d.wait_listening(path)
         return d
     return run
@@ -86,6 +86,7 @@ EVERYTHING = [
                            "p99_write_latency": 4}),
     ("bdev_error_create", {"base_name": "Null2"}),
     ("bdev_split_create", {"base_bdev": "Malloc0", "split_count": 2}),
+    ("bdev_passthru_create", {"name": "OnPart", "base_bdev_name": "Malloc0p0"}),
     ("bdev_set_qos_limit", {"name": "Null3", "rw_ios_per_sec": 20000}),
     ("vhost_create_blk_controller", {"ctrlr": "vhost.0", "dev_name": "Null3"}),
     ("vhost_create_blk_controller", {"ctrlr": "vhost.1", "dev_name": "Null9",
@@ -318,7 +319,7 @@ def test_a_broken_file_is_named_by_check_and_start_and_leaves_nothing(refuse, ro
     said = refuse(USAGE, "--check-config", path, cwd=room)
     for word in words:
         assert word in said, said
-    r = subprocess.run([VHOSTD, "-c", path, "--rpc-socket", "rpc"], cwd=room, text=True,
+    r = subprocess.run([VHOSTD, "-c", path, "--rpc-socket", "rpc", "-S", "."], cwd=room, text=True,
                        capture_output=True, timeout=TIMEOUT_S, check=False)
     assert r.returncode in (USAGE, RUNTIME), r.stderr
     assert re.search(r"c\.json:\d+", r.stderr), r.stderr
@@ -331,7 +332,7 @@ def test_a_call_that_fails_in_the_middle_leaves_nothing(refuse, room):
         calls("vhost_blk", ("vhost_create_blk_controller", {"ctrlr": "ok", "dev_name": "N0"}),
               ("vhost_create_blk_controller", {"ctrlr": "no", "dev_name": "N9"}))["subsystems"][0],
     ]})
-    said = refuse(RUNTIME, "-c", path, "--rpc-socket", "rpc", cwd=room)
+    said = refuse(RUNTIME, "-c", path, "--rpc-socket", "rpc", "-S", ".", cwd=room)
     assert "vhost_create_blk_controller" in said and "N9" in said and "c.json:" in said
     assert os.listdir(room) == ["c.json"]
 
@@ -387,7 +388,7 @@ def test_every_change_that_was_answered_survives_kill_9(room, start):
     path, state = os.path.join(room, "rpc"), os.path.join(room, "state")
     sure, maybe = set(), {}  # what must be there; name -> asked for without an answer
     for turn in range(ROUNDS):
-        d = start("--rpc-socket", path, "--state", state, "--cores", "1", cwd=room)
+        d = start("--rpc-socket", path, "-S", room, "--state", state, "--cores", "1", cwd=room)
         d.wait_listening(path)
         with Rpc(path) as rpc:
             there = {b["name"] for b in rpc.call("bdev_get_bdevs")}

@@ -16,7 +16,8 @@
 #include "blk/filter/qos_bucket.h"
 
 /* A limit that was set meanwhile is seen after this, however long a share is away. */
-#define QOS_LOOK_NS 10000000u
+#define QOS_LOOK_NS	   10000000u
+#define QOS_SHARES_AT_ONCE 8
 
 enum qos_dir {
 	QOS_READ,
@@ -53,8 +54,10 @@ struct qos_dev {
 
 struct qos_share {
 	int64_t left;
-	uint64_t coming; /* taken from the bucket; 0: nothing */
-	uint64_t due_ns; /* when it comes */
+	uint64_t coming;  /* taken from the bucket; 0: nothing */
+	uint64_t due_ns;  /* when it comes */
+	uint64_t came_ns; /* when the last did, */
+	uint32_t came;	  /* and how many in that iteration */
 };
 
 struct qos_chan {
@@ -103,25 +106,31 @@ static void qos_pay(struct qos_chan *qc, const struct blk_req *req, uint32_t mas
 	}
 }
 
-/* A share for what is at or below 0. false: it is not due yet; *next_ns: when, if that is sooner.
+/*
+ * A share for what is at or below 0. false: it is not due yet; *next_ns: when, if that is sooner.
+ * So many an iteration, so that after a standstill not all that accrued goes to the loop that looks
+ * first.
  */
 static bool qos_refill(struct qos_share *share, struct qos_bucket *bucket, uint64_t now,
 		       uint64_t *next_ns)
 {
-	while (share->left <= 0) {
-		if (!share->coming) {
-			share->coming = __atomic_load_n(&bucket->share, __ATOMIC_RELAXED) +
-					(uint64_t)-share->left;
-			share->due_ns = qos_bucket_take(bucket, share->coming, now);
-		}
-		if (share->due_ns > now) {
-			*next_ns = MIN(*next_ns, share->due_ns);
-			return false;
-		}
-		share->left += (int64_t)share->coming;
-		share->coming = 0;
+	if (!share->coming) {
+		share->coming =
+			__atomic_load_n(&bucket->share, __ATOMIC_RELAXED) + (uint64_t)-share->left;
+		share->due_ns = qos_bucket_take(bucket, share->coming, now);
 	}
-	return true;
+	if (share->came_ns != now) {
+		share->came_ns = now;
+		share->came = 0;
+	}
+	if (share->due_ns > now || share->came == QOS_SHARES_AT_ONCE) {
+		*next_ns = MIN(*next_ns, MAX(share->due_ns, now));
+		return false;
+	}
+	share->left += (int64_t)share->coming;
+	share->coming = 0;
+	share->came++;
+	return share->left > 0;
 }
 
 /* Is there something of each limit? All that are not are asked for. */
