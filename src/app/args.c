@@ -16,7 +16,7 @@ const char args_help[] =
 	"usage: vhostd [OPTION]...\n"
 	"Serves disks to virtual machines over vhost-user and vfio-user.\n"
 	"  --device blk,...       a disk (repeatable): socket=PATH and one of file=PATH,\n"
-	"                         null=SIZE, ram=SIZE, bdev=NAME; all keys: --help-devices\n"
+	"                         null=SIZE, ram=SIZE, bdev=NAME; see --help-devices\n"
 	"  --device scsi,...      a SCSI host: socket=PATH, target=N[/LUN]:file=PATH:...\n"
 	"  --device nvme,...      an NVMe controller: socket=PATH, ns=NSID:file=PATH:...\n"
 	"  -c, --config FILE      devices, cores, pin, log-level as JSON, or SPDK's calls\n"
@@ -36,8 +36,7 @@ const char args_help[] =
 	"  --blk-file PATH        image file or block device\n"
 	"  --read-only            refuse writes\n"
 	"  --print-capabilities   what is supported, as JSON\n"
-	"Example:\n"
-	"  vhostd --device blk,socket=/run/vm1.sock,file=/srv/vm1.img,num-queues=4\n";
+	"Example: vhostd --device blk,socket=/run/vm1.sock,file=/srv/vm1.img\n";
 
 const char args_capabilities[] = "{\n"
 				 "  \"type\": \"block\",\n"

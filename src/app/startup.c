@@ -263,7 +263,7 @@ static int app_devices_open(struct err *reterr)
 	for (uint32_t i = 0; i < app.cfg->device_count && rc == 0; i++) {
 		struct device *dev;
 
-		rc = devices_open(&app.cfg->devices[i], NULL, NULL, &dev, reterr);
+		rc = devices_add(&app.cfg->devices[i], NULL, NULL, &dev, reterr);
 	}
 	return rc;
 }
