@@ -526,8 +526,10 @@ def terminal(room, served):
             return last
 
         def wait_ended(self):
-            wait_for("its end", lambda: self.do("list-panes", "-t", "t", "-F", "#{pane_dead}").strip() == "1")
-            return int(self.do("list-panes", "-t", "t", "-F", "#{pane_dead_status}").strip())
+            def status():
+                return self.do("list-panes", "-t", "t", "-F", "#{pane_dead_status}").strip()
+            wait_for("its end", status)
+            return int(status())
 
     t = Terminal()
     yield t
@@ -608,11 +610,11 @@ def test_top_without_a_terminal_says_what_to_do(served):
 def test_colour_is_for_terminals_only(served, terminal):
     terminal.begin("sh", "-c", f"{VHOSTCTL} stats")
     assert terminal.wait_ended() == OK
-    assert "\x1b[1m" in terminal.do("capture-pane", "-p", "-e", "-t", "t")
+    assert "\x1b[2m" in terminal.do("capture-pane", "-p", "-e", "-t", "t")
     terminal.do("kill-session", "-t", "t")
     terminal.begin("NO_COLOR=1", "sh", "-c", f"{VHOSTCTL} stats")
     assert terminal.wait_ended() == OK
-    assert "\x1b[1m" not in terminal.do("capture-pane", "-p", "-e", "-t", "t")
+    assert "\x1b[2m" not in terminal.do("capture-pane", "-p", "-e", "-t", "t")
     assert "\x1b" in served("stats", "--color", "always") and "\x1b" not in served("stats")
 
 
