@@ -3,6 +3,7 @@ real terminal."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -232,6 +233,14 @@ def test_the_manual_knows_every_verb_and_exit_code(room):
         if line.startswith("  ") and line[2:3].islower():
             assert line[2:18].strip() in text, line
     assert "NO_COLOR" in text and "VHOSTD_RPC_SOCKET" in text
+
+
+def test_the_manual_of_the_daemon_knows_every_option():
+    with open(os.path.join(os.path.dirname(__file__), "../../docs/man/vhostd.1"), encoding="utf-8") as f:
+        text = f.read().replace("\\-", "-")
+    said = subprocess.run([VHOSTD, "--help"], capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
+    for option in set(re.findall(r"--[a-z][a-z-]+", said)):
+        assert option in text, option
 
 
 def test_all_calls_of_the_verbs_are_methods_of_the_daemon(ctl):
