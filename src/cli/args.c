@@ -43,7 +43,8 @@ const struct arg *args_option(const struct arg *rows, const char *word, size_t l
 			continue;
 		if (strlen(row->name) == len && !memcmp(row->name, word, len))
 			return row;
-		if (row->letter && len == 2 && word[1] == row->letter)
+		/* "-n", or with its value: "-n3". */
+		if (row->letter && len >= 2 && word[0] == '-' && word[1] == row->letter)
 			return row;
 	}
 	return NULL;
@@ -222,8 +223,10 @@ static int option_take(const struct args *args, int count, char *const *words, i
 {
 	json_t *values = args->values;
 	const char *word = words[*i];
-	const char *is = !strncmp(word, "--", 2) ? strchr(word, '=') : NULL;
-	const size_t len = is ? (size_t)(is - word) : strlen(word);
+	const bool is_long = !strncmp(word, "--", 2);
+	const size_t len = is_long ? strcspn(word, "=") : strlen(word);
+	const char *value =
+		is_long ? (word[len] ? word + len + 1 : NULL) : (len > 2 ? word + 2 : NULL);
 	const struct arg *row = args_option(args->rows, word, len);
 
 	if (!row && args->more) {
@@ -233,13 +236,13 @@ static int option_take(const struct args *args, int count, char *const *words, i
 	if (!row)
 		return err_set(reterr, -EINVAL, "unknown option %.*s", (int)len, word);
 	if (row->type == ARG_FLAG) {
-		if (is)
+		if (value)
 			return err_set(reterr, -EINVAL, "%s: takes no value, got '%.80s'",
-				       row->name, is + 1);
+				       row->name, value);
 		return value_set(row, "", values, reterr);
 	}
-	if (is)
-		return value_set(row, is + 1, values, reterr);
+	if (value)
+		return value_set(row, value, values, reterr);
 	if (*i + 1 >= count)
 		return err_set(reterr, -EINVAL, "%s: expected %s behind it", row->name,
 			       type_names[row->type]);

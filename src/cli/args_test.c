@@ -80,6 +80,7 @@ static void options_stand_anywhere(void **state)
 	       "{\"file\":\"/a\",\"name\":\"vm1\",\"size\":8388608}");
 	expect(WORDS("--file=/a", "-n", "3", "vm1"),
 	       "{\"count\":3,\"file\":\"/a\",\"name\":\"vm1\"}");
+	expect(WORDS("vm1", "-n3"), "{\"count\":3,\"name\":\"vm1\"}");
 	expect(WORDS("vm1", "--read-only", "--json"), "{\"name\":\"vm1\",\"read-only\":true}+");
 	expect(WORDS("--", "--file"), "{\"name\":\"--file\"}");
 	expect(WORDS("-"), "{\"name\":\"-\"}");

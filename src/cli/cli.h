@@ -51,7 +51,8 @@ struct verb {
 	const struct arg *args;
 	/* The RPC methods; without run, the first is called with the parameters of the rows. */
 	const char *methods[CLI_VERB_CALLS_MAX];
-	/* 0 and a result (a new reference), or -errno and cli->err. NULL: see methods. */
+	/* 0 and a result (a new reference), or -errno and cli->err; a result is dropped then, NULL
+	 * until it is set. Without run: see methods. */
 	int (*run)(struct cli *cli, json_t **ret_result);
 	/* For people; NULL: says nothing more than that it was done: nothing. */
 	void (*print)(struct cli *cli, const json_t *result);

@@ -111,10 +111,8 @@ int nvme_list(struct cli *cli, json_t **ret_result)
 	}
 	json_decref(all);
 	rc = cli_call(cli, "vhost_get_controllers", NULL, &all);
-	if (rc < 0) {
-		json_decref(*ret_result);
+	if (rc < 0)
 		return rc;
-	}
 	json_array_foreach(all, i, one)
 	{
 		if (is_nvme(one) && (!name || !strcmp(member_str(one, "ctrlr"), name)))
@@ -123,7 +121,6 @@ int nvme_list(struct cli *cli, json_t **ret_result)
 	json_decref(all);
 	if (!name || json_array_size(*ret_result))
 		return 0;
-	json_decref(*ret_result);
 	return err_set(&cli->err, -ENODEV,
 		       "%s: no NVMe controller has this name: see vhostctl "
 		       "nvme list",

@@ -23,10 +23,11 @@ static int options_count(int count, char *const *words)
 	int n = 0;
 
 	while (n < count && words[n][0] == '-' && words[n][1]) {
-		const char *is = strchr(words[n], '=');
-		const struct arg *row = args_option(options_rows, words[n], strcspn(words[n], "="));
+		const char *word = words[n];
+		const struct arg *row = args_option(options_rows, word, strcspn(word, "="));
+		const bool has_value = word[1] == '-' ? strchr(word, '=') != NULL : word[2] != '\0';
 
-		n += row && row->type != ARG_FLAG && !is ? 2 : 1;
+		n += row && row->type != ARG_FLAG && !has_value ? 2 : 1;
 	}
 	return n;
 }

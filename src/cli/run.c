@@ -78,9 +78,7 @@ static int verb_run(struct cli *cli, int count, char *const *words)
 	options_apply(cli);
 	rc = v->run ? v->run(cli, &result)
 		    : cli_call(cli, v->methods[0], cli_params(cli, 0), &result);
-	if (rc < 0)
-		return failed(cli, cli_exit_of(rc));
-	rc = finish(cli, result);
+	rc = rc < 0 ? failed(cli, cli_exit_of(rc)) : finish(cli, result);
 	json_decref(result);
 	return rc;
 }

@@ -128,6 +128,18 @@ def test_an_answer_of_a_megabyte_comes_whole_to_a_slow_reader(serve):
         assert json.loads(text) == [one] * count
 
 
+def test_a_large_batch_of_one_client_does_not_keep_others_waiting(serve):
+    _, path = serve()
+    with Rpc(path) as greedy, Rpc(path) as other:
+        greedy.send([{**VERSION, "method": "rpc_get_methods"}] * 5000)
+        other.call("spdk_get_version")
+        greedy.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            greedy.answer()
+        greedy.socket.settimeout(TIMEOUT_S)
+        assert len(greedy.answer()) == 5000
+
+
 # ---- many clients ----
 
 def test_64_clients_at_once_are_served_and_the_next_waits(serve):
@@ -432,7 +444,7 @@ def test_it_ends_in_the_middle_of_batches_and_of_streams_of_requests(serve):
         d, path = serve(name=f"rpc{answers}")
         clients = [Rpc(path) for _ in range(8)]
         for i, c in enumerate(clients):
-            c.send([{**VERSION, "method": "rpc_get_methods"}] * 5000 if i % 2 else
+            c.send([VERSION] * 9000 if i % 2 else
                    json.dumps({**VERSION, "method": "thread_get_stats"}).encode() * 500)
         for _ in range(answers):
             clients[0].answer()

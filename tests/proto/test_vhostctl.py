@@ -3,6 +3,7 @@ real terminal."""
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -232,6 +233,14 @@ def test_the_manual_knows_every_verb_and_exit_code(room):
         if line.startswith("  ") and line[2:3].islower():
             assert line[2:18].strip() in text, line
     assert "NO_COLOR" in text and "VHOSTD_RPC_SOCKET" in text
+
+
+def test_the_manual_of_the_daemon_knows_every_option():
+    with open(os.path.join(os.path.dirname(__file__), "../../docs/man/vhostd.1"), encoding="utf-8") as f:
+        text = f.read().replace("\\-", "-")
+    said = subprocess.run([VHOSTD, "--help"], capture_output=True, text=True, timeout=TIMEOUT_S, check=True).stdout
+    for option in set(re.findall(r"--[a-z][a-z-]+", said)):
+        assert option in text, option
 
 
 def test_all_calls_of_the_verbs_are_methods_of_the_daemon(ctl):
@@ -526,8 +535,10 @@ def terminal(room, served):
             return last
 
         def wait_ended(self):
-            wait_for("its end", lambda: self.do("list-panes", "-t", "t", "-F", "#{pane_dead}").strip() == "1")
-            return int(self.do("list-panes", "-t", "t", "-F", "#{pane_dead_status}").strip())
+            def status():
+                return self.do("list-panes", "-t", "t", "-F", "#{pane_dead_status}").strip()
+            wait_for("its end", status)
+            return int(status())
 
     t = Terminal()
     yield t
@@ -608,11 +619,11 @@ def test_top_without_a_terminal_says_what_to_do(served):
 def test_colour_is_for_terminals_only(served, terminal):
     terminal.begin("sh", "-c", f"{VHOSTCTL} stats")
     assert terminal.wait_ended() == OK
-    assert "\x1b[1m" in terminal.do("capture-pane", "-p", "-e", "-t", "t")
+    assert "\x1b[2m" in terminal.do("capture-pane", "-p", "-e", "-t", "t")
     terminal.do("kill-session", "-t", "t")
     terminal.begin("NO_COLOR=1", "sh", "-c", f"{VHOSTCTL} stats")
     assert terminal.wait_ended() == OK
-    assert "\x1b[1m" not in terminal.do("capture-pane", "-p", "-e", "-t", "t")
+    assert "\x1b[2m" not in terminal.do("capture-pane", "-p", "-e", "-t", "t")
     assert "\x1b" in served("stats", "--color", "always") and "\x1b" not in served("stats")
 
 
