@@ -201,7 +201,9 @@ static void test_each_refusal_names_the_thing_the_value_and_the_limit(void **sta
 		  "debug, got 'loud'" },
 		{ "--socket-path", "/s", "--socket-path: needs --blk-file" },
 		{ "--read-only", NULL, "--read-only: needs --blk-file" },
-		{ "--pin", NULL, "no device: give --device, --blk-file or -c; see --help" },
+		{ "--pin", NULL,
+		  "no device: give --device, --blk-file or -c, or --rpc-socket to make them "
+		  "later; see --help" },
 		{ "--blk-file", "/f",
 		  "--blk-file: socket: expected a path, or a descriptor from LISTEN_FDS" },
 		{ "--pin", "stray", "unexpected argument 'stray'; see --help" },

@@ -150,6 +150,11 @@ bool blk_dev_can_map(const struct blk_dev *dev);
 
 /* Re-reads the size of what is behind; listeners are told when it changed. */
 int blk_dev_rescan(struct blk_dev *dev, struct err *reterr);
+/*
+ * Makes what is behind so large, and rescans it. -EOPNOTSUPP: it has its own size (memory, a block
+ * device); -EINVAL: not a multiple of the block size, or smaller; or ftruncate's.
+ */
+int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr);
 struct blk_listener {
 	void (*resized)(struct blk_listener *l);
 	struct list node; /* private */

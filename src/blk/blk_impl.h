@@ -46,6 +46,9 @@ struct blk_impl {
 	void (*close)(struct blk_dev *dev);
 	/* The size now; NULL: never changes. Thread: main. */
 	int (*rescan)(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reterr);
+	/* Makes what is behind so large; rescan follows. NULL: it cannot, or the base does, with
+	 * `passes`. Thread: main. */
+	int (*resize)(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr);
 	/* Of a filter: its size, now that the base's changed. NULL: the same. Thread: main. */
 	uint64_t (*resized)(struct blk_dev *dev);
 	/* See blk_dev_map; the arguments were checked, *ret_end_bytes may be beyond end_bytes, and

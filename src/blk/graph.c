@@ -184,6 +184,29 @@ int blk_dev_rescan(struct blk_dev *dev, struct err *reterr)
 	return 0;
 }
 
+int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr)
+{
+	struct blk_dev *d = dev;
+	int r;
+
+	while (d->base && d->impl->passes)
+		d = d->base;
+	if (!d->impl->resize)
+		return err_set(reterr, -EOPNOTSUPP, "%s: its size (%llu bytes) cannot be changed",
+			       dev->name, (unsigned long long)dev->caps.size_bytes);
+	if (size_bytes % d->caps.block_bytes || size_bytes > INT64_MAX)
+		return err_set(reterr, -EINVAL,
+			       "%s: expected a multiple of the block size %u, got %llu bytes",
+			       dev->name, d->caps.block_bytes, (unsigned long long)size_bytes);
+	if (size_bytes < d->caps.size_bytes)
+		return err_set(reterr, -EINVAL,
+			       "%s: expected at least its present size, %llu bytes, got %llu",
+			       dev->name, (unsigned long long)d->caps.size_bytes,
+			       (unsigned long long)size_bytes);
+	r = d->impl->resize(d, size_bytes, reterr);
+	return r < 0 ? r : blk_dev_rescan(d, reterr);
+}
+
 bool blk_dev_can_map(const struct blk_dev *dev)
 {
 	return dev->can_map;

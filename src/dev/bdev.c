@@ -1,6 +1,7 @@
 /* See bdev.h. The handle is a node of type "swap" on the bdev's own. */
 #include "dev/bdev.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +9,6 @@
 #include <sys/random.h>
 
 #include "base/check.h"
-#include "base/text.h"
 #include "blk/filter/swap.h"
 
 #define BDEV_NAME_MAX 255
@@ -82,6 +82,32 @@ void bdev_uuid_text(const uint8_t uuid[16], char text[BDEV_UUID_TEXT])
 	for (int i = 0; i < 16; i++)
 		t += snprintf(t, 4, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
 			      uuid[i]);
+}
+
+int bdev_uuid_parse(const char *text, uint8_t uuid[16], struct err *reterr)
+{
+	uint8_t seen = 0;
+	int digits = 0;
+
+	for (const char *c = text; *c && digits < 33; c++) {
+		const char *hex = "0123456789abcdef", *at = strchr(hex, tolower((uint8_t)*c));
+
+		if (*c == '-' &&
+		    (c - text == 8 || c - text == 13 || c - text == 18 || c - text == 23))
+			continue;
+		if (!at)
+			break;
+		if (digits < 32) {
+			uuid[digits / 2] = (uint8_t)(digits & 1 ? uuid[digits / 2] | (at - hex)
+								: (at - hex) << 4);
+			seen |= uuid[digits / 2];
+		}
+		digits++;
+	}
+	if (digits == 32 && strlen(text) == 36 && seen)
+		return 0;
+	return err_set(reterr, -EINVAL,
+		       "uuid: expected 8-4-4-4-12 hex digits, not all 0, got '%.64s'", text);
 }
 
 /* RFC 9562, 5.4 */

@@ -64,6 +64,9 @@ struct nvme_dma {
 struct nvme_port_ops {
 	/* Optional: without it memory that the maps do not have is not there. Thread: any loop. */
 	void (*dma)(void *port, struct nvme_dma *dma);
+	/* Optional, with dma: could it reach all of these bytes? Then queues may lie there. Thread:
+	 * main. */
+	bool (*dma_has)(void *port, uint64_t iova, uint64_t len_bytes, bool to_guest);
 	/* Optional: CSTS changed (a reset or a shutdown ended, FATAL). Thread: main. */
 	void (*state_changed)(void *port);
 };
@@ -169,6 +172,12 @@ void nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, void *b
 		     void (*done)(void *port, const struct nvme_cqe *cqe));
 /* The page of doorbells changed (NULL: none); only while stopped or quiesced. */
 void nvme_ctrl_doorbells_set(struct nvme_ctrl *ctrl, uint32_t *doorbells);
+
+/* ---- counters ---- */
+
+/* Each completion queue with what is submitted to it. */
+struct queue_visitor;
+void nvme_ctrl_queues_visit(const struct nvme_ctrl *ctrl, const struct queue_visitor *v);
 
 /* ---- migration (only when quiesced) ---- */
 

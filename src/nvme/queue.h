@@ -30,12 +30,13 @@
 #include "base/list.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
+#include "loop/queue_stats.h"
 #include "nvme/ctrl.h"
 #include "nvme/dptr.h"
 #include "nvme/spec.h"
 
 /* Commands fetched in one poll: see VRING_POLL_BUDGET in vhost/vring_loop.c. */
-#define NVME_POLL_BUDGET 16
+#define NVME_POLL_BUDGET QUEUE_BATCH_MAX
 /* Commands of one submission queue that are under way at the same time. */
 #define NVME_SLOTS_MAX 1024
 
@@ -46,13 +47,18 @@ struct nvme_cmd;
 struct nvme_cq;
 struct nvme_ctrl;
 struct nvme_nsq;
+struct nvme_ring_remote;
 struct nvme_row;
 
-/* nvme_cq.gate: why nothing is fetched, or something is to be done first. Thread: owner loop. */
+/*
+ * nvme_cq.gate: why nothing is fetched, or something is to be done first. Thread: owner loop; main
+ * while the queue is NEW or QUIET, when its loop may still look.
+ */
 #define CQ_QUIET    (1u << 0)
 #define CQ_STOPPING (1u << 1)
 #define CQ_NO_RING  (1u << 2) /* its memory was taken away */
 #define CQ_STUCK    (1u << 3) /* completions of parked commands wait for an entry */
+#define CQ_REMOTE   (1u << 4) /* a ring of it is moved by messages: ring_remote.c */
 #define CQ_HOLD	    (CQ_QUIET | CQ_STOPPING | CQ_NO_RING)
 
 struct nvme_sq {
@@ -71,6 +77,7 @@ struct nvme_sq {
 	uint32_t frozen;
 	struct nvme_cmd *slots;
 	size_t slots_bytes;
+	struct nvme_ring_remote *remote; /* NULL: none yet */
 	struct nvme_cq *cq;
 	struct list node; /* cq->sqs */
 	struct loop_msg msg, done_msg, lie_msg;
@@ -86,7 +93,7 @@ struct nvme_cq {
 	struct nvme_cqe *ring;
 	uint32_t tail, size, phase;
 	uint32_t credits;
-	uint32_t gate;
+	_Atomic uint32_t gate;
 	uint32_t unpublished; /* not 0: on the publish FIFO */
 	uint32_t held;	      /* entries not yet in the ring, though behind tail */
 	struct list sqs;
@@ -110,6 +117,7 @@ struct nvme_cq {
 	struct list stuck; /* struct nvme_cmd.wait_node */
 	struct list parts; /* struct nvme_sweep_part.node */
 	struct nvme_mem mem;
+	struct nvme_ring_remote *remote; /* NULL: none yet */
 	struct nvme_irq {
 		struct notify bell;
 		struct nvme_bell *ref;	     /* whose descriptor the bell has */
@@ -129,6 +137,7 @@ struct nvme_cq {
 	struct loop_msg lie_msg, bind_msg, bind_done_msg;
 	struct loop_work settle_work;
 	atomic_bool wake_posted;
+	struct queue_counts counts;
 
 	/* main */
 	uint64_t base;
@@ -197,6 +206,9 @@ bool nvme_sq_is_bound(const struct nvme_sq *sq);
 void nvme_cqs_rebind(struct nvme_ctrl *ctrl, struct nvme_cmd *c, void (*then)(struct nvme_cmd *c));
 /* Its doorbells changed, or were rung. */
 void nvme_cq_wake(struct nvme_cq *cq);
+
+/* What is known of it now; conn is left. */
+void nvme_cq_stats(const struct nvme_cq *cq, struct queue_stats *ret_stats);
 
 void nvme_cq_loop_init(struct nvme_cq *cq);
 /*

@@ -145,6 +145,11 @@ static void vnvme_free(struct vfu_dev *dev)
 	nvme_ctrl_free(v->ctrl, vnvme_on_freed);
 }
 
+static void vnvme_queues_visit(const struct vfu_dev *dev, const struct queue_visitor *v)
+{
+	nvme_ctrl_queues_visit(container_of(dev, const struct vnvme, dev)->ctrl, v);
+}
+
 static const struct vfu_dev_ops vnvme_ops = {
 	.type = "nvme",
 	.bar_read = vnvme_bar_read,
@@ -160,6 +165,7 @@ static const struct vfu_dev_ops vnvme_ops = {
 	.reset = vnvme_reset,
 	.save = vnvme_save,
 	.load = vnvme_load,
+	.queues_visit = vnvme_queues_visit,
 	.free = vnvme_free,
 };
 
@@ -172,8 +178,17 @@ static void vnvme_dma(void *port, struct nvme_dma *dma)
 	vfu_remote_start(vfu_session_of(&v->dev), dma);
 }
 
+static bool vnvme_dma_has(void *port, uint64_t iova, uint64_t len_bytes, bool to_guest)
+{
+	struct vnvme *v = port;
+
+	return vfu_dma_is_mapped(&vfu_session_of(&v->dev)->dma, iova, len_bytes,
+				 to_guest ? VFU_MAP_WRITE : VFU_MAP_READ);
+}
+
 static const struct nvme_port_ops vnvme_port_ops = {
 	.dma = vnvme_dma,
+	.dma_has = vnvme_dma_has,
 };
 
 /* ---- making one ---- */

@@ -142,6 +142,15 @@ status "ns-rescan" nvme ns-rescan $ctrl
 status "reset" nvme reset $ctrl
 check "namespaces after reset" eventually 10 nvme_disks 1 2
 say "read after reset" $(dd if=$(nvme_disk 1) bs=4k count=1 iflag=direct 2>/dev/null | wc -c)
+
+noise /tmp/a 8192
+nvme write $(nvme_disk 1) -s 64 -c 15 -z 8192 -d /tmp/a
+status "subsystem-reset" nvme subsystem-reset $ctrl
+check "namespaces after subsystem-reset" eventually 20 nvme_disks 1 2
+subsystem_was_reset() { [ $((0x$(field "nvme show-regs $ctrl" csts) & 0x11)) = 17 ]; }
+check "ready, and CSTS.NSSRO" eventually 10 subsystem_was_reset
+nvme read $(nvme_disk 1) -s 64 -c 15 -z 8192 -d /tmp/c
+check "data after subsystem-reset" cmp /tmp/a /tmp/c
 """
 
 
@@ -264,3 +273,8 @@ def test_a_reset_controller_shows_its_namespaces_again(said):
     expect(said, reset="ok", ns__rescan="ok")
     said.ok("namespaces after reset")
     assert said["read after reset"] == "4096"
+
+
+def test_the_subsystem_is_reset_and_keeps_its_data(said):
+    said.ok("subsystem-reset", "namespaces after subsystem-reset", "ready, and CSTS.NSSRO",
+            "data after subsystem-reset")
