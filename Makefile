@@ -82,10 +82,19 @@ soak: unit
 ## make docs                print the generated pages from the binary
 docs: build
 	$(BUILD)/vhostd --help-devices >docs/devices.md
+	$(BUILD)/vhostd --help-rpc >docs/rpc.md
+	$(BUILD)/vhostd --help-metrics >docs/metrics.md
+	$(BUILD)/vhostctl completion bash >docs/vhostctl.bash
 
 docs-check: build
 	@$(BUILD)/vhostd --help-devices | diff -u docs/devices.md - || \
 		{ echo "docs/devices.md is stale: make docs"; exit 1; }
+	@$(BUILD)/vhostd --help-rpc | diff -u docs/rpc.md - || \
+		{ echo "docs/rpc.md is stale: make docs"; exit 1; }
+	@$(BUILD)/vhostd --help-metrics | diff -u docs/metrics.md - || \
+		{ echo "docs/metrics.md is stale: make docs"; exit 1; }
+	@$(BUILD)/vhostctl completion bash | diff -u docs/vhostctl.bash - || \
+		{ echo "docs/vhostctl.bash is stale: make docs"; exit 1; }
 
 ## make install             DESTDIR and prefix as Meson has them
 install: build

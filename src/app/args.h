@@ -11,6 +11,8 @@
 #include "dev/device.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "mgmt/http.h"
+#include "mgmt/replay.h"
 #include "mgmt/server.h"
 
 enum app_action {
@@ -19,7 +21,9 @@ enum app_action {
 	APP_VERSION,
 	APP_CAPABILITIES,
 	APP_DEVICE_DOCS,
-	APP_RPC_DOCS
+	APP_RPC_DOCS,
+	APP_METRICS_DOCS,
+	APP_CHECK_CONFIG
 };
 
 #define APP_DEVICES_MAX 4096
@@ -33,6 +37,12 @@ struct app_config {
 	bool pin;
 	enum log_level log_level;
 	struct server_options rpc;
+	struct replay **replays; /* of the files of calls that -c names */
+	uint32_t replay_count;
+	bool ignore_init_errors; /* of these calls, and of the state's */
+	char *state;		 /* NULL: nothing is saved */
+	char *check_file;	 /* APP_CHECK_CONFIG */
+	struct http_options metrics;
 	bool one_disk; /* of the conventional options: a monitor's own, without other sockets */
 	/* to read it all again */
 	int argc;

@@ -20,11 +20,27 @@ static const struct {
 	[LOG_DEBUG] = { "debug", 7 },
 };
 
-static enum log_level log_level_max = LOG_NOTICE;
+static _Atomic enum log_level log_level_max = LOG_NOTICE;
+static atomic_bool log_timestamps;
 
 void log_set_level(enum log_level level)
 {
-	log_level_max = level;
+	atomic_store_explicit(&log_level_max, level, memory_order_relaxed);
+}
+
+enum log_level log_get_level(void)
+{
+	return atomic_load_explicit(&log_level_max, memory_order_relaxed);
+}
+
+const char *log_level_name(enum log_level level)
+{
+	return log_levels[level].name;
+}
+
+void log_set_timestamps(bool on)
+{
+	atomic_store_explicit(&log_timestamps, on, memory_order_relaxed);
 }
 
 bool log_level_parse(const char *name, enum log_level *ret_level)
@@ -47,16 +63,30 @@ static void log_scrub(char *text)
 	}
 }
 
+static size_t log_time(char *buf, size_t size)
+{
+	struct timespec ts;
+	struct tm tm;
+	size_t len;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	gmtime_r(&ts.tv_sec, &tm);
+	len = strftime(buf, size, "[%F %T", &tm);
+	return len + (size_t)snprintf(buf + len, size - len, ".%06ld] ", ts.tv_nsec / 1000);
+}
+
 void log_write(enum log_level level, const char *fmt, ...)
 {
 	char line[LOG_LINE_MAX];
 	size_t len = 0;
 	va_list ap;
 
-	if (level > log_level_max)
+	if (level > log_get_level())
 		return;
 	if (getenv("JOURNAL_STREAM"))
 		len = snprintf(line, sizeof(line), "<%d>", log_levels[level].priority);
+	if (atomic_load_explicit(&log_timestamps, memory_order_relaxed))
+		len += log_time(line + len, sizeof(line) - len);
 	len += snprintf(line + len, sizeof(line) - len, "vhostd: ");
 	va_start(ap, fmt);
 	vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);

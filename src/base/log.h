@@ -17,8 +17,13 @@ enum log_level {
 	LOG_DEBUG
 };
 
-/* Thread: main, before other threads start. Default LOG_NOTICE. */
+/* Thread: any. Default LOG_NOTICE. */
 void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
+/* "notice" */
+const char *log_level_name(enum log_level level);
+/* Each line begins with the date and time (UTC). Default off: the journal has them. Thread: any. */
+void log_set_timestamps(bool on);
 bool log_level_parse(const char *name, enum log_level *ret_level);
 
 /* Thread: any. */

@@ -82,6 +82,17 @@ static inline uint32_t hist_bucket(uint64_t ns)
 	return MIN(log2, (uint32_t)BLK_HIST_BUCKETS - 1);
 }
 
+static inline void latency_add(struct blk_stats *stats, uint8_t op, uint64_t ns)
+{
+	counter_add(&stats->hist[op][hist_bucket(ns)], 1);
+	counter_add(&stats->latency_ns[op], ns);
+	/* main may reset them meanwhile: what is stored is a new sample all the same */
+	if (unlikely(ns < __atomic_load_n(&stats->min_ns[op], __ATOMIC_RELAXED)))
+		__atomic_store_n(&stats->min_ns[op], ns, __ATOMIC_RELAXED);
+	if (unlikely(ns > __atomic_load_n(&stats->max_ns[op], __ATOMIC_RELAXED)))
+		__atomic_store_n(&stats->max_ns[op], ns, __ATOMIC_RELAXED);
+}
+
 static inline void chan_leave(struct blk_chan *chan)
 {
 	ASSERT(chan->in_flight);
@@ -96,7 +107,11 @@ static void req_finish(struct loop_work *work)
 	struct blk_stats *stats = &chan->stats;
 	uint64_t ns = loop_now_ns(chan->loop) - req->start_ns;
 
-	counter_add(&stats->hist[req->op][hist_bucket(ns)], 1);
+	/* What ends in the iteration in which it began adds nothing to sum and extremes. */
+	if (!ns)
+		counter_add(&stats->hist[req->op][0], 1);
+	else
+		latency_add(stats, req->op, ns);
 	if (likely(req->status == BLK_ST_OK))
 		counter_add(&stats->bytes[req->op], req->len_bytes);
 	else

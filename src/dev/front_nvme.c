@@ -37,4 +37,17 @@ static void front_vhost_nvme_stop(struct device *dev)
 	vhost_nvme_endpoint_stop(dev->ep, device_on_stopped, dev);
 }
 
-const struct device_front front_vhost_nvme = { front_vhost_nvme_start, front_vhost_nvme_stop };
+static void front_vhost_nvme_visit(const struct device *dev, const struct queue_visitor *v)
+{
+	vhost_nvme_endpoint_visit(dev->ep, v);
+}
+
+static struct endpoint *front_vhost_nvme_socket(const struct device *dev)
+{
+	return vhost_nvme_endpoint_socket(dev->ep);
+}
+
+const struct device_front front_vhost_nvme = { .start = front_vhost_nvme_start,
+					       .stop = front_vhost_nvme_stop,
+					       .visit = front_vhost_nvme_visit,
+					       .socket = front_vhost_nvme_socket };

@@ -138,6 +138,8 @@ struct unit_open {
 	struct scsi_lu *lu;
 	struct nvme_subsys *subsys;
 	struct nvme_ns *ns;
+	void (*closed)(void *arg); /* NULL: nobody waits */
+	void *closed_arg;
 };
 
 /*
@@ -149,9 +151,10 @@ int unit_open(const struct unit_def *unit, const struct device *dev, struct unit
 	      struct err *reterr);
 /*
  * One place less. The last one closes it, which may take a while: until it is closed the image is
- * in use, and unit_open of the same gives -EAGAIN.
+ * in use, and unit_open of the same gives -EAGAIN. closed(arg), unless NULL, comes once after that,
+ * maybe before this returns.
  */
-void unit_close(struct unit_open *open);
+void unit_close(struct unit_open *open, void (*closed)(void *arg), void *arg);
 /* For the kinds: see unit_kind.close. */
 void unit_open_on_closed(void *open);
 /* How many are being closed. */
@@ -163,6 +166,8 @@ bool unit_is_closing(const struct unit_def *unit, const struct device *dev);
 /* Called each time that one was closed; maybe before unit_close returns. */
 void units_on_closed_set(void (*fn)(void));
 const struct unit_def *unit_open_def(const struct unit_open *open);
+/* What is behind it; NULL: it is being closed. */
+const struct blk_dev *unit_open_blk(const struct unit_open *open);
 int unit_open_rescan(struct unit_open *open, struct err *reterr);
 
 #endif

@@ -275,5 +275,9 @@ void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats)
 		.enters = atomic_load_explicit(&loop->enters, memory_order_relaxed),
 		.busy_ns = total - idle,
 		.idle_ns = idle,
+		.sources = (uint32_t)atomic_load_explicit(&loop->sources, memory_order_relaxed),
+		.asleep = since,
+		.tid = atomic_load_explicit(&loop->tid, memory_order_relaxed),
+		.cpu = loop->cpu,
 	};
 }

@@ -208,7 +208,7 @@ struct loop_source_ops {
  * came it may be found, as a part of the time that it was idle (1/16). All idle sources of a loop
  * are looked at in one wake-up, since their times are multiples of the shortest.
  */
-#define LOOP_LOOK_MAX_NS   1000000u
+#define LOOP_LOOK_MAX_NS   2000000u
 #define LOOP_LOOK_MIN_NS   31250u
 #define LOOP_LOOK_FRACTION 16
 
@@ -256,6 +256,10 @@ void loop_source_wake(struct loop_source *s);
 
 struct loop_stats {
 	uint64_t iterations, sleeps, enters, busy_ns, idle_ns;
+	uint32_t sources; /* started ones: active or armed */
+	bool asleep;
+	int tid; /* of the thread that runs it, 0: not yet */
+	int cpu; /* it is pinned to, -1: not pinned */
 };
 void loop_stats_get(const struct loop *loop, struct loop_stats *ret_stats);
 

@@ -56,6 +56,8 @@ struct loop {
 	struct loop_buf *buf_slots; /* NULL until the first */
 	/* written by the loop, read by any: relaxed */
 	_Atomic uint64_t iterations, sleeps, enters, idle_ns, started_ns, asleep_since_ns;
+	_Atomic uint64_t sources;
+	_Atomic int tid;
 	pthread_t thread;
 	char name[16];
 	int cpu;

@@ -72,6 +72,7 @@ static void source_adapt_spin(struct loop_source *s)
 static void source_finish_stop(struct loop_source *s)
 {
 	s->state = SOURCE_OFF;
+	loop_count(&s->loop->sources, UINT64_MAX); /* one less */
 	s->stopped(s);
 }
 
@@ -220,6 +221,7 @@ void loop_source_start(struct loop *loop, struct loop_source *s)
 	s->kick_pending = false;
 	s->kick_broken = false;
 	s->kicks = s->arms = s->kick_errors = 0;
+	loop_count(&loop->sources, 1);
 	source_activate(s);
 }
 

@@ -105,6 +105,7 @@ int uring_claim(struct loop *loop)
 		    0) < 0)
 		return -errno;
 	loop->claimed = true;
+	atomic_store_explicit(&loop->tid, gettid(), memory_order_relaxed);
 	/* Saves a look-up an entry; it works as well without. */
 	io_uring_register_ring_fd(&loop->ring);
 	return 0;

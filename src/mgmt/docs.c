@@ -1,11 +1,13 @@
 /*
  * docs/rpc.md, printed from the tables of methods: what is checked is what is written.
  */
+#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "base/check.h"
 #include "mgmt/registry.h"
+#include "mgmt/server.h"
 
 static void docs_values(const struct opts_row *row)
 {
@@ -46,7 +48,8 @@ static const char *docs_when(const struct rpc_method *m)
 
 static void docs_method(const struct rpc_method *m)
 {
-	printf("\n### %s\n\n%s.%s%s\n", m->name, m->help, *docs_when(m) ? " " : "", docs_when(m));
+	printf("\n### %s\n\n%c%s.%s%s\n", m->name, toupper((unsigned char)*m->help), m->help + 1,
+	       *docs_when(m) ? " " : "", docs_when(m));
 	if (m->alias)
 		printf("Old name: `%s`.\n", m->alias);
 	if (!(m->flags & RPC_READS))
@@ -74,7 +77,19 @@ void rpc_docs_print(void)
 	       "JSON-RPC 2.0 over a unix socket, as SPDK has it. Parameters in **bold** must be "
 	       "given.\n"
 	       "An answer is at most 32 MiB, a request 1 MiB. This page is printed by\n"
-	       "`vhostd --help-rpc`.\n");
+	       "`vhostd --help-rpc`.\n"
+	       "\n## The sockets\n\n"
+	       "Without `--rpc-socket` (`-r`) " SERVER_SOCKET_DEFAULT " is tried, and not missed "
+	       "when it\ncannot be made. Root and vhostd's own user may connect, and those that "
+	       "options name.\n\n"
+	       "| option | value | what |\n|---|---|---|\n");
+	for (size_t i = 0; i < server_options_table.count; i++) {
+		const struct opts_row *row = &server_options_table.rows[i];
+
+		printf("| --%s | %s | %s |\n", row->name, row->type == OPTS_BOOL ? "" : "text",
+		       row->help);
+	}
+	printf("\n## The methods\n");
 	for (size_t i = 0; i < count; i++)
 		if (all[i].name == all[i].method->name)
 			docs_method(all[i].method);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -101,8 +102,35 @@ void framework_inited(int rc, const struct err *err)
 	}
 }
 
+/*
+ * Those whose clients did not wait so long make room. The next request of a batch may come from
+ * within an answer, so the list is in order before the first is given.
+ */
+static void waiters_purge(void)
+{
+	struct rpc_call *gone[WAITERS_MAX];
+	uint32_t kept = 0, gone_count = 0;
+
+	for (uint32_t i = 0; i < waiting.count; i++) {
+		struct rpc_call *call = waiting.calls[i];
+
+		if (rpc_client_gone(call))
+			gone[gone_count++] = call;
+		else
+			waiting.calls[kept++] = call;
+	}
+	waiting.count = kept;
+	while (gone_count)
+		rpc_result_true(gone[--gone_count]);
+}
+
 static bool wait_for_init(struct rpc_call *call)
 {
+	if (rpc_client_gone(call)) {
+		rpc_result_true(call);
+		return false;
+	}
+	waiters_purge();
 	if (waiting.count == WAITERS_MAX) {
 		rpc_error(call, RPC_INTERNAL_ERROR,
 			  "expected at most %d calls that wait for the start", WAITERS_MAX);
@@ -128,7 +156,106 @@ static void framework_wait_init(struct rpc_call *call, void *params)
 		wait_for_init(call);
 }
 
+/* ---- its end ---- */
+
+static const char *const kill_names[] = { "SIGINT",  "SIGTERM", "SIGQUIT", "SIGHUP",
+					  "SIGKILL", "SIGUSR1", NULL };
+static const int kill_signals[] = { SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGKILL, SIGUSR1 };
+
+struct kill_instance {
+	int sig_name;
+};
+
+static const struct opts_row kill_rows[] = {
+	{ "sig_name", OPTS_ENUM, offsetof(struct kill_instance, sig_name), .names = kill_names,
+	  .help = "SIGTERM ends it in order; SIGHUP reads the configuration again",
+	  .required = true },
+};
+static const struct opts_table kill_params = { "spdk_kill_instance", kill_rows,
+					       ARRAY_SIZE(kill_rows) };
+
+static void spdk_kill_instance(struct rpc_call *call, void *params)
+{
+	const struct kill_instance *p = params;
+
+	rpc_result_true(call);
+	kill(getpid(), kill_signals[p->sig_name]);
+}
+
+/* ---- what it is made of, and what recreates its state ---- */
+
+static void get_pci_devices(struct rpc_call *call, void *params)
+{
+	rpc_result(call, json_array());
+}
+
+static void get_subsystems(struct rpc_call *call, void *params)
+{
+	json_t *all = json_array();
+
+	for (uint32_t i = 0; all && i < rpc_section_count; i++) {
+		const struct rpc_section *s = &rpc_sections[i];
+		json_t *depends_on = json_array();
+
+		for (uint32_t k = 0; k < ARRAY_SIZE(s->depends_on) && s->depends_on[k]; k++)
+			json_array_append_new(depends_on, json_string(s->depends_on[k]));
+		json_array_append_new(all, json_pack("{s:s, s:o}", "subsystem", s->name,
+						     "depends_on", depends_on));
+	}
+	rpc_result(call, all);
+}
+
+struct get_config {
+	char *name;
+	bool with_batches;
+};
+
+static const struct opts_row get_config_rows[] = {
+	{ "name", OPTS_STR, offsetof(struct get_config, name), .required = true,
+	  .help = "of framework_get_subsystems" },
+	{ "with_batches", OPTS_BOOL, offsetof(struct get_config, with_batches), .def = "false",
+	  .help = "no effect: there are no calls that must come in one batch" },
+};
+static const struct opts_table get_config_params = { "framework_get_config", get_config_rows,
+						     ARRAY_SIZE(get_config_rows) };
+
+static void get_config(struct rpc_call *call, void *params)
+{
+	const struct get_config *p = params;
+	char all[256] = "";
+	size_t len = 0;
+
+	for (uint32_t i = 0; i < rpc_section_count; i++) {
+		json_t *calls;
+
+		if (strcmp(rpc_sections[i].name, p->name)) {
+			if (len < sizeof(all))
+				len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s",
+							len ? ", " : "", rpc_sections[i].name);
+			continue;
+		}
+		calls = json_array();
+		if (calls && rpc_sections[i].write)
+			rpc_sections[i].write(calls);
+		rpc_result(call, calls);
+		return;
+	}
+	rpc_error(call, RPC_INVALID_PARAMS, "name: expected %s, got '%.64s'", all, p->name);
+}
+
 const struct rpc_method m_framework[] = {
+	{ "spdk_kill_instance", "kill_instance", &kill_params, sizeof(struct kill_instance),
+	  RPC_ANYTIME, RPC_INVALID_PARAMS, spdk_kill_instance, "sends the daemon a signal",
+	  "true" },
+	{ "framework_get_pci_devices", .flags = RPC_READS | RPC_ANYTIME, .run = get_pci_devices,
+	  .help = "PCI devices that are driven from here, of which there are none",
+	  .result = "[]" },
+	{ "framework_get_subsystems", "get_subsystems", .flags = RPC_READS | RPC_ANYTIME,
+	  .run = get_subsystems, .help = "parts that have a configuration, in order of loading",
+	  .result = "[{subsystem, depends_on[]}, ...]" },
+	{ "framework_get_config", "get_subsystem_config", &get_config_params,
+	  sizeof(struct get_config), RPC_READS | RPC_ANYTIME, RPC_INVALID_PARAMS, get_config,
+	  "calls that recreate what a part has now", "[{method, params}, ...]" },
 	{ "spdk_get_version", .flags = RPC_READS | RPC_ANYTIME, .run = spdk_get_version,
 	  .help = "which program this is",
 	  .result = "{version, fields{major, minor, patch, suffix}}" },

@@ -35,8 +35,14 @@ static const char *params_wanted(enum opts_type type)
 /* The value as it came, cut to what a message has room for. */
 static void params_shown(const json_t *value, char *buf, size_t size)
 {
-	size_t len = json_dumpb(value, buf, size - 1, JSON_ENCODE_ANY | JSON_COMPACT);
+	const char *string = json_string_value(value);
+	size_t len;
 
+	if (string && *string == JSONRPC_BIG) {
+		snprintf(buf, size, "%s", string + 1);
+		return;
+	}
+	len = json_dumpb(value, buf, size - 1, JSON_ENCODE_ANY | JSON_COMPACT);
 	buf[len < size ? len : size - 1] = '\0';
 	if (len >= size)
 		snprintf(buf, size, "%s",
@@ -94,8 +100,10 @@ static int params_text(const struct opts_row *row, const json_t *value, char *bu
 	const char *string = json_string_value(value);
 
 	*ret_text = buf;
-	if (params_is_number(row->type) && string && *string == JSONRPC_BIG) {
+	if (string && *string == JSONRPC_BIG) {
 		*ret_text = string + 1;
+		if (!params_is_number(row->type))
+			return params_wrong_type(row, value, reterr);
 		return string[1] == '-' ? params_out_of_range(row, string + 1, reterr) : 0;
 	}
 	if (params_is_number(row->type) && json_is_number(value))
@@ -167,7 +175,7 @@ int params_fill(const struct opts_table *table, void *obj, const json_t *given, 
 
 		value = json_object_get(given, row->name);
 		if (row->required && (!value || json_is_null(value)))
-			rc = err_set(reterr, -EINVAL, "%s: missing; %s needs it: %s", row->name,
+			rc = err_set(reterr, -EINVAL, "%s: missing: %s needs it (%s)", row->name,
 				     table->what, row->help ? row->help : params_wanted(row->type));
 	}
 	return rc;

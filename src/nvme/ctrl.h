@@ -173,6 +173,12 @@ void nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, void *b
 /* The page of doorbells changed (NULL: none); only while stopped or quiesced. */
 void nvme_ctrl_doorbells_set(struct nvme_ctrl *ctrl, uint32_t *doorbells);
 
+/* ---- counters ---- */
+
+/* Each completion queue with what is submitted to it. */
+struct queue_visitor;
+void nvme_ctrl_queues_visit(const struct nvme_ctrl *ctrl, const struct queue_visitor *v);
+
 /* ---- migration (only when quiesced) ---- */
 
 /* Everything that the guest can know of the controller, as bytes: malloc'ed, the caller's. */

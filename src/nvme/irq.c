@@ -72,6 +72,7 @@ static void irq_raise(struct nvme_cq *cq)
 	if (unlikely(atomic_load_explicit(&irqs->masked, memory_order_relaxed)) &&
 	    atomic_load_explicit(&irqs->by_pin, memory_order_relaxed))
 		return; /* nvme_irq_mask makes it look again */
+	cq->counts.interrupts++;
 	if (likely(cq->irq.ref))
 		notify_send(&cq->irq.bell);
 }

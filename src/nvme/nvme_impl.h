@@ -128,8 +128,9 @@ struct nvme_cmd {
 	struct nvme_nsq *nsq; /* NULL: no namespace, or all (admin commands look up their own) */
 	uint32_t nsid;
 	uint16_t cid;
-	uint16_t status;      /* enum nvme_status, valid at the end */
-	bool busy;	      /* from fetch to completion */
+	uint16_t status; /* enum nvme_status, valid at the end */
+	bool busy;	 /* from fetch to completion */
+	uint64_t fetched_ns;
 	uint32_t dw0, dw1;    /* of the completion; 0 at the start */
 	struct nvme_mem *mem; /* of its queue; constant */
 

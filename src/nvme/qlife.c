@@ -382,6 +382,7 @@ static void cq_run_wake(struct loop_msg *msg)
 
 	/* Before the look: a word written after it is told of again. */
 	atomic_store(&cq->wake_posted, false);
+	cq->counts.wakes++;
 	loop_source_wake(&cq->source);
 }
 

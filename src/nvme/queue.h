@@ -30,14 +30,18 @@
 #include "base/list.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
+#include "loop/queue_stats.h"
 #include "nvme/ctrl.h"
 #include "nvme/dptr.h"
 #include "nvme/spec.h"
 
 /* Commands fetched in one poll: see VRING_POLL_BUDGET in vhost/vring_loop.c. */
-#define NVME_POLL_BUDGET 16
+#define NVME_POLL_BUDGET QUEUE_BATCH_MAX
 /* Commands of one submission queue that are under way at the same time. */
 #define NVME_SLOTS_MAX 1024
+
+/* Completions that are written to the ring together. */
+#define NVME_CQES_HELD 32
 
 struct nvme_cmd;
 struct nvme_cq;
@@ -91,6 +95,7 @@ struct nvme_cq {
 	uint32_t credits;
 	_Atomic uint32_t gate;
 	uint32_t unpublished; /* not 0: on the publish FIFO */
+	uint32_t held;	      /* entries not yet in the ring, though behind tail */
 	struct list sqs;
 	const struct nvme_row *const *rows; /* by opcode */
 	struct nvme_nsq **nsqs;		    /* [NVME_NSID_MAX + 1] by nsid, NULL: not opened */
@@ -132,6 +137,7 @@ struct nvme_cq {
 	struct loop_msg lie_msg, bind_msg, bind_done_msg;
 	struct loop_work settle_work;
 	atomic_bool wake_posted;
+	struct queue_counts counts;
 
 	/* main */
 	uint64_t base;
@@ -140,6 +146,8 @@ struct nvme_cq {
 	bool has_loop; /* counted by placement */
 	struct nvme_cmd *by;
 	bool dead; /* stopped, and out of queues.cq */
+
+	struct nvme_cqe hold[NVME_CQES_HELD]; /* owner loop */
 };
 
 /* Shadow doorbells (base 5.7). */
@@ -198,6 +206,9 @@ bool nvme_sq_is_bound(const struct nvme_sq *sq);
 void nvme_cqs_rebind(struct nvme_ctrl *ctrl, struct nvme_cmd *c, void (*then)(struct nvme_cmd *c));
 /* Its doorbells changed, or were rung. */
 void nvme_cq_wake(struct nvme_cq *cq);
+
+/* What is known of it now; conn is left. */
+void nvme_cq_stats(const struct nvme_cq *cq, struct queue_stats *ret_stats);
 
 void nvme_cq_loop_init(struct nvme_cq *cq);
 /*

@@ -36,6 +36,7 @@ struct endpoint {
 
 	struct list conns;
 	uint32_t conn_count;
+	uint64_t accepted;
 
 	bool stopping;
 	void (*stopped)(void *arg);
@@ -44,6 +45,8 @@ struct endpoint {
 };
 
 static struct list endpoints = { &endpoints, &endpoints };
+
+static void (*watcher)(const char *name, enum endpoint_event event, const char *text);
 
 static void endpoint_step(struct endpoint *ep);
 
@@ -72,10 +75,23 @@ struct log_limit *endpoint_limit(struct endpoint *ep)
 	return &ep->limit;
 }
 
+void endpoint_watch(void (*fn)(const char *name, enum endpoint_event event, const char *text))
+{
+	watcher = fn;
+}
+
+void endpoint_tell(const struct endpoint_conn *conn, enum endpoint_event event, const char *text)
+{
+	/* not yet: it is still being made */
+	if (watcher && conn->ep && conn->ep->params.watched)
+		watcher(conn->ep->name, event, text);
+}
+
 void endpoint_conn_ended(struct endpoint_conn *conn)
 {
 	struct endpoint *ep = conn->ep;
 
+	endpoint_tell(conn, ENDPOINT_DISCONNECTED, "");
 	list_remove(&conn->node);
 	ep->conn_count--;
 	endpoint_step(ep);
@@ -94,6 +110,22 @@ void endpoint_conns_visit(const struct endpoint_ops *ops, void (*fn)(struct endp
 	}
 }
 
+void endpoint_visit(const struct endpoint *ep,
+		    void (*fn)(struct endpoint_conn *conn, uint32_t idx, void *arg), void *arg)
+{
+	struct endpoint_conn *conn;
+	uint32_t idx = 0;
+
+	list_for_each(conn, &ep->conns, node)
+		fn(conn, idx++, arg);
+}
+
+void endpoint_stats_get(const struct endpoint *ep, struct endpoint_stats *ret_stats)
+{
+	*ret_stats =
+		(struct endpoint_stats){ .connections = ep->conn_count, .accepted = ep->accepted };
+}
+
 /* Takes fd. */
 static int endpoint_serve(struct endpoint *ep, int fd, struct err *reterr)
 {
@@ -105,6 +137,8 @@ static int endpoint_serve(struct endpoint *ep, int fd, struct err *reterr)
 	conn->ep = ep;
 	list_append(&ep->conns, &conn->node);
 	ep->conn_count++;
+	endpoint_tell(conn, ENDPOINT_CONNECTED, "");
+	ep->accepted++;
 	return 0;
 }
 

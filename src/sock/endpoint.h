@@ -32,6 +32,14 @@ struct endpoint_conn {
 	struct endpoint *ep;
 };
 
+/* What happens to connections, for whoever watches: see endpoint_watch. */
+enum endpoint_event {
+	ENDPOINT_CONNECTED,
+	ENDPOINT_DISCONNECTED,
+	ENDPOINT_ERROR,	    /* the front-end lied, or something of it broke: text says what */
+	ENDPOINT_MIGRATION, /* the front-end follows changes of memory, or stopped to: text */
+};
+
 struct endpoint_ops {
 	/*
 	 * Serves the connected socket fd, which is taken in every case. ep is good for
@@ -51,6 +59,7 @@ struct endpoint_params {
 	uint32_t reconnect_ms;	  /* client mode; 0: once only, then on_done */
 	mode_t socket_mode;	  /* permissions of the socket file, e.g. 0600 */
 	uint32_t connections_max; /* at least 1 */
+	bool watched;		  /* of a device: see endpoint_watch */
 	struct loop *main_loop;
 
 	const struct endpoint_ops *ops;
@@ -78,8 +87,22 @@ const char *endpoint_name(const struct endpoint *ep);
 /* One budget for all its connections, so that one who reconnects gets no new one. */
 struct log_limit *endpoint_limit(struct endpoint *ep);
 
+/* From now on fn is told of all endpoints that are watched; NULL: nobody is. */
+void endpoint_watch(void (*fn)(const char *name, enum endpoint_event event, const char *text));
+/* For the connection's session. text "": none. */
+void endpoint_tell(const struct endpoint_conn *conn, enum endpoint_event event, const char *text);
+
 /* The connection's last word; conn may go after it. */
 void endpoint_conn_ended(struct endpoint_conn *conn);
+/* fn with every connection of this one, in the order in which they came. */
+void endpoint_visit(const struct endpoint *ep,
+		    void (*fn)(struct endpoint_conn *conn, uint32_t idx, void *arg), void *arg);
+
+struct endpoint_stats {
+	uint32_t connections; /* now */
+	uint64_t accepted;    /* since the start, refused ones aside; or made, in client mode */
+};
+void endpoint_stats_get(const struct endpoint *ep, struct endpoint_stats *ret_stats);
 /* fn with every connection of every endpoint with these ops; fn may end it. */
 void endpoint_conns_visit(const struct endpoint_ops *ops, void (*fn)(struct endpoint_conn *conn));
 

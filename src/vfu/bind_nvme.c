@@ -145,6 +145,11 @@ static void vnvme_free(struct vfu_dev *dev)
 	nvme_ctrl_free(v->ctrl, vnvme_on_freed);
 }
 
+static void vnvme_queues_visit(const struct vfu_dev *dev, const struct queue_visitor *v)
+{
+	nvme_ctrl_queues_visit(container_of(dev, const struct vnvme, dev)->ctrl, v);
+}
+
 static const struct vfu_dev_ops vnvme_ops = {
 	.type = "nvme",
 	.bar_read = vnvme_bar_read,
@@ -160,6 +165,7 @@ static const struct vfu_dev_ops vnvme_ops = {
 	.reset = vnvme_reset,
 	.save = vnvme_save,
 	.load = vnvme_load,
+	.queues_visit = vnvme_queues_visit,
 	.free = vnvme_free,
 };
 

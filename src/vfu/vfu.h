@@ -16,8 +16,10 @@
 
 #include "base/err.h"
 
+struct endpoint;
 struct loop;
 struct nvme_subsys;
+struct queue_visitor;
 struct vdev;
 struct vfu_dev;
 
@@ -45,6 +47,18 @@ struct vfu_endpoint;
 int vfu_endpoint_start(const struct vfu_endpoint_params *params, struct vfu_endpoint **ret_ep,
 		       struct err *reterr);
 void vfu_endpoint_stop(struct vfu_endpoint *ep, void (*stopped)(void *arg), void *arg);
+/* Its connections and their queues. */
+void vfu_endpoint_visit(const struct vfu_endpoint *ep, const struct queue_visitor *v);
+/*
+ * As vhost_endpoint_drain and vhost_endpoint_queue_move. Also -EOPNOTSUPP: the devices cannot
+ * (NVMe: its driver places queues).
+ */
+int vfu_endpoint_drain(struct vfu_endpoint *ep, bool drained, struct err *reterr);
+int vfu_endpoint_queue_move(struct vfu_endpoint *ep, uint32_t idx, struct loop *loop,
+			    struct err *reterr);
+/* Where its connections come from: for endpoint_stats_get. */
+struct endpoint *vfu_endpoint_socket(const struct vfu_endpoint *ep);
+
 /* As vhost_check_lost, for the sessions of this room. */
 void vfu_check_lost(void);
 

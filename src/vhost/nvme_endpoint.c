@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "base/check.h"
+#include "loop/queue_stats.h"
 #include "nvme/subsys.h"
 #include "vhost/nvme_session.h"
 
@@ -111,6 +112,7 @@ int vhost_nvme_endpoint_start(const struct vhost_nvme_params *p,
 						       .reconnect_ms = p->reconnect_ms,
 						       .socket_mode = p->socket_mode,
 						       .connections_max = p->connections_max,
+						       .watched = true,
 						       .main_loop = p->main_loop,
 						       .ops = &nvme_endpoint_ops,
 						       .arg = v,
@@ -123,4 +125,27 @@ int vhost_nvme_endpoint_start(const struct vhost_nvme_params *p,
 	}
 	*ret_ep = v;
 	return 0;
+}
+
+static void vhost_nvme_endpoint_conn_visit(struct endpoint_conn *conn, uint32_t idx, void *arg)
+{
+	const struct nvme_session *s = container_of(conn, struct nvme_session, endpoint_conn);
+	struct queue_visitor v = *(const struct queue_visitor *)arg;
+	const struct conn_stats stats = { .idx = idx, .state = nvme_session_state_name(s->state) };
+
+	v.conn_idx = idx;
+	if (v.conn)
+		v.conn(&stats, v.arg);
+	if (s->ctrl)
+		nvme_ctrl_queues_visit(s->ctrl, &v);
+}
+
+void vhost_nvme_endpoint_visit(const struct vhost_nvme_endpoint *e, const struct queue_visitor *v)
+{
+	endpoint_visit(e->ep, vhost_nvme_endpoint_conn_visit, (void *)v);
+}
+
+struct endpoint *vhost_nvme_endpoint_socket(const struct vhost_nvme_endpoint *e)
+{
+	return e->ep;
 }

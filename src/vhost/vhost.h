@@ -18,7 +18,9 @@
 
 #include "base/err.h"
 
+struct endpoint;
 struct loop;
+struct queue_visitor;
 struct vdev;
 
 struct vhost_endpoint_params {
@@ -59,6 +61,19 @@ int vhost_endpoint_start(const struct vhost_endpoint_params *params, struct vhos
  */
 void vhost_endpoint_stop(struct vhost_endpoint *ep, void (*stopped)(void *arg), void *arg);
 
+/* Its connections and their queues. */
+void vhost_endpoint_visit(const struct vhost_endpoint *ep, const struct queue_visitor *v);
+/* Drains the queues of all sessions, those to come too, until it is called with false. */
+void vhost_endpoint_drain(struct vhost_endpoint *ep, bool drained);
+/*
+ * Moves queue idx of each session to loop. -ERANGE: a session has no such queue; -ENOTCONN: there
+ * is no session.
+ */
+int vhost_endpoint_queue_move(struct vhost_endpoint *ep, uint32_t idx, struct loop *loop,
+			      struct err *reterr);
+/* Where its connections come from: for endpoint_stats_get. */
+struct endpoint *vhost_endpoint_socket(const struct vhost_endpoint *ep);
+
 /* ---- vhost-user-nvme: each connection is a controller of one subsystem ---- */
 
 struct nvme_subsys;
@@ -96,6 +111,11 @@ int vhost_nvme_endpoint_start(const struct vhost_nvme_params *params,
 			      struct vhost_nvme_endpoint **ret_ep, struct err *reterr);
 void vhost_nvme_endpoint_stop(struct vhost_nvme_endpoint *ep, void (*stopped)(void *arg),
 			      void *arg);
+/* As above. */
+void vhost_nvme_endpoint_visit(const struct vhost_nvme_endpoint *ep, const struct queue_visitor *v);
+/* Where its connections come from: for endpoint_stats_get. */
+struct endpoint *vhost_nvme_endpoint_socket(const struct vhost_nvme_endpoint *ep);
+
 /* As vhost_check_lost below. */
 void vhost_nvme_check_lost(void);
 

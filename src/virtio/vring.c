@@ -1,6 +1,7 @@
 #include "virtio/vring.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -202,4 +203,43 @@ void vring_map_set(struct vring *v, struct gmem *map)
 	ASSERT(v->state != VRING_STOPPED);
 	v->cmd_map = map;
 	vring_cmd_post(v, VRING_CMD_MAP);
+}
+
+/* Between the answers to START and the post of DRAIN the virtq is there: invariant 2. */
+static bool vring_has_virtq(const struct vring *v)
+{
+	return (v->state == VRING_RUNNING || v->state == VRING_BROKEN) &&
+	       v->cmd != VRING_CMD_START && v->vq;
+}
+
+void vring_stats(const struct vring *v, struct queue_stats *ret_stats)
+{
+	static const uint8_t states[VRING_STATE_COUNT] = {
+		[VRING_STOPPED] = QUEUE_STOPPED,
+		[VRING_RUNNING] = QUEUE_RUNNING,
+		[VRING_DRAINING] = QUEUE_CHANGING,
+		[VRING_BROKEN] = QUEUE_BROKEN,
+	};
+	struct virtq_stats vs;
+	uint64_t oldest_ns;
+
+	*ret_stats = (struct queue_stats){ .idx = v->idx, .kind = "virtqueue" };
+	ret_stats->state =
+		v->cmd == VRING_CMD_START ? QUEUE_CHANGING : (enum queue_state)states[v->state];
+	if (!vring_has_virtq(v))
+		return;
+	virtq_stats_get(v->vq, &vs);
+	oldest_ns = virtq_oldest(v->vq);
+	ret_stats->loop = loop_name(v->loop);
+	ret_stats->size = virtq_size(v->vq);
+	ret_stats->in_flight = virtq_inflight(v->vq);
+	ret_stats->oldest_ns = queue_age_ns(oldest_ns);
+	ret_stats->requests = vs.chains;
+	ret_stats->publishes = vs.publishes;
+	ret_stats->interrupts = vs.notifies;
+	ret_stats->interrupts_suppressed = vs.notifies_suppressed;
+	ret_stats->kicks = v->source.kicks + v->counts.wakes;
+	ret_stats->kick_errors = v->source.kick_errors;
+	ret_stats->arms = v->source.arms;
+	memcpy(ret_stats->polls, v->counts.polls, sizeof(ret_stats->polls));
 }

@@ -27,6 +27,7 @@
 
 #include "loop/loop.h"
 #include "loop/notify.h"
+#include "loop/queue_stats.h"
 #include "virtio/vdev.h"
 #include "virtq/virtq.h"
 
@@ -106,6 +107,7 @@ struct vring {
 	void *queue;
 	bool draining, source_stopped, finish_queued, broken_told;
 	bool lazy_waits; /* a lazy queue's model waits for chains */
+	struct queue_counts counts;
 };
 
 const char *vring_state_name(enum vring_state state);
@@ -150,6 +152,9 @@ void vring_wake(struct vring *v);
  * ring's reference on the old map comes back (cmd_map, may be NULL).
  */
 void vring_map_set(struct vring *v, struct gmem *map);
+
+/* What is known of the ring now; conn is left. */
+void vring_stats(const struct vring *v, struct queue_stats *ret_stats);
 
 /* vring_loop.c: runs v->cmd on its data loop and posts done_msg. Thread: owner loop. */
 void vring_loop_init(struct vring *v);

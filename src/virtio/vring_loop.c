@@ -13,7 +13,7 @@
  * the driver has the first answers, and can fill the ring again, while the rest is handled: at a
  * depth of 32 twice 16 gave 1.45x the rate of once 32.
  */
-#define VRING_POLL_BUDGET 16
+#define VRING_POLL_BUDGET QUEUE_BATCH_MAX
 /* How long the last notification of a draining ring may take to be accepted by its descriptor. */
 #define VRING_BELL_GRACE_NS 100000000ull
 
@@ -39,13 +39,16 @@ static uint32_t vring_poll(struct loop_source *source)
 {
 	struct vring *v = container_of(source, struct vring, source);
 	void (*on_chain)(void *queue, struct vq_chain *chain) = v->owner->vdev->ops->on_chain;
+	uint64_t now_ns = loop_now_ns(v->loop);
 	struct vq_chain *chain;
 	uint32_t n = 0;
 
 	while (n < VRING_POLL_BUDGET && (chain = virtq_pop(v->vq))) {
+		chain->popped_ns = now_ns;
 		on_chain(v->queue, chain);
 		n++;
 	}
+	v->counts.polls[n]++;
 	if (unlikely(virtq_broken(v->vq) != VIRTQ_NONE))
 		vring_tell_broken(v);
 	return n;
@@ -118,6 +121,7 @@ void vring_loop_on_wake(struct loop_msg *msg)
 
 	/* First, so that a wake during the look is another message. */
 	__atomic_store_n(&v->wake_posted, false, __ATOMIC_SEQ_CST);
+	v->counts.wakes++;
 	if (v->vq)
 		loop_source_wake(&v->source);
 }
@@ -243,6 +247,7 @@ static void vring_cmd_start(struct vring *v)
 		vring_answer(v, rc);
 		return;
 	}
+	v->counts = (struct queue_counts){ 0 };
 	v->draining = v->source_stopped = v->finish_queued = v->broken_told = false;
 	v->source = (struct loop_source){ .ops = vring_ops(v),
 					  .kick_fd = v->kick_fd,

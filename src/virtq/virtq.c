@@ -442,3 +442,33 @@ void virtq_stats_get(const struct virtq *vq, struct virtq_stats *ret_stats)
 {
 	*ret_stats = vq->stats;
 }
+
+static uint64_t slot_popped_ns(const struct vq_chain *chain)
+{
+	return __atomic_load_n(&chain->busy, __ATOMIC_ACQUIRE)
+		       ? __atomic_load_n(&chain->popped_ns, __ATOMIC_RELAXED)
+		       : 0;
+}
+
+uint64_t virtq_oldest(const struct virtq *vq)
+{
+	/* A slot that was just taken still has its last time: the one found is looked at again. */
+	for (int tries = 0; tries < 4; tries++) {
+		const struct vq_chain *oldest = NULL;
+		uint64_t oldest_ns = 0;
+
+		if (!virtq_inflight(vq))
+			return 0;
+		for (uint32_t id = 0; id < vq->size; id++) {
+			uint64_t ns = slot_popped_ns(vq_slot(vq, id));
+
+			if (ns && (!oldest || ns < oldest_ns)) {
+				oldest = vq_slot(vq, id);
+				oldest_ns = ns;
+			}
+		}
+		if (oldest && slot_popped_ns(oldest) == oldest_ns)
+			return oldest_ns;
+	}
+	return 0;
+}

@@ -99,6 +99,7 @@ struct vq_chain {
 	struct iovec *iov;	       /* slot's own, or from the pool */
 	struct iovec *in_iov, *in_end; /* for the dirty log */
 	uint64_t in_bytes;
+	uint64_t popped_ns; /* who pops says when; 0: not told */
 	struct iovec own[VIRTQ_IOV_SLOT];
 };
 
@@ -197,6 +198,9 @@ void virtq_inflight_forget(void *inflight);
 struct virtq_stats {
 	uint64_t chains, publishes, notifies, notifies_suppressed, arms;
 };
+/* Thread: any, while it is started: read racily. */
 void virtq_stats_get(const struct virtq *vq, struct virtq_stats *ret_stats);
+/* The smallest popped_ns of the chains in flight, 0: none. Thread: as virtq_stats_get. */
+uint64_t virtq_oldest(const struct virtq *vq);
 
 #endif
