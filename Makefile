@@ -83,6 +83,7 @@ docs: build
 	$(BUILD)/vhostd --help-devices >docs/devices.md
 	$(BUILD)/vhostd --help-rpc >docs/rpc.md
 	$(BUILD)/vhostctl completion bash >docs/vhostctl.bash
+	$(BUILD)/vhostd --help-metrics >docs/metrics.md
 
 docs-check: build
 	@$(BUILD)/vhostd --help-devices | diff -u docs/devices.md - || \
@@ -91,6 +92,8 @@ docs-check: build
 		{ echo "docs/rpc.md is stale: make docs"; exit 1; }
 	@$(BUILD)/vhostctl completion bash | diff -u docs/vhostctl.bash - || \
 		{ echo "docs/vhostctl.bash is stale: make docs"; exit 1; }
+	@$(BUILD)/vhostd --help-metrics | diff -u docs/metrics.md - || \
+		{ echo "docs/metrics.md is stale: make docs"; exit 1; }
 
 ## make install             DESTDIR and prefix as Meson has them
 install: build

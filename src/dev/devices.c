@@ -23,6 +23,7 @@ struct devices_entry {
 	void (*owner_free)(void *owner);
 	struct loop **loops; /* those of its mask; NULL: all */
 	bool done;
+	bool wanted; /* devices_start came while they were held */
 	void (*removed)(void *arg);
 	void *removed_arg;
 	struct loop_msg msg; /* out of the caller's stack */
@@ -312,9 +313,13 @@ int devices_start(struct device *dev, struct err *reterr)
 	struct devices_entry *e = devices_entry(dev);
 	struct loop **loops;
 	uint32_t count;
-	int rc = devices_loops(e, &loops, &count, reterr);
+	int rc;
 
 	ASSERT(e->state == DEVICES_OPEN);
+	e->wanted = held;
+	if (held)
+		return 0;
+	rc = devices_loops(e, &loops, &count, reterr);
 	if (rc == 0)
 		rc = device_start(dev, params.main_loop, loops, count, reterr);
 	if (rc == 0)
@@ -327,7 +332,7 @@ int devices_add(struct device_def *def, void *owner, void (*owner_free)(void *ow
 {
 	int rc = devices_open(def, owner, owner_free, ret_dev, reterr);
 
-	if (rc < 0 || held)
+	if (rc < 0)
 		return rc;
 	rc = devices_start(*ret_dev, reterr);
 	if (rc < 0)
@@ -347,7 +352,7 @@ int devices_start_all(struct err *reterr)
 
 	held = false;
 	list_for_each(e, &entries, node)
-		if (rc == 0 && e->state == DEVICES_OPEN)
+		if (rc == 0 && e->wanted && e->state == DEVICES_OPEN)
 			rc = devices_start(&e->dev, reterr);
 	return rc;
 }

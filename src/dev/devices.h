@@ -44,11 +44,9 @@ int devices_start(struct device *dev, struct err *reterr);
 /* Both; nothing is left of it when one fails. */
 int devices_add(struct device_def *def, void *owner, void (*owner_free)(void *owner),
 		struct device **ret_dev, struct err *reterr);
-/*
- * Until devices_start_all devices_add only opens, so that no socket is there before everything is.
- */
+/* From here devices_start only notes it, so that no socket is there before everything is. */
 void devices_hold(void);
-/* Starts those that are open, in order of creation; the first error is devices_start's. */
+/* Starts those that were to be, in order of creation; the first error is devices_start's. */
 int devices_start_all(struct err *reterr);
 /* Those that are leaving are not found. NULL: none. */
 struct device *devices_find(const char *name);
