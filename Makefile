@@ -82,12 +82,15 @@ soak: unit
 docs: build
 	$(BUILD)/vhostd --help-devices >docs/devices.md
 	$(BUILD)/vhostd --help-rpc >docs/rpc.md
+	$(BUILD)/vhostd --help-metrics >docs/metrics.md
 
 docs-check: build
 	@$(BUILD)/vhostd --help-devices | diff -u docs/devices.md - || \
 		{ echo "docs/devices.md is stale: make docs"; exit 1; }
 	@$(BUILD)/vhostd --help-rpc | diff -u docs/rpc.md - || \
 		{ echo "docs/rpc.md is stale: make docs"; exit 1; }
+	@$(BUILD)/vhostd --help-metrics | diff -u docs/metrics.md - || \
+		{ echo "docs/metrics.md is stale: make docs"; exit 1; }
 
 ## make install             DESTDIR and prefix as Meson has them
 install: build

@@ -28,7 +28,8 @@ const char args_help[] =
 	"  --log-level LEVEL      error, warning, notice (default), info, debug\n"
 	"  -r, --rpc-socket PATH  management socket (more options: --help-rpc)\n"
 	"  -S, --socket-dir DIR   for sockets of devices made there (/var/run/vhostd)\n"
-	"  --version, --help, --help-devices, --help-rpc\n"
+	"  --metrics-port N       metrics, a status page over HTTP (more: --help-metrics)\n"
+	"  --version, --help, --help-devices, --help-rpc, --help-metrics\n"
 	"One disk, as virtual machine managers start it:\n"
 	"  --socket-path PATH     listen here\n"
 	"  --fd FD                or use this inherited socket\n"
@@ -71,7 +72,9 @@ enum args_option {
 	ARGS_STATE,
 	ARGS_IGNORE_INIT_ERRORS,
 	ARGS_CHECK_CONFIG,
-	ARGS_RPC, /* a row of server_options_table */
+	ARGS_METRICS_DOCS,
+	ARGS_METRICS, /* a row of http_options_table */
+	ARGS_RPC,     /* a row of server_options_table */
 };
 
 static const struct option args_options[] = {
@@ -93,6 +96,11 @@ static const struct option args_options[] = {
 	{ "read-only", no_argument, NULL, ARGS_READ_ONLY },
 	{ "print-capabilities", no_argument, NULL, ARGS_CAPABILITIES },
 	{ "help-rpc", no_argument, NULL, ARGS_RPC_DOCS },
+	{ "help-metrics", no_argument, NULL, ARGS_METRICS_DOCS },
+	{ "metrics-socket", required_argument, NULL, ARGS_METRICS },
+	{ "metrics-socket-mode", required_argument, NULL, ARGS_METRICS },
+	{ "metrics-port", required_argument, NULL, ARGS_METRICS },
+	{ "no-metrics", no_argument, NULL, ARGS_METRICS },
 	{ "rpc-socket", required_argument, NULL, 'r' },
 	{ "rpc-socket-mode", required_argument, NULL, ARGS_RPC },
 	{ "rpc-socket-owner", required_argument, NULL, ARGS_RPC },
@@ -137,6 +145,7 @@ void app_config_fini(struct app_config *cfg)
 	free(cfg->state);
 	free(cfg->check_file);
 	opts_free(&server_options_table, &cfg->rpc);
+	opts_free(&http_options_table, &cfg->metrics);
 	memset(cfg, 0, sizeof(*cfg));
 }
 
@@ -177,6 +186,7 @@ static bool args_action(int option, enum app_action *ret_action)
 		{ ARGS_CAPABILITIES, APP_CAPABILITIES },
 		{ ARGS_DEVICE_DOCS, APP_DEVICE_DOCS },
 		{ ARGS_RPC_DOCS, APP_RPC_DOCS },
+		{ ARGS_METRICS_DOCS, APP_METRICS_DOCS },
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
@@ -186,6 +196,16 @@ static bool args_action(int option, enum app_action *ret_action)
 		return true;
 	}
 	return false;
+}
+
+static int args_metrics(struct app_config *cfg, const char *name, const char *value,
+			struct err *reterr)
+{
+	int rc = opts_set(&http_options_table, &cfg->metrics, name, value, reterr);
+
+	if (!strcmp(name, "metrics-port"))
+		cfg->metrics.port_given = true;
+	return rc < 0 ? err_prefix(reterr, rc, "--%s", name) : 0;
 }
 
 static int args_one(struct args_state *s, int option, const char *name, const char *value,
@@ -202,6 +222,8 @@ static int args_one(struct args_state *s, int option, const char *name, const ch
 		return args_rpc(cfg, "socket-dir", value, reterr);
 	case ARGS_RPC:
 		return args_rpc(cfg, name, value, reterr);
+	case ARGS_METRICS:
+		return args_metrics(cfg, name, value, reterr);
 	case ARGS_DEVICE:
 		return args_device(s, value, reterr);
 	case 'c':
@@ -361,6 +383,8 @@ int app_config_check(struct app_config *cfg, struct err *reterr)
 {
 	int rc = server_options_check(&cfg->rpc, reterr);
 
+	if (rc == 0)
+		rc = http_options_check(&cfg->metrics, reterr);
 	if (rc < 0)
 		return rc;
 	for (uint32_t i = 0; i < cfg->device_count; i++) {

@@ -11,6 +11,7 @@
 #include "dev/device.h"
 #include "base/err.h"
 #include "base/log.h"
+#include "mgmt/http.h"
 #include "mgmt/replay.h"
 #include "mgmt/server.h"
 
@@ -21,6 +22,7 @@ enum app_action {
 	APP_CAPABILITIES,
 	APP_DEVICE_DOCS,
 	APP_RPC_DOCS,
+	APP_METRICS_DOCS,
 	APP_CHECK_CONFIG
 };
 
@@ -40,6 +42,7 @@ struct app_config {
 	bool ignore_init_errors; /* of these calls, and of the state's */
 	char *state;		 /* NULL: nothing is saved */
 	char *check_file;	 /* APP_CHECK_CONFIG */
+	struct http_options metrics;
 	bool one_disk; /* of the conventional options: a monitor's own, without other sockets */
 	/* to read it all again */
 	int argc;

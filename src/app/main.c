@@ -9,6 +9,7 @@
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "mgmt/metrics.h"
 #include "mgmt/registry.h"
 
 enum {
@@ -89,6 +90,9 @@ int main(int argc, char **argv)
 			break;
 		case APP_CHECK_CONFIG:
 			status = main_check(cfg.check_file);
+			break;
+		case APP_METRICS_DOCS:
+			metrics_docs_print();
 			break;
 		case APP_RUN:
 			status = main_serve(&cfg);

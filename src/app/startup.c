@@ -35,6 +35,7 @@
 #include "loop/loop.h"
 #include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
+#include "mgmt/http.h"
 #include "mgmt/replay.h"
 #include "mgmt/server.h"
 #include "mgmt/state.h"
@@ -144,9 +145,10 @@ static void app_stop(void)
 {
 	app_state_set(APP_STOPPING);
 	sdnotify_send("STOPPING=1", NULL);
-	app.pending = 4; /* the state, the devices, the server, and until all were asked */
+	app.pending = 5; /* the state, the devices, the servers, and until all were asked */
 	state_stop(app_on_state_stopped, NULL);
 	server_stop(app.main_loop, app_on_server_stopped, NULL);
+	http_stop(app.main_loop, app_on_server_stopped, NULL);
 	devices_stop_all();
 	app_pending_leave();
 }
@@ -188,6 +190,7 @@ static noreturn void app_exit_now(void)
 {
 	devices_unlink_all();
 	server_unlink();
+	http_unlink();
 	_exit(1);
 }
 
@@ -293,6 +296,18 @@ static int app_server_start(struct err *reterr)
 	return server_start(&app.cfg->rpc, !app.cfg->one_disk, app.main_loop, reterr);
 }
 
+static int app_metrics_start(struct err *reterr)
+{
+	const struct snapshot_source source = {
+		.main_loop = app.main_loop,
+		.loops = app.loops,
+		.loop_count = &app.loop_count,
+		.device_next = devices_next,
+	};
+
+	return http_start(&app.cfg->metrics, !app.cfg->one_disk, &source, reterr);
+}
+
 /* Who called framework_start_init is told first. */
 static void app_failed(int rc)
 {
@@ -314,6 +329,8 @@ static void app_on_replayed(struct replay_run *run, int rc)
 		state_begin(app.main_loop, app.replays, app.cfg->replay_count);
 	if (rc == 0 && !app.cfg->rpc.wait_for_rpc)
 		rc = app_server_start(app.reterr);
+	if (rc == 0)
+		rc = app_metrics_start(app.reterr);
 	if (rc < 0) {
 		app_failed(rc);
 		return;

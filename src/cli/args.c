@@ -217,14 +217,19 @@ static int value_set(const struct arg *row, const char *text, json_t *values, st
 /* ---- words ---- */
 
 /* words[*i] is an option; its value may be words[*i + 1]. */
-static int option_take(const struct arg *rows, int count, char *const *words, int *i,
-		       json_t *values, struct err *reterr)
+static int option_take(const struct args *args, int count, char *const *words, int *i,
+		       struct err *reterr)
 {
+	json_t *values = args->values;
 	const char *word = words[*i];
 	const char *is = !strncmp(word, "--", 2) ? strchr(word, '=') : NULL;
 	const size_t len = is ? (size_t)(is - word) : strlen(word);
-	const struct arg *row = args_option(rows, word, len);
+	const struct arg *row = args_option(args->rows, word, len);
 
+	if (!row && args->more) {
+		row = args_option(args->more, word, len);
+		values = args->more_values;
+	}
 	if (!row)
 		return err_set(reterr, -EINVAL, "unknown option %.*s", (int)len, word);
 	if (row->type == ARG_FLAG) {
@@ -241,9 +246,9 @@ static int option_take(const struct arg *rows, int count, char *const *words, in
 	return value_set(row, words[++*i], values, reterr);
 }
 
-int args_parse(const struct arg *rows, int count, char *const *words, json_t *values,
-	       struct err *reterr)
+int args_parse(const struct args *args, int count, char *const *words, struct err *reterr)
 {
+	const struct arg *rows = args->rows;
 	bool options = true;
 	uint32_t place = 0;
 
@@ -255,7 +260,7 @@ int args_parse(const struct arg *rows, int count, char *const *words, json_t *va
 			continue;
 		}
 		if (options && words[i][0] == '-' && words[i][1]) {
-			rc = option_take(rows, count, words, &i, values, reterr);
+			rc = option_take(args, count, words, &i, reterr);
 			if (rc < 0)
 				return rc;
 			continue;
@@ -263,7 +268,7 @@ int args_parse(const struct arg *rows, int count, char *const *words, json_t *va
 		row = args_place(rows, place++);
 		if (!row)
 			return err_set(reterr, -EINVAL, "one argument too many: '%.80s'", words[i]);
-		rc = value_set(row, words[i], values, reterr);
+		rc = value_set(row, words[i], args->values, reterr);
 		if (rc < 0)
 			return rc;
 	}

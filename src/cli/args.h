@@ -55,10 +55,14 @@ struct arg {
 /*
  * Fills values (an object) from words. Keys are the rows' names without "--" and brackets, in
  * small letters; ARG_KEY's is an object of all of them. Options may stand anywhere; after "--" all
- * words are in their places. -EINVAL, and reterr names the argument, the value and what it takes.
+ * words are in their places. more, when not NULL: options that rows do not have, which go into
+ * more_values. -EINVAL, and reterr names the argument, the value and what it takes.
  */
-int args_parse(const struct arg *rows, int count, char *const *words, json_t *values,
-	       struct err *reterr);
+struct args {
+	const struct arg *rows, *more;
+	json_t *values, *more_values;
+};
+int args_parse(const struct args *args, int count, char *const *words, struct err *reterr);
 /* The parameters of the verb's call number `call`, as given; a new reference. */
 json_t *args_params(const struct arg *rows, const json_t *values, uint32_t call);
 /* The row of an option "--file" or "-f"; NULL: none. len: up to '='. */

@@ -154,6 +154,8 @@ static void complete_args(struct complete *c, const struct verb *v, int count, c
 
 	for (int i = 0; i + 1 < count; i++) {
 		row = words[i][0] == '-' ? args_option(v->args, words[i], strlen(words[i])) : NULL;
+		if (!row && words[i][0] == '-')
+			row = args_option(options_rows, words[i], strlen(words[i]));
 		if (!row && words[i][0] != '-')
 			place++;
 		if (!row || row->type == ARG_FLAG)
@@ -166,6 +168,7 @@ static void complete_args(struct complete *c, const struct verb *v, int count, c
 	}
 	if (words[count - 1][0] == '-') {
 		offer_options(c, v->args);
+		offer_options(c, options_rows);
 		return;
 	}
 	row = args_place(v->args, place);
@@ -209,7 +212,7 @@ int complete_run(struct cli *cli, int count, char *const *words)
 	else if (v)
 		complete_args(&c, v, count - at - used, joined + at + used);
 	else if (*c.prefix == '-')
-		options_each(&c, (void (*)(void *, const char *))offer);
+		offer_options(&c, options_rows);
 	else
 		offer_verbs(&c, count - 1 - at, joined + at);
 	free(joined);

@@ -7,7 +7,7 @@
 
 static const char *const whens[] = { "auto", "always", "never", NULL };
 
-static const struct arg rows[] = {
+const struct arg options_rows[] = {
 	{ "--socket", ARG_STR, .help = "of the daemon", .letter = 's', .offer = OFFER_FILES },
 	{ "--timeout", ARG_MSEC, .help = "of each call", .letter = 't' },
 	{ "--json", ARG_FLAG, .help = "for programs" },
@@ -24,7 +24,7 @@ static int options_count(int count, char *const *words)
 
 	while (n < count && words[n][0] == '-' && words[n][1]) {
 		const char *is = strchr(words[n], '=');
-		const struct arg *row = args_option(rows, words[n], strcspn(words[n], "="));
+		const struct arg *row = args_option(options_rows, words[n], strcspn(words[n], "="));
 
 		n += row && row->type != ARG_FLAG && !is ? 2 : 1;
 	}
@@ -40,8 +40,9 @@ static bool colour_wanted(const char *when)
 	return !strcmp(when, "always");
 }
 
-static void options_apply(struct cli *cli, const json_t *values)
+void options_apply(struct cli *cli)
 {
+	const json_t *values = cli->options;
 	const char *socket = json_string_value(json_object_get(values, "socket"));
 	const char *env = getenv(CLI_SOCKET_ENV);
 	const char *when = json_string_value(json_object_get(values, "color"));
@@ -60,15 +61,16 @@ static void options_apply(struct cli *cli, const json_t *values)
 int options_parse(struct cli *cli, int count, char *const *words, int *ret_used, bool *ret_help,
 		  bool *ret_version)
 {
+	const struct args args = { .rows = options_rows, .values = cli->options };
 	int rc;
 
 	*ret_used = options_count(count, words);
 	if (*ret_used > count)
 		*ret_used = count;
-	rc = args_parse(rows, *ret_used, words, cli->options, &cli->err);
+	rc = args_parse(&args, *ret_used, words, &cli->err);
 	if (rc < 0)
 		return rc;
-	options_apply(cli, cli->options);
+	options_apply(cli);
 	*ret_help = json_is_true(json_object_get(cli->options, "help"));
 	*ret_version = json_is_true(json_object_get(cli->options, "version"));
 	return 0;
@@ -77,18 +79,13 @@ int options_parse(struct cli *cli, int count, char *const *words, int *ret_used,
 int options_skip(struct cli *cli, int count, char *const *words)
 {
 	const int n = options_count(count, words);
+	const uint32_t timeout_ms = cli->timeout_ms;
 	int used;
 	bool help, version;
 
 	if (n > count)
 		return -1;
 	options_parse(cli, n, words, &used, &help, &version);
-	cli->timeout_ms = cli->timeout_ms > 1000 ? 1000 : cli->timeout_ms;
+	cli->timeout_ms = timeout_ms;
 	return n;
-}
-
-void options_each(void *arg, void (*fn)(void *arg, const char *name))
-{
-	for (const struct arg *row = rows; row->name; row++)
-		fn(arg, row->name);
 }

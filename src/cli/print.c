@@ -63,7 +63,7 @@ void print_disks(struct cli *cli, const json_t *result)
 /* "key: value" lines, the values aligned. */
 static void pair(struct cli *cli, const char *key, const char *value)
 {
-	fprintf(cli->out, "%-12s %s\n", key, *value ? value : "-");
+	fprintf(cli->out, "%-20s %s\n", key, *value ? value : "-");
 }
 
 void print_disk(struct cli *cli, const json_t *d)
@@ -210,11 +210,27 @@ static void print_limits(struct cli *cli, const json_t *limits)
 	}
 }
 
+/* An object's members, and those of objects in it. */
+static void print_members(struct cli *cli, json_t *object)
+{
+	const char *key;
+	json_t *v;
+
+	json_object_foreach(object, key, v)
+	{
+		char *value = json_is_string(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY);
+
+		if (json_is_object(v))
+			print_members(cli, v);
+		else
+			pair(cli, key, value ? value : json_string_value(v));
+		free(value);
+	}
+}
+
 static void print_one_bdev(struct cli *cli, const json_t *b)
 {
 	char buf[FORMAT_BYTES], text[64];
-	json_t *specific = json_object_get(b, "driver_specific"), *v;
-	const char *key;
 
 	pair(cli, "name", member_str(b, "name"));
 	pair(cli, "kind", member_str(b, "product_name"));
@@ -224,13 +240,7 @@ static void print_one_bdev(struct cli *cli, const json_t *b)
 	pair(cli, "block", text);
 	pair(cli, "claimed", member_true(b, "claimed") ? "yes" : "no");
 	print_limits(cli, json_object_get(b, "assigned_rate_limits"));
-	json_object_foreach(specific, key, v)
-	{
-		char *value = json_is_string(v) ? NULL : json_dumps(v, JSON_ENCODE_ANY);
-
-		pair(cli, key, json_is_string(v) ? json_string_value(v) : value ? value : "");
-		free(value);
-	}
+	print_members(cli, json_object_get(b, "driver_specific"));
 }
 
 void print_bdev(struct cli *cli, const json_t *result)

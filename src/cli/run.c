@@ -66,14 +66,16 @@ static int finish(struct cli *cli, const json_t *result)
 static int verb_run(struct cli *cli, int count, char *const *words)
 {
 	const struct verb *v = cli->verb;
+	const struct args args = { v->args, options_rows, cli->values, cli->options };
 	json_t *result = NULL;
-	int rc = args_parse(v->args, count, words, cli->values, &cli->err);
+	int rc = args_parse(&args, count, words, &cli->err);
 
 	if (rc < 0) {
 		fprintf(stderr, "vhostctl: %s: %s; vhostctl help %s\n", v->name, cli->err.msg,
 			v->name);
 		return CLI_USAGE;
 	}
+	options_apply(cli);
 	rc = v->run ? v->run(cli, &result)
 		    : cli_call(cli, v->methods[0], cli_params(cli, 0), &result);
 	if (rc < 0)

@@ -7,6 +7,13 @@
 /* Requests of a batch that run before others get their turn. */
 #define EXCHANGE_TURN 32
 
+static bool exchanges_stopped;
+
+void exchanges_stop(void)
+{
+	exchanges_stopped = true;
+}
+
 struct exchange *exchange_new(void (*done)(struct exchange *ex), void *owner, bool admin)
 {
 	struct exchange *ex = calloc(1, sizeof(*ex));
@@ -74,6 +81,8 @@ static void exchange_pump(struct exchange *ex)
 	if (ex->pumping)
 		return;
 	ex->pumping = true;
+	if (exchanges_stopped)
+		ex->next = ex->count;
 	while (!ex->current && ex->next < ex->count) {
 		if (turn++ == EXCHANGE_TURN && loop_current()) {
 			ex->pumping = false;

@@ -43,6 +43,8 @@ struct exchange *exchange_new(void (*done)(struct exchange *ex), void *owner, bo
 void exchange_free(struct exchange *ex);
 /* Takes the reference on body. done may be called before this returns. */
 void exchange_run(struct exchange *ex, json_t *body);
+/* The daemon ends: requests of batches that have not begun never do. */
+void exchanges_stop(void);
 /* The only answer, to what was no request at all; done is not called. */
 void exchange_refuse(struct exchange *ex, int code, const char *text);
 

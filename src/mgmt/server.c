@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "loop/loop.h"
 #include "mgmt/client.h"
+#include "mgmt/exchange.h"
 #include "sock/endpoint.h"
 
 #define SERVER_IDS_MAX	  32
@@ -354,6 +355,7 @@ void server_stop(struct loop *main_loop, void (*stopped)(void *arg), void *arg)
 	server.stopped = stopped;
 	server.stopped_arg = arg;
 	server.pending = 1; /* ours */
+	exchanges_stop();
 	for (uint32_t i = 0; i < SERVER_DOORS; i++) {
 		struct door *door = &server.doors[i];
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "nvme/nvme_impl.h"
+#include "nvme/ring_remote.h"
 
 static inline uint32_t word_get(const uint32_t *word)
 {
@@ -443,9 +444,11 @@ uint32_t nvme_cq_poll(struct nvme_cq *cq)
 {
 	struct list *first = cq->sqs.next;
 
-	if (unlikely(cq->gate)) {
+	if (unlikely(atomic_load_explicit(&cq->gate, memory_order_relaxed))) {
 		if (cq->gate & CQ_HOLD)
 			return 0;
+		if (cq->gate & CQ_REMOTE)
+			nvme_ring_remote_look(cq);
 		cq_unstick(cq);
 	}
 	if (likely(first != &cq->sqs && first->next == &cq->sqs))
@@ -516,6 +519,9 @@ static bool cq_source_arm(struct loop_source *source)
 		return true;
 	if (source->kick_fd == LOOP_KICK_WAKE)
 		cq_events_arm(cq);
+	/* What a transfer brings wakes the source. */
+	if (cq->gate & CQ_REMOTE)
+		nvme_ring_remote_look(cq);
 	if (!cq_has_work(cq))
 		return true;
 	cq_events_quiet(cq);
@@ -560,7 +566,9 @@ static void cq_publish(struct loop_work *work)
 	if (likely(!(cq->gate & CQ_STOPPING))) {
 		if (unlikely(cq->mem.dirty))
 			cq_dirty(cq, posted);
-		if (cq->ien)
+		if (unlikely(cq->remote) && nvme_ring_remote_publish(cq))
+			; /* told when it is there */
+		else if (cq->ien)
 			nvme_irq_posted(cq, posted);
 	}
 	if (unlikely(cq->settle) && nvme_cq_settle(cq))

@@ -427,6 +427,28 @@ def test_it_ends_with_clients_that_are_in_the_middle_of_something(serve):
     assert d.end(signal.SIGINT) == 0
 
 
+def test_it_ends_in_the_middle_of_batches_and_of_streams_of_requests(serve):
+    for answers in (0, 1, 40):
+        d, path = serve(name=f"rpc{answers}")
+        clients = [Rpc(path) for _ in range(8)]
+        for i, c in enumerate(clients):
+            c.send([{**VERSION, "method": "rpc_get_methods"}] * 5000 if i % 2 else
+                   json.dumps({**VERSION, "method": "thread_get_stats"}).encode() * 500)
+        for _ in range(answers):
+            clients[0].answer()
+        assert d.end() == 0
+
+
+def test_the_socket_of_spdk_is_there_on_request(serve):
+    path = "/var/tmp/spdk.sock"
+    if os.path.exists(path):
+        pytest.skip(path + " is in use")
+    d, _ = serve("--rpc-spdk-socket")
+    with Rpc(path) as rpc:
+        assert rpc.call("spdk_get_version")
+    assert d.end() == 0 and not os.path.exists(path)
+
+
 # ---- every method, every parameter ----
 
 def refused(rpc, method, **params):
