@@ -221,7 +221,7 @@ def test_hostile_requests_end_bounded(serve, room):
                                                                        b"HTTP/1.1 400")
     assert say(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 20000)[:10] in (
         b"", b"HTTP/1.1 4")
-    assert b"HTTP/1.1 200" not in say(b"\0\1\2 garbage HTTP/9.9\r\n\r\n")
+    assert b"HTTP/1.1 200" not in say(b"garbage\r\n\r\n")
     assert b" 405 " in say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nx")
     # More connections than are served; the surplus is let go, and later ones are served again.
     idle = []
