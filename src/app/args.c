@@ -15,30 +15,20 @@
 const char args_help[] =
 	"usage: vhostd [OPTION]...\n"
 	"Serves disks to virtual machines over vhost-user and vfio-user.\n"
-	"  --device blk,KEY=VALUE,...  a disk (repeatable, as those below). Needs\n"
-	"        socket=PATH and one of file=PATH, null=SIZE, ram=SIZE. More keys:\n"
-	"        num-queues, serial, read-only ...: --help-devices\n"
-	"  --device scsi,KEY=VALUE,...  a SCSI host. Needs socket=PATH, and for each\n"
-	"        disk target=N[/LUN]:file=PATH:KEY=VALUE:...\n"
-	"  --device nvme,KEY=VALUE,...  an NVMe controller. Needs socket=PATH, and for\n"
-	"        each disk ns=NSID:file=PATH:KEY=VALUE:...\n"
-	"  -c, --config FILE      devices, cores, pin, log-level as JSON; may be repeated\n"
+	"  --device blk,...       a disk (repeatable): socket=PATH and one of file=PATH,\n"
+	"                         null=SIZE, ram=SIZE, bdev=NAME; see --help-devices\n"
+	"  --device scsi,...      a SCSI host: socket=PATH, target=N[/LUN]:file=PATH:...\n"
+	"  --device nvme,...      an NVMe controller: socket=PATH, ns=NSID:file=PATH:...\n"
+	"  -c, --config FILE      devices, cores, pin, log-level as JSON, or SPDK's calls\n"
+	"  --state FILE           keep what the management socket makes, over restarts\n"
+	"  --check-config FILE    check a file for -c or --state, and do nothing else\n"
 	"  --cores N|LIST         data loops: a number or a list like 0-3,6 (default: the\n"
 	"                         CPUs that this process may use)\n"
 	"  --pin                  pin the data loops to the CPUs of the list\n"
 	"  --log-level LEVEL      error, warning, notice (default), info, debug\n"
-	"  -r, --rpc-socket PATH  management socket, which SPDK's clients can use (default,\n"
-	"                         if it can be made: " SERVER_SOCKET_DEFAULT ");\n"
-	"                         --no-rpc: none; --rpc-spdk-socket: also " SERVER_SOCKET_SPDK "\n"
-	"  --rpc-socket-mode MODE, --rpc-socket-owner USER, --rpc-socket-group GROUP,\n"
-	"  --rpc-allow-uid USER,..., --rpc-allow-gid GROUP,...  who may use it\n"
-	"  --rpc-readonly-socket PATH, --rpc-readonly-mode MODE  a second one that changes\n"
-	"                         nothing\n"
-	"  --wait-for-rpc         start devices when framework_start_init is called\n"
-	"  --metrics-socket PATH, --metrics-socket-mode MODE  metrics and a status page\n"
-	"                         over HTTP (default, if it can be made:\n"
-	"                         " HTTP_SOCKET_DEFAULT "); --no-metrics: none\n"
-	"  --metrics-port N       the same on TCP port N of 127.0.0.1 (0: any free one)\n"
+	"  -r, --rpc-socket PATH  management socket (more options: --help-rpc)\n"
+	"  -S, --socket-dir DIR   for sockets of devices made there (/var/run/vhostd)\n"
+	"  --metrics-port N       metrics, a status page over HTTP (more: --help-metrics)\n"
 	"  --version, --help, --help-devices, --help-rpc, --help-metrics\n"
 	"One disk, as virtual machine managers start it:\n"
 	"  --socket-path PATH     listen here\n"
@@ -46,8 +36,7 @@ const char args_help[] =
 	"  --blk-file PATH        image file or block device\n"
 	"  --read-only            refuse writes\n"
 	"  --print-capabilities   what is supported, as JSON\n"
-	"Example:\n"
-	"  vhostd --device blk,socket=/run/vm1.sock,file=/srv/vm1.img,num-queues=4\n";
+	"Example: vhostd --device blk,socket=/run/vm1.sock,file=/srv/vm1.img\n";
 
 const char args_capabilities[] = "{\n"
 				 "  \"type\": \"block\",\n"
@@ -80,6 +69,9 @@ enum args_option {
 	ARGS_READ_ONLY,
 	ARGS_CAPABILITIES,
 	ARGS_RPC_DOCS,
+	ARGS_STATE,
+	ARGS_IGNORE_INIT_ERRORS,
+	ARGS_CHECK_CONFIG,
 	ARGS_METRICS_DOCS,
 	ARGS_METRICS, /* a row of http_options_table */
 	ARGS_RPC,     /* a row of server_options_table */
@@ -88,6 +80,10 @@ enum args_option {
 static const struct option args_options[] = {
 	{ "device", required_argument, NULL, ARGS_DEVICE },
 	{ "config", required_argument, NULL, 'c' },
+	{ "json", required_argument, NULL, 'c' },
+	{ "json-ignore-init-errors", no_argument, NULL, ARGS_IGNORE_INIT_ERRORS },
+	{ "check-config", required_argument, NULL, ARGS_CHECK_CONFIG },
+	{ "state", required_argument, NULL, ARGS_STATE },
 	{ "cores", required_argument, NULL, ARGS_CORES },
 	{ "pin", no_argument, NULL, ARGS_PIN },
 	{ "log-level", required_argument, NULL, ARGS_LOG_LEVEL },
@@ -114,6 +110,7 @@ static const struct option args_options[] = {
 	{ "rpc-spdk-socket", no_argument, NULL, ARGS_RPC },
 	{ "rpc-allow-uid", required_argument, NULL, ARGS_RPC },
 	{ "rpc-allow-gid", required_argument, NULL, ARGS_RPC },
+	{ "socket-dir", required_argument, NULL, 'S' },
 	{ "no-rpc", no_argument, NULL, ARGS_RPC },
 	{ "wait-for-rpc", no_argument, NULL, ARGS_RPC },
 	{ NULL, 0, NULL, 0 },
@@ -140,8 +137,13 @@ void app_config_fini(struct app_config *cfg)
 {
 	for (uint32_t i = 0; i < cfg->device_count; i++)
 		device_def_fini(&cfg->devices[i]);
+	for (uint32_t i = 0; i < cfg->replay_count; i++)
+		replay_free(cfg->replays[i]);
+	free(cfg->replays);
 	free(cfg->devices);
 	free(cfg->cores);
+	free(cfg->state);
+	free(cfg->check_file);
 	opts_free(&server_options_table, &cfg->rpc);
 	opts_free(&http_options_table, &cfg->metrics);
 	memset(cfg, 0, sizeof(*cfg));
@@ -158,11 +160,11 @@ static int args_device(struct args_state *s, const char *text, struct err *reter
 	return rc < 0 ? rc : device_def_parse(def, text, reterr);
 }
 
-static int args_cores(struct app_config *cfg, const char *text, struct err *reterr)
+static int args_text(char **field, const char *name, const char *text, struct err *reterr)
 {
-	free(cfg->cores);
-	cfg->cores = strdup(text);
-	return cfg->cores ? 0 : err_set(reterr, -ENOMEM, "--cores: out of memory");
+	free(*field);
+	*field = strdup(text);
+	return *field ? 0 : err_set(reterr, -ENOMEM, "--%s: out of memory", name);
 }
 
 static int args_rpc(struct app_config *cfg, const char *name, const char *value, struct err *reterr)
@@ -170,6 +172,30 @@ static int args_rpc(struct app_config *cfg, const char *name, const char *value,
 	int rc = opts_set(&server_options_table, &cfg->rpc, name, value, reterr);
 
 	return rc < 0 ? err_prefix(reterr, rc, "--%s", name) : 0;
+}
+
+/* Options that ask for something to be printed instead. */
+static bool args_action(int option, enum app_action *ret_action)
+{
+	static const struct {
+		int option;
+		enum app_action action;
+	} actions[] = {
+		{ 'h', APP_HELP },
+		{ ARGS_VERSION, APP_VERSION },
+		{ ARGS_CAPABILITIES, APP_CAPABILITIES },
+		{ ARGS_DEVICE_DOCS, APP_DEVICE_DOCS },
+		{ ARGS_RPC_DOCS, APP_RPC_DOCS },
+		{ ARGS_METRICS_DOCS, APP_METRICS_DOCS },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
+		if (actions[i].option != option)
+			continue;
+		*ret_action = actions[i].action;
+		return true;
+	}
+	return false;
 }
 
 static int args_metrics(struct app_config *cfg, const char *name, const char *value,
@@ -187,25 +213,31 @@ static int args_one(struct args_state *s, int option, const char *name, const ch
 {
 	struct app_config *cfg = s->cfg;
 
+	if (args_action(option, &cfg->action))
+		return 0;
 	switch (option) {
 	case 'r':
 		return args_rpc(cfg, "rpc-socket", value, reterr);
+	case 'S':
+		return args_rpc(cfg, "socket-dir", value, reterr);
 	case ARGS_RPC:
 		return args_rpc(cfg, name, value, reterr);
 	case ARGS_METRICS:
 		return args_metrics(cfg, name, value, reterr);
-	case ARGS_METRICS_DOCS:
-		cfg->action = APP_METRICS_DOCS;
-		return 0;
-	case ARGS_RPC_DOCS:
-		cfg->action = APP_RPC_DOCS;
-		return 0;
 	case ARGS_DEVICE:
 		return args_device(s, value, reterr);
 	case 'c':
 		return config_read(cfg, value, reterr);
 	case ARGS_CORES:
-		return args_cores(cfg, value, reterr);
+		return args_text(&cfg->cores, "cores", value, reterr);
+	case ARGS_STATE:
+		return args_text(&cfg->state, "state", value, reterr);
+	case ARGS_IGNORE_INIT_ERRORS:
+		cfg->ignore_init_errors = true;
+		return 0;
+	case ARGS_CHECK_CONFIG:
+		cfg->action = APP_CHECK_CONFIG;
+		return args_text(&cfg->check_file, "check-config", value, reterr);
 	case ARGS_PIN:
 		cfg->pin = true;
 		return 0;
@@ -216,18 +248,6 @@ static int args_one(struct args_state *s, int option, const char *name, const ch
 			       "--log-level: expected error, warning, notice, info "
 			       "or debug, got '%.64s'",
 			       value);
-	case ARGS_VERSION:
-		cfg->action = APP_VERSION;
-		return 0;
-	case 'h':
-		cfg->action = APP_HELP;
-		return 0;
-	case ARGS_DEVICE_DOCS:
-		cfg->action = APP_DEVICE_DOCS;
-		return 0;
-	case ARGS_CAPABILITIES:
-		cfg->action = APP_CAPABILITIES;
-		return 0;
 	case ARGS_SOCKET_PATH:
 		s->disk.socket = value;
 		return 0;
@@ -320,7 +340,7 @@ static int args_parse_all(int argc, char **argv, struct app_config *cfg, bool ag
 	*cfg = (struct app_config){ .log_level = LOG_NOTICE, .argc = argc, .argv = argv };
 	optind = 0; /* glibc: start afresh */
 	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:hr:", args_options, &which)) != -1) {
+	while ((option = getopt_long(argc, argv, ":c:hr:S:", args_options, &which)) != -1) {
 		rc = args_one(&s, option, args_options[which].name, optarg, argv, reterr);
 		if (rc < 0)
 			return rc;
@@ -332,7 +352,7 @@ static int args_parse_all(int argc, char **argv, struct app_config *cfg, bool ag
 			       argv[optind]);
 	if (s.disk.socket || s.disk.fd || s.disk.file || s.disk.read_only)
 		return args_disk_add(&s, reterr);
-	if (!cfg->device_count && !server_wanted(&cfg->rpc))
+	if (!cfg->device_count && !cfg->replay_count && !cfg->state && !server_wanted(&cfg->rpc))
 		return err_set(
 			reterr, -EINVAL,
 			"no device: give --device, --blk-file or -c, or --rpc-socket to make "

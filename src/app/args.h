@@ -12,6 +12,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "mgmt/http.h"
+#include "mgmt/replay.h"
 #include "mgmt/server.h"
 
 enum app_action {
@@ -21,7 +22,8 @@ enum app_action {
 	APP_CAPABILITIES,
 	APP_DEVICE_DOCS,
 	APP_RPC_DOCS,
-	APP_METRICS_DOCS
+	APP_METRICS_DOCS,
+	APP_CHECK_CONFIG
 };
 
 #define APP_DEVICES_MAX 4096
@@ -35,6 +37,11 @@ struct app_config {
 	bool pin;
 	enum log_level log_level;
 	struct server_options rpc;
+	struct replay **replays; /* of the files of calls that -c names */
+	uint32_t replay_count;
+	bool ignore_init_errors; /* of these calls, and of the state's */
+	char *state;		 /* NULL: nothing is saved */
+	char *check_file;	 /* APP_CHECK_CONFIG */
 	struct http_options metrics;
 	bool one_disk; /* of the conventional options: a monitor's own, without other sockets */
 	/* to read it all again */

@@ -1,5 +1,5 @@
 /*
- * The configuration file (-c FILE), JSON:
+ * The configuration file (-c FILE), JSON: calls (mgmt/replay.h), or
  *
  *   { "devices": [ { "type": "blk", "socket": "/run/a.sock", "file": "/a.img", ... } ],
  *     "cores": "0-3", "pin": true, "log-level": "info" }
@@ -11,7 +11,12 @@
 
 #include "app/args.h"
 
-/* Adds what the file says to cfg. Errors: open's; -EINVAL and others with file and key named. */
+/* Adds what the file says to cfg. Errors: open's; -EINVAL and others with file, line and key. */
 int config_read(struct app_config *cfg, const char *path, struct err *reterr);
+/*
+ * --check-config: reads the file and checks all that can be told without opening anything: its
+ * form, names that are there twice, files that must exist. ret_text: what it was found to have.
+ */
+int config_check(const char *path, char *ret_text, size_t text_size, struct err *reterr);
 
 #endif

@@ -73,22 +73,24 @@ static void test_each_fault_names_file_and_key(void **state)
 		const char *text, *message;
 	} rows[] = {
 		{ "[]", ": expected an object" },
-		{ "{\"colour\": 1}",
-		  ": colour: unknown key; expected devices, cores, pin or log-level" },
-		{ "{\"devices\": 1}", ": devices: expected an array" },
-		{ "{\"devices\": [1]}", ": devices[0]: expected an object" },
-		{ "{\"devices\": [{}]}", ": devices[0]: type: expected blk, scsi or nvme, got ''" },
+		{ "{\"colour\": 1}", ":1: colour: unknown key; expected devices, cores, pin or "
+				     "log-level, or, for calls, "
+				     "subsystems" },
+		{ "{\"devices\": 1}", ":1: devices: expected an array" },
+		{ "{\"devices\": [1]}", ":1: devices[0]: expected an object" },
+		{ "{\"devices\": [{}]}",
+		  ":1: devices[0]: type: expected blk, scsi or nvme, got ''" },
 		{ "{\"devices\": [{\"type\": 7}]}",
-		  ": devices[0]: type: expected blk, scsi or nvme, got ''" },
+		  ":1: devices[0]: type: expected blk, scsi or nvme, got ''" },
 		{ "{\"devices\": [{\"type\": \"blk\"}, {\"type\": \"blk\", \"num-queues\": 0}]}",
-		  ": devices[1]: num-queues: expected 1..256, got 0" },
+		  ":1: devices[1]: num-queues: expected 1..256, got 0" },
 		{ "{\"devices\": [{\"type\": \"blk\", \"colour\": 1}]}",
-		  ": devices[0]: colour: no parameter of blk device" },
+		  ":1: devices[0]: colour: no parameter of blk device" },
 		{ "{\"devices\": [{\"type\": \"blk\", \"ram\": [1]}]}",
-		  ": devices[0]: ram: expected a string, a number or true/false" },
-		{ "{\"cores\": true}", ": cores: expected a number or a list like \"0-3,6\"" },
-		{ "{\"pin\": 1}", ": pin: expected true or false" },
-		{ "{\"log-level\": 1}", ": log-level: expected error, warning, notice, info or "
+		  ":1: devices[0]: ram: expected a string, a number or true/false" },
+		{ "{\"cores\": true}", ":1: cores: expected a number or a list like \"0-3,6\"" },
+		{ "{\"pin\": 1}", ":1: pin: expected true or false" },
+		{ "{\"log-level\": 1}", ":1: log-level: expected error, warning, notice, info or "
 					"debug, got '(not a string)'" },
 	};
 	const char *message;

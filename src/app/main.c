@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "app/args.h"
+#include "app/config.h"
 #include "app/cpus.h"
 #include "app/startup.h"
 #include "base/err.h"
@@ -49,6 +50,17 @@ static int main_serve(struct app_config *cfg)
 	return EXIT_OK;
 }
 
+static int main_check(const char *path)
+{
+	struct err err = { 0 };
+	char text[64];
+
+	if (config_check(path, text, sizeof(text), &err) < 0)
+		return main_fail(EXIT_USAGE, &err);
+	printf("%s: %s\n", path, text);
+	return EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
 	struct app_config cfg;
@@ -75,6 +87,9 @@ int main(int argc, char **argv)
 			break;
 		case APP_RPC_DOCS:
 			rpc_docs_print();
+			break;
+		case APP_CHECK_CONFIG:
+			status = main_check(cfg.check_file);
 			break;
 		case APP_METRICS_DOCS:
 			metrics_docs_print();

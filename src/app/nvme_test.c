@@ -142,7 +142,7 @@ static const struct {
 	{ "ns=0:ram=1M", "nsid: expected 1..1024, got 0" },
 	{ "ns=1025:ram=1M", "nsid: expected 1..1024, got 1025" },
 	{ "ns=1/1:ram=1M", "nsid: expected a number, got '1/1'" },
-	{ "ns=7", "ns 7: expected exactly one of file=, null= and ram=, got 0" },
+	{ "ns=7", "ns 7: expected exactly one of file=, null=, ram= and bdev=, got 0" },
 	{ "ns=7:wwn=1", "ns 7: wwn: no parameter of nvme namespace" },
 	{ "ns=7:ram=1M:pi-type=1", "ns 7: pi-type: no parameter of nvme namespace" },
 	{ "ns=7:ram=1M:state=", "ns 7: state: expected a path or none, got ''" },
@@ -211,7 +211,7 @@ static void test_contradictions_name_both_places(void **state)
 	refused("nvme,socket=/a,subsystem=m", "nvme,socket=/b,subsystem=m,ns=2,ns=2:ram=1M",
 		"--device 2: ns 2: given twice");
 	refused("nvme,socket=/a,subsystem=m", "nvme,socket=/b,subsystem=m,ns=3",
-		"--device 2: ns 3: expected exactly one of file=, null= and ram=, got 0");
+		"--device 2: ns 3: expected exactly one of file=, null=, ram= and bdev=, got 0");
 }
 
 static void test_two_subsystems_have_nothing_in_common(void **state)

@@ -101,7 +101,7 @@ static void reload_tell_device(const struct device_def *old, const struct device
 			continue;
 		if (!strcmp(opts_text(row, old, a, sizeof(a)), opts_text(row, new, b, sizeof(b))))
 			continue;
-		if (!old->type->adopt || !old->type->adopt(old->running, new, row))
+		if (!old->type->adopt || !old->running || !old->type->adopt(old->running, new, row))
 			reload_tell_row(old->name, "", row, old, new);
 	}
 }
@@ -298,9 +298,14 @@ static void reload_undo(struct reload *r)
 
 	while ((node = list_pop(&r->added)) != NULL)
 		device_unit_free(list_entry(node, struct device_unit, node));
-	for (uint32_t k = 0; k < r->running->device_count; k++)
-		list_for_each(unit, &r->running->devices[k].running->units, node)
+	for (uint32_t k = 0; k < r->running->device_count; k++) {
+		struct device *dev = r->running->devices[k].running;
+
+		if (!dev)
+			continue;
+		list_for_each(unit, &dev->units, node)
 			unit->doomed = false;
+	}
 }
 
 /* A unit that is to be is still being closed: its image is in use. Nothing is opened before. */

@@ -7,7 +7,7 @@
  *
  * STARTING  nothing yet, or partly there; with --wait-for-rpc only the management socket
  * SERVING   sockets listen, READY=1 was sent
- * STOPPING  every started device is asked to stop; `pending` counts those that have not answered;
+ * STOPPING  devices and management socket are asked to stop; `pending` counts who has not answered;
  *           then units that are still being closed are waited for
  * ENDING    only the two watches are left; the last one's end makes loop_run return
  *
@@ -29,12 +29,16 @@
 #include "app/reload.h"
 #include "app/sdnotify.h"
 #include "base/check.h"
+#include "dev/devices.h"
 #include "guest/gmem.h"
 #include "loop/job.h"
 #include "loop/loop.h"
+#include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
 #include "mgmt/http.h"
+#include "mgmt/replay.h"
 #include "mgmt/server.h"
+#include "mgmt/state.h"
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
 
@@ -45,12 +49,6 @@ enum app_state {
 	APP_SERVING,
 	APP_STOPPING,
 	APP_ENDING
-};
-
-struct app_device {
-	struct device dev; /* first */
-	bool started;
-	bool done;
 };
 
 struct app {
@@ -64,8 +62,9 @@ struct app {
 	struct loop *loops[APP_LOOPS_MAX];
 	uint32_t loop_count;
 	bool jobs_started;
-	struct app_device *devices;
-	uint32_t open_count;
+	struct replay **replays; /* those of -c, and the state's */
+	uint32_t replay_count;
+	struct replay_run replay;
 	int signal_fd, lost_fd;
 	struct loop_watch signal_watch, lost_watch;
 	struct loop_msg start_msg, stop_msg;
@@ -132,9 +131,13 @@ static void app_on_server_stopped(void *arg)
 	app_pending_leave();
 }
 
-static void app_device_on_stopped(struct device *dev)
+static void app_on_state_stopped(void *arg)
 {
-	container_of(dev, struct app_device, dev)->started = false;
+	app_pending_leave();
+}
+
+static void app_on_devices_drained(void *arg)
+{
 	app_pending_leave();
 }
 
@@ -142,33 +145,22 @@ static void app_stop(void)
 {
 	app_state_set(APP_STOPPING);
 	sdnotify_send("STOPPING=1", NULL);
-	app.pending = 3; /* ours: a device may answer before the next is asked; and the servers' */
+	app.pending = 5; /* the state, the devices, the servers, and until all were asked */
+	state_stop(app_on_state_stopped, NULL);
 	server_stop(app.main_loop, app_on_server_stopped, NULL);
 	http_stop(app.main_loop, app_on_server_stopped, NULL);
-	for (uint32_t i = 0; i < app.open_count; i++) {
-		if (!app.devices[i].started) {
-			device_release(&app.devices[i].dev);
-			continue;
-		}
-		app.pending++;
-		device_stop(&app.devices[i].dev);
-	}
+	devices_stop_all();
 	app_pending_leave();
 }
 
 static void app_on_stop_msg(struct loop_msg *msg)
 {
-	if (app.state == APP_SERVING)
+	if (app.state == APP_SERVING || app.state == APP_STARTING)
 		app_stop();
 }
 
-/* Not from within the device's own call: a message later. */
-static void app_device_on_done(struct device *dev)
+static void app_stop_later(void)
 {
-	container_of(dev, struct app_device, dev)->done = true;
-	for (uint32_t i = 0; i < app.open_count; i++)
-		if (!app.devices[i].done)
-			return;
 	if (app.stop_posted)
 		return;
 	app.stop_posted = true;
@@ -176,26 +168,27 @@ static void app_device_on_done(struct device *dev)
 	loop_post(app.main_loop, &app.stop_msg);
 }
 
+/* Not from within the device's own call: a message later. */
+static void app_on_devices_done(void *arg)
+{
+	app_stop_later();
+}
+
 /* ---- signals, and memory lost to a front-end's truncation ---- */
 
 static void app_rescan(void)
 {
-	for (uint32_t i = 0; i < app.open_count; i++) {
+	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev)) {
 		struct err err = { 0 };
 
-		if (device_rescan(&app.devices[i].dev, &err) < 0)
+		if (device_rescan(dev, &err) < 0)
 			log_error("rescan: %s", err.msg);
 	}
 }
 
 static noreturn void app_exit_now(void)
 {
-	for (uint32_t i = 0; i < app.open_count; i++) {
-		const struct device *dev = &app.devices[i].dev;
-
-		if (app.devices[i].started && !dev->def->inherited && !dev->def->client)
-			unlink(dev->def->socket);
-	}
+	devices_unlink_all();
 	server_unlink();
 	http_unlink();
 	_exit(1);
@@ -265,20 +258,14 @@ static void app_nofile_raise(void)
 
 static int app_devices_open(struct err *reterr)
 {
-	app.devices = calloc(app.cfg->device_count, sizeof(*app.devices));
-	if (!app.devices)
-		return err_set(reterr, -ENOMEM, "out of memory");
-	for (uint32_t i = 0; i < app.cfg->device_count; i++) {
-		struct device *dev = &app.devices[i].dev;
-		int rc = device_open(dev, &app.cfg->devices[i], reterr);
+	int rc = 0;
 
-		if (rc < 0)
-			return rc;
-		dev->on_done = app_device_on_done;
-		dev->stopped = app_device_on_stopped;
-		app.open_count++;
+	for (uint32_t i = 0; i < app.cfg->device_count && rc == 0; i++) {
+		struct device *dev;
+
+		rc = devices_add(&app.cfg->devices[i], NULL, NULL, &dev, reterr);
 	}
-	return 0;
+	return rc;
 }
 
 static int app_loops_start(struct err *reterr)
@@ -304,31 +291,9 @@ static int app_loops_start(struct err *reterr)
 	return 0;
 }
 
-static int app_devices_start(struct err *reterr)
-{
-	for (uint32_t i = 0; i < app.open_count; i++) {
-		int rc = device_start(&app.devices[i].dev, app.main_loop, app.loops, app.loop_count,
-				      reterr);
-
-		if (rc < 0)
-			return rc;
-		app.devices[i].started = true;
-	}
-	return 0;
-}
-
 static int app_server_start(struct err *reterr)
 {
 	return server_start(&app.cfg->rpc, !app.cfg->one_disk, app.main_loop, reterr);
-}
-
-static struct device *app_device_next(const struct device *prev)
-{
-	uint32_t i = 0;
-
-	if (prev)
-		i = (uint32_t)(container_of(prev, struct app_device, dev) - app.devices) + 1;
-	return i < app.open_count ? &app.devices[i].dev : NULL;
 }
 
 static int app_metrics_start(struct err *reterr)
@@ -337,29 +302,31 @@ static int app_metrics_start(struct err *reterr)
 		.main_loop = app.main_loop,
 		.loops = app.loops,
 		.loop_count = &app.loop_count,
-		.device_next = app_device_next,
+		.device_next = devices_next,
 	};
 
 	return http_start(&app.cfg->metrics, !app.cfg->one_disk, &source, reterr);
 }
 
+/* Who called framework_start_init is told first. */
 static void app_failed(int rc)
 {
 	app.rc = rc;
 	framework_inited(rc, app.reterr);
-	app_stop();
+	app_stop_later();
 }
 
-/* The devices, and with --wait-for-rpc all that is after it. */
-static void app_begin(void)
+/* Everything is there: now the sockets. */
+static void app_on_replayed(struct replay_run *run, int rc)
 {
 	struct err err = { 0 };
-	int rc = app_devices_open(app.reterr);
 
+	if (app.state != APP_STARTING)
+		return;
 	if (rc == 0)
-		rc = app_loops_start(app.reterr);
+		rc = devices_start_all(app.reterr);
 	if (rc == 0)
-		rc = app_devices_start(app.reterr);
+		state_begin(app.main_loop, app.replays, app.cfg->replay_count);
 	if (rc == 0 && !app.cfg->rpc.wait_for_rpc)
 		rc = app_server_start(app.reterr);
 	if (rc == 0)
@@ -374,6 +341,86 @@ static void app_begin(void)
 		log_warning("%s", err.msg);
 }
 
+static void app_replay(bool early, void (*done)(struct replay_run *run, int rc))
+{
+	app.replay = (struct replay_run){ .list = app.replays,
+					  .count = app.replay_count,
+					  .early = early,
+					  .ignore = app.cfg->ignore_init_errors,
+					  .reterr = app.reterr,
+					  .done = done };
+	replay_start(&app.replay);
+}
+
+/* What disks of the command line may be made of is there: now they, and then the other calls. */
+static void app_on_replayed_early(struct replay_run *run, int rc)
+{
+	if (app.state != APP_STARTING)
+		return;
+	if (rc == 0)
+		rc = app_devices_open(app.reterr);
+	if (rc < 0)
+		app_failed(rc);
+	else
+		app_replay(false, app_on_replayed);
+}
+
+/* The command line wins its names: the state must have none of them. */
+static int app_state_check(const struct replay *saved, struct err *reterr)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < app.cfg->replay_count && rc == 0; i++)
+		rc = replay_check_apart(saved, app.cfg->replays[i], reterr);
+	for (uint32_t i = 0; i < app.cfg->device_count && rc == 0; i++) {
+		const struct device_def *def = &app.cfg->devices[i];
+		const struct replay_call *c = replay_find_controller(saved, def->name);
+
+		if (c)
+			rc = err_set(reterr, -EEXIST,
+				     "%.150s:%u: %s: '%.64s' is also the name of %s: give that "
+				     "another name, or delete the controller",
+				     saved->file.path, replay_line(saved, c), c->method, def->name,
+				     def->where);
+	}
+	return rc;
+}
+
+static int app_state_open(struct err *reterr)
+{
+	struct replay *saved = NULL;
+	int rc = app.cfg->state ? state_open(app.cfg->state, &saved, reterr) : 0;
+
+	if (rc == 0 && saved)
+		rc = app_state_check(saved, reterr);
+	if (rc < 0)
+		return rc;
+	app.replays = calloc(app.cfg->replay_count + 1, sizeof(*app.replays));
+	if (!app.replays)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	if (app.cfg->replay_count)
+		memcpy(app.replays, app.cfg->replays, app.cfg->replay_count * sizeof(*app.replays));
+	app.replay_count = app.cfg->replay_count;
+	if (saved)
+		app.replays[app.replay_count++] = saved;
+	return 0;
+}
+
+/* The devices, and with --wait-for-rpc all that is after it. */
+static void app_begin(void)
+{
+	int rc = app_loops_start(app.reterr);
+
+	if (rc == 0)
+		rc = app_state_open(app.reterr);
+	if (rc < 0) {
+		app_failed(rc);
+		return;
+	}
+	devices_hold();
+	app_replay(true, app_on_replayed_early);
+}
+
 static void app_on_start(struct loop_msg *msg)
 {
 	const struct framework about = {
@@ -381,10 +428,20 @@ static void app_on_start(struct loop_msg *msg)
 		.loops = app.loops,
 		.loop_count = &app.loop_count,
 		.start_init = app_begin,
+		.socket_dir = app.cfg->rpc.socket_dir,
+	};
+	const struct devices_params params = {
+		.main_loop = app.main_loop,
+		.loops = app.loops,
+		.loop_count = &app.loop_count,
+		.on_done = app_on_devices_done,
+		.on_drained = app_on_devices_drained,
 	};
 	int rc;
 
 	framework_set(&about);
+	devices_init(&params);
+	ctrlr_init();
 	units_on_closed_set(app_on_unit_closed);
 	loop_watch_start(app.main_loop, &app.signal_watch, app.signal_fd, POLLIN, app_on_signal);
 	loop_watch_start(app.main_loop, &app.lost_watch, app.lost_fd, POLLIN, app_on_lost);
@@ -407,10 +464,9 @@ static void app_take_down(void)
 		loop_quit(app.loops[i]);
 	for (uint32_t i = 0; i < app.loop_count; i++)
 		loop_free(app.loops[i]);
-	for (uint32_t i = 0; i < app.open_count; i++)
-		device_close(&app.devices[i].dev);
-	free(app.devices);
 	loop_free(app.main_loop);
+	state_close();
+	free(app.replays);
 	close(app.signal_fd);
 	close(app.lost_fd);
 }

@@ -122,9 +122,9 @@ static const struct {
 	{ "target=3/1:colour=red", "target 3/1: colour: no parameter of scsi unit" },
 	{ "target=3:serial", "target 3: serial: expected serial=value, got no value" },
 	{ "target=3:num-queues=2", "target 3: num-queues: no parameter of scsi unit" },
-	{ "target=0", "target 0: expected exactly one of file=, null= and ram=, got 0" },
+	{ "target=0", "target 0: expected exactly one of file=, null=, ram= and bdev=, got 0" },
 	{ "target=0:ram=1M:null=1M",
-	  "target 0: expected exactly one of file=, null= and ram=, got 2" },
+	  "target 0: expected exactly one of file=, null=, ram= and bdev=, got 2" },
 	{ "target=0:file=", "target 0: file: expected a path, got ''" },
 	{ "target=0:ram=1M:direct=on", "target 0: direct: only with file=" },
 	{ "target=0:ram=1M:block-size=1000",
@@ -216,8 +216,8 @@ static void test_contradictions_name_both_places(void **state)
 	app_config_fini(&cfg);
 	assert_true(parse("scsi,socket=/a,target=1:share=m:ram=1M,target=2:share=m:null=1M", NULL,
 			  NULL) < 0);
-	assert_string_equal(err.msg, "--device 1: target 1: expected exactly one of file=, null= "
-				     "and ram=, got 2");
+	assert_string_equal(err.msg, "--device 1: target 1: expected exactly one of file=, null=, "
+				     "ram= and bdev=, got 2");
 }
 
 static void test_no_two_units_have_one_serial_wwn_or_state_file(void **state)

@@ -50,6 +50,23 @@ static void lines_above_the_level_are_not_written(void **state)
 	assert_int_equal(level, LOG_INFO);
 }
 
+static void time_stamps_stand_in_front_when_asked_for(void **state)
+{
+	struct capture c;
+	char text[256];
+
+	assert_int_equal(log_get_level(), LOG_NOTICE);
+	assert_string_equal(log_level_name(LOG_NOTICE), "notice");
+	capture_begin(&c);
+	log_set_timestamps(true);
+	log_notice("now");
+	log_set_timestamps(false);
+	capture_end(&c, text, sizeof(text));
+	assert_int_equal(strlen(text), strlen("[2026-01-01 00:00:00.000000] vhostd: now\n"));
+	assert_int_equal(text[0], '[');
+	assert_string_equal(text + 27, "] vhostd: now\n");
+}
+
 static void control_characters_of_a_peer_cannot_forge_a_line(void **state)
 {
 	struct capture c;
@@ -94,6 +111,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(limit_passes_the_burst_then_counts_and_tells_the_count),
 		cmocka_unit_test(lines_above_the_level_are_not_written),
+		cmocka_unit_test(time_stamps_stand_in_front_when_asked_for),
 		cmocka_unit_test(control_characters_of_a_peer_cannot_forge_a_line),
 		cmocka_unit_test(a_line_that_is_too_long_is_cut_and_still_ends),
 		cmocka_unit_test(the_journal_gets_the_level_as_a_prefix),

@@ -82,11 +82,33 @@ static inline uint32_t hist_bucket(uint64_t ns)
 	return MIN(log2, (uint32_t)BLK_HIST_BUCKETS - 1);
 }
 
-static inline void chan_leave(struct blk_chan *chan)
+static inline void latency_add(struct blk_stats *stats, uint8_t op, uint64_t ns)
 {
-	ASSERT(chan->in_flight);
-	if (!--chan->in_flight && unlikely(chan->idle_work != NULL))
+	counter_add(&stats->hist[op][hist_bucket(ns)], 1);
+	counter_add(&stats->latency_ns[op], ns);
+	/* main may reset them meanwhile: what is stored is a new sample all the same */
+	if (unlikely(ns < __atomic_load_n(&stats->min_ns[op], __ATOMIC_RELAXED)))
+		__atomic_store_n(&stats->min_ns[op], ns, __ATOMIC_RELAXED);
+	if (unlikely(ns > __atomic_load_n(&stats->max_ns[op], __ATOMIC_RELAXED)))
+		__atomic_store_n(&stats->max_ns[op], ns, __ATOMIC_RELAXED);
+}
+
+/* req was the last of its channel, for now. Apart, so that the others need no stack frame. */
+static __attribute__((noinline)) void req_done_last(struct blk_chan *chan, struct blk_req *req)
+{
+	ASSERT(!chan->in_flight);
+	if (chan->idle_work)
 		loop_defer(chan->loop, chan->idle_work);
+	req->done(req);
+}
+
+/* The last use of chan and req: done may close or reuse either. */
+static inline void req_done(struct blk_chan *chan, struct blk_req *req)
+{
+	if (unlikely((int32_t)--chan->in_flight <= 0))
+		req_done_last(chan, req);
+	else
+		req->done(req);
 }
 
 static void req_finish(struct loop_work *work)
@@ -95,15 +117,18 @@ static void req_finish(struct loop_work *work)
 	struct blk_chan *chan = req->chan;
 	struct blk_stats *stats = &chan->stats;
 	uint64_t ns = loop_now_ns(chan->loop) - req->start_ns;
+	uint8_t op = req->op;
 
-	counter_add(&stats->hist[req->op][hist_bucket(ns)], 1);
-	counter_add(&stats->ns[req->op], ns);
+	/* What ends in the iteration in which it began adds nothing to sum and extremes. */
+	if (!ns)
+		counter_add(&stats->hist[op][0], 1);
+	else
+		latency_add(stats, op, ns);
 	if (likely(req->status == BLK_ST_OK))
-		counter_add(&stats->bytes[req->op], req->len_bytes);
+		counter_add(&stats->bytes[op], req->len_bytes);
 	else
 		counter_add(&stats->errors[req->status], 1);
-	chan_leave(chan);
-	req->done(req); /* the last use of chan and req: done may close or reuse either */
+	req_done(chan, req);
 }
 
 /* For what is not even an op: it has no row in the histogram. */
@@ -113,8 +138,7 @@ static void req_finish_unknown(struct loop_work *work)
 	struct blk_chan *chan = req->chan;
 
 	counter_add(&chan->stats.errors[req->status], 1);
-	chan_leave(chan);
-	req->done(req);
+	req_done(chan, req);
 }
 
 /* Why a request is refused, once one of the quick tests said that something is unusual. */

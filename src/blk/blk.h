@@ -150,6 +150,11 @@ bool blk_dev_can_map(const struct blk_dev *dev);
 
 /* Re-reads the size of what is behind; listeners are told when it changed. */
 int blk_dev_rescan(struct blk_dev *dev, struct err *reterr);
+/*
+ * Makes what is behind so large, and rescans it. -EOPNOTSUPP: it has its own size (memory, a block
+ * device); -EINVAL: not a multiple of the block size, or smaller; or ftruncate's.
+ */
+int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr);
 struct blk_listener {
 	void (*resized)(struct blk_listener *l);
 	struct list node; /* private */
@@ -196,10 +201,28 @@ int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uin
 
 struct blk_stats {
 	uint64_t ops[BLK_OP_COUNT], bytes[BLK_OP_COUNT], errors[BLK_ST_COUNT];
-	uint64_t ns[BLK_OP_COUNT]; /* sum of what hist counts: from submit to done */
 	uint64_t hist[BLK_OP_COUNT][BLK_HIST_BUCKETS];
+	/* From blk_submit to the end, right to one iteration of the loop; the sum over all.
+	 * Shortest and longest: 0 without any. */
+	uint64_t latency_ns[BLK_OP_COUNT], min_ns[BLK_OP_COUNT], max_ns[BLK_OP_COUNT];
+	uint64_t in_flight; /* now */
 };
-/* Sum over the node's channels, live and closed. Thread: main (reads others' counters racily). */
+
+/*
+ * Sum over the node's channels, live and closed, since it was opened: no reset changes it, but of
+ * min_ns and max_ns. A node that hands its requests on as they are ("swap") tells what its bases
+ * did in its place. Thread: main (reads others' counters racily).
+ */
 void blk_dev_stats(const struct blk_dev *dev, struct blk_stats *ret_stats);
+
+/* The same since the last blk_dev_iostat_reset; each counts one user's view, bdev_get_iostat's. */
+void blk_dev_iostat(const struct blk_dev *dev, struct blk_stats *ret_stats);
+/* Calls fn for each open channel with its part of blk_dev_iostat. fn opens and closes none. */
+void blk_dev_iostat_each(const struct blk_dev *dev,
+			 void (*fn)(void *arg, const struct loop *loop,
+				    const struct blk_stats *stats),
+			 void *arg);
+/* Everything, or min_ns and max_ns alone, starts anew; of a "swap" its base's too. */
+void blk_dev_iostat_reset(struct blk_dev *dev, bool extremes_only);
 
 #endif

@@ -46,6 +46,9 @@ struct blk_impl {
 	void (*close)(struct blk_dev *dev);
 	/* The size now; NULL: never changes. Thread: main. */
 	int (*rescan)(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reterr);
+	/* Makes what is behind so large; rescan follows. NULL: it cannot, or the base does, with
+	 * `passes`. Thread: main. */
+	int (*resize)(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr);
 	/* Of a filter: its size, now that the base's changed. NULL: the same. Thread: main. */
 	uint64_t (*resized)(struct blk_dev *dev);
 	/* See blk_dev_map; the arguments were checked, *ret_end_bytes may be beyond end_bytes, and
@@ -71,11 +74,15 @@ struct blk_dev {
 	uint32_t ref_count;   /* Thread: main */
 	struct list listeners;
 	struct blk_dev *base; /* of a filter: a reference; NULL: none */
+	bool can_map;
 	struct blk_listener base_listener;
 	pthread_mutex_t
 		chans_lock; /* channels come and go on their loops; never on the data path */
 	struct list chans;
-	struct blk_stats closed_stats; /* of channels that are gone */
+	/* See stats.c. Thread: main, but for the first: chans_lock. */
+	struct blk_stats closed_stats; /* of channels and bases that are gone */
+	struct blk_stats base_before;  /* what the base had done when it became ours (passes) */
+	struct blk_stats reset_stats;  /* all, when blk_dev_iostat was reset */
 };
 
 struct blk_chan {
@@ -94,6 +101,9 @@ struct blk_chan {
 	struct loop_work *idle_work;
 	struct list node;
 	struct blk_stats stats; /* ops[] stays 0: it is the sum of hist[] */
+	/* of main, under chans_lock: when blk_dev_iostat, and when the extremes were reset */
+	struct blk_stats reset_stats;
+	uint64_t reset_at_once[BLK_OP_COUNT];
 };
 
 #define BLK_ST_PENDING 0xff
@@ -139,6 +149,14 @@ static inline void blk_pass(struct blk_chan *base, struct blk_req *req)
 
 /* Follows the base: takes its size, and tells our listeners if it changed. Thread: main. */
 void blk_dev_resize_to(struct blk_dev *dev, uint64_t size_bytes);
+/* ---- stats.c ---- */
+
+/* A channel begins, and ends: its counters go to the node's. Thread: owner loop. */
+void blk_stats_init(struct blk_stats *stats);
+void blk_stats_close(struct blk_chan *chan);
+/* The base of a node that passes becomes another, NULL: none. Thread: main. */
+void blk_stats_rebase(struct blk_dev *dev, const struct blk_dev *base);
+
 /* Exchanges the base (whose reference is taken over) of a filter that has no channel of the old
  * one any more; NULL: none. Returns the old one with its reference. Thread: main. */
 struct blk_dev *blk_dev_rebase(struct blk_dev *dev, struct blk_dev *base);
@@ -153,5 +171,7 @@ int blk_caps_check(struct blk_caps *caps, struct err *reterr);
 const struct blk_impl *blk_impl_find(const char *type);
 
 extern const struct blk_impl blk_null, blk_ram, blk_file, blk_sim;
+extern const struct blk_impl blk_swap_impl, blk_passthru, blk_part, blk_delay, blk_error,
+	blk_qos_impl;
 
 #endif

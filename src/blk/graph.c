@@ -46,6 +46,8 @@ struct blk_dev *blk_dev_rebase(struct blk_dev *dev, struct blk_dev *base)
 {
 	struct blk_dev *old = dev->base;
 
+	if (dev->impl->passes)
+		blk_stats_rebase(dev, base);
 	blk_dev_unlisten(&dev->base_listener);
 	dev->base = base;
 	if (base)
@@ -68,6 +70,7 @@ static struct blk_dev *dev_new(const struct blk_impl *impl, const char *name)
 	dev->ref_count = 1;
 	list_init(&dev->listeners);
 	list_init(&dev->chans);
+	blk_stats_init(&dev->closed_stats);
 	list_init(&dev->base_listener.node);
 	dev->base_listener.resized = dev_on_base_resized;
 	pthread_mutex_init(&dev->chans_lock, NULL);
@@ -82,6 +85,7 @@ static int dev_open_with(const struct blk_impl *impl, const char *name, void *va
 
 	if (!dev)
 		return err_set(reterr, -ENOMEM, "no memory");
+	dev->can_map = base ? base->can_map : impl->map != NULL;
 	if (base) {
 		blk_dev_rebase(dev, blk_dev_ref(base));
 		dev->caps = base->caps;
@@ -180,9 +184,32 @@ int blk_dev_rescan(struct blk_dev *dev, struct err *reterr)
 	return 0;
 }
 
+int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr)
+{
+	struct blk_dev *d = dev;
+	int r;
+
+	while (d->base && d->impl->passes)
+		d = d->base;
+	if (!d->impl->resize)
+		return err_set(reterr, -EOPNOTSUPP, "%s: its size (%llu bytes) cannot be changed",
+			       dev->name, (unsigned long long)dev->caps.size_bytes);
+	if (size_bytes % d->caps.block_bytes || size_bytes > INT64_MAX)
+		return err_set(reterr, -EINVAL,
+			       "%s: expected a multiple of the block size %u, got %llu bytes",
+			       dev->name, d->caps.block_bytes, (unsigned long long)size_bytes);
+	if (size_bytes < d->caps.size_bytes)
+		return err_set(reterr, -EINVAL,
+			       "%s: expected at least its present size, %llu bytes, got %llu",
+			       dev->name, (unsigned long long)d->caps.size_bytes,
+			       (unsigned long long)size_bytes);
+	r = d->impl->resize(d, size_bytes, reterr);
+	return r < 0 ? r : blk_dev_rescan(d, reterr);
+}
+
 bool blk_dev_can_map(const struct blk_dev *dev)
 {
-	return dev->impl->map && (!dev->base || blk_dev_can_map(dev->base));
+	return dev->can_map;
 }
 
 int blk_dev_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
@@ -193,7 +220,9 @@ int blk_dev_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
 	int r;
 
 	if (!dev->impl->map)
-		return -EOPNOTSUPP;
+		return dev->base ? blk_dev_map(dev->base, offset_bytes, end_bytes, ret_end_bytes,
+					       ret_mapped)
+				 : -EOPNOTSUPP;
 	if (offset_bytes >= end_bytes || (offset_bytes | end_bytes) & (block_bytes - 1) ||
 	    end_bytes > blk_size_bytes(dev))
 		return -EINVAL;
@@ -245,6 +274,7 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	if (!chan)
 		return err_set(reterr, -ENOMEM, "%s: no memory for a channel", dev->name);
 	memset(chan, 0, bytes);
+	blk_stats_init(&chan->stats);
 	chan->dev = dev;
 	chan->loop = loop;
 	chan->submit = dev->impl->submit;
@@ -269,23 +299,6 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	pthread_mutex_unlock(&dev->chans_lock);
 	*ret_chan = chan;
 	return 0;
-}
-
-static uint64_t counter_get(const uint64_t *counter)
-{
-	return __atomic_load_n(counter, __ATOMIC_RELAXED);
-}
-
-static void stats_add(struct blk_stats *sum, const struct blk_stats *s)
-{
-	for (int op = 0; op < BLK_OP_COUNT; op++) {
-		sum->bytes[op] += counter_get(&s->bytes[op]);
-		sum->ns[op] += counter_get(&s->ns[op]);
-		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
-			sum->hist[op][i] += counter_get(&s->hist[op][i]);
-	}
-	for (int st = 0; st < BLK_ST_COUNT; st++)
-		sum->errors[st] += counter_get(&s->errors[st]);
 }
 
 int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
@@ -315,24 +328,8 @@ void blk_chan_close(struct blk_chan *chan)
 		blk_chan_close(chan->base);
 	bounce_free(chan->bounce);
 	pthread_mutex_lock(&dev->chans_lock);
-	stats_add(&dev->closed_stats, &chan->stats);
+	blk_stats_close(chan);
 	list_remove(&chan->node);
 	pthread_mutex_unlock(&dev->chans_lock);
 	free(chan);
-}
-
-void blk_dev_stats(const struct blk_dev *dev, struct blk_stats *ret_stats)
-{
-	pthread_mutex_t *lock = (pthread_mutex_t *)&dev->chans_lock;
-	struct blk_chan *chan;
-
-	memset(ret_stats, 0, sizeof(*ret_stats));
-	pthread_mutex_lock(lock);
-	stats_add(ret_stats, &dev->closed_stats);
-	list_for_each(chan, &dev->chans, node)
-		stats_add(ret_stats, &chan->stats);
-	pthread_mutex_unlock(lock);
-	for (int op = 0; op < BLK_OP_COUNT; op++)
-		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
-			ret_stats->ops[op] += ret_stats->hist[op][i];
 }

@@ -3,7 +3,10 @@
 
 #include "blk/blk_impl.h"
 
-static const struct blk_impl *const types[] = { &blk_file, &blk_ram, &blk_null, &blk_sim };
+static const struct blk_impl *const types[] = {
+	&blk_file,     &blk_ram,  &blk_null,  &blk_sim,	  &blk_swap_impl,
+	&blk_passthru, &blk_part, &blk_delay, &blk_error, &blk_qos_impl,
+};
 
 const struct blk_impl *blk_impl_find(const char *type)
 {

@@ -2,20 +2,23 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/num.h"
 #include "blk/blk.h"
+#include "dev/bdev.h"
 
 const char *const backend_direct_names[] = { "auto", "on", "off", NULL };
 const char *const backend_pi_names[] = { "0", "1", "3", NULL };
 
 int backend_check(const struct backend_def *back, struct err *reterr)
 {
-	int count = !!back->file + !!back->null_bytes + !!back->ram_bytes;
+	int count = !!back->file + !!back->null_bytes + !!back->ram_bytes + !!back->bdev;
 
 	if (count != 1)
 		return err_set(reterr, -EINVAL,
-			       "expected exactly one of file=, null= and ram=, "
+			       "expected exactly one of file=, null=, ram= and bdev=, "
 			       "got %d",
 			       count);
 	if (back->file && !*back->file)
@@ -24,6 +27,8 @@ int backend_check(const struct backend_def *back, struct err *reterr)
 		return err_set(reterr, -EINVAL, "direct: only with file=");
 	if (!back->ram_bytes && back->pi_type)
 		return err_set(reterr, -EINVAL, "pi-type: only with ram=");
+	if (back->bdev && back->block_bytes)
+		return err_set(reterr, -EINVAL, "block-size: a bdev has its own");
 	if (back->block_bytes && !num_is_pow2(back->block_bytes))
 		return err_set(reterr, -EINVAL, "block-size: expected a power of two, got %u",
 			       back->block_bytes);
@@ -78,13 +83,55 @@ static const char *backend_params(const struct backend_def *back, struct backend
 	return "file";
 }
 
+static int backend_open_bdev(const struct backend_def *back, struct blk_dev **ret_blk,
+			     struct err *reterr)
+{
+	struct bdev *bdev = bdev_find(back->bdev);
+
+	if (!bdev)
+		return err_set(reterr, -ENODEV,
+			       "bdev: there is none named \"%s\"; bdev_get_bdevs lists them",
+			       back->bdev);
+	if (bdev->claimed && !back->read_only)
+		return err_set(reterr, -EPERM,
+			       "bdev: \"%s\" is claimed by a bdev on it; use that one, or "
+			       "read-only=on",
+			       bdev->name);
+	*ret_blk = bdev_hold(bdev);
+	return 0;
+}
+
 int backend_open(const struct backend_def *back, const char *name, struct blk_dev **ret_blk,
 		 struct err *reterr)
 {
 	struct backend_text params = { 0 };
-	const char *type = backend_params(back, &params);
+	const char *type;
 
+	if (back->bdev)
+		return backend_open_bdev(back, ret_blk, reterr);
+	type = backend_params(back, &params);
 	if (params.full)
 		return err_set(reterr, -ENAMETOOLONG, "file: path too long");
 	return blk_dev_open(type, name, params.text, ret_blk, reterr);
+}
+
+void backend_close(struct blk_dev *blk)
+{
+	if (blk)
+		bdev_release(blk);
+}
+
+char *backend_identity(const struct backend_def *back)
+{
+	const struct bdev *bdev = back->bdev ? bdev_find(back->bdev) : NULL;
+	char text[BDEV_UUID_TEXT], *real;
+
+	if (back->file) {
+		real = realpath(back->file, NULL);
+		return real ? real : strdup(back->file);
+	}
+	if (!bdev)
+		return NULL;
+	bdev_uuid_text(bdev->uuid, text);
+	return strdup(text);
 }

@@ -15,7 +15,7 @@
 struct blk_dev;
 
 struct backend_def {
-	char *file;
+	char *file, *bdev;
 	uint64_t null_bytes, ram_bytes;
 	uint32_t block_bytes; /* 0: the back-end's own */
 	int direct;	      /* index into backend_direct_names */
@@ -39,6 +39,8 @@ extern const char *const backend_direct_names[], *const backend_pi_names[];
 			"a disk of this size that keeps nothing"),                                 \
 		DEF_ROW(s, "ram", OPTS_SIZE, at.ram_bytes, 512, INT64_MAX, NULL,                   \
 			"a disk of this size in memory"),                                          \
+		DEF_ROW(s, "bdev", OPTS_STR, at.bdev, 0, 0, NULL,                                  \
+			"a named block device, by name or UUID"),                                  \
 		DEF_ROW(s, "read-only", OPTS_BOOL, at.read_only, 0, 0, "off", "refuse writes"),    \
 		DEF_ROW(s, "block-size", OPTS_U32, at.block_bytes, 512, 65536, NULL,               \
 			"logical block, power of two"),                                            \
@@ -54,8 +56,18 @@ extern const char *const backend_direct_names[], *const backend_pi_names[];
 
 /* -EINVAL: not exactly one back-end, or a combination that is not legal. */
 int backend_check(const struct backend_def *back, struct err *reterr);
-/* Errors: blk_dev_open's. name is for messages. Thread: main. */
+/*
+ * Errors: blk_dev_open's; -ENODEV: no such bdev; -EPERM: it is claimed. name is for messages.
+ * Thread: main, as below.
+ */
 int backend_open(const struct backend_def *back, const char *name, struct blk_dev **ret_blk,
 		 struct err *reterr);
+/* Lets go what backend_open gave. NULL allowed. */
+void backend_close(struct blk_dev *blk);
+/*
+ * What tells this disk from all others of the host and stays the same at a restart: its file's
+ * path, or its bdev's UUID. The caller frees it. NULL: there is nothing, or no memory.
+ */
+char *backend_identity(const struct backend_def *back);
 
 #endif

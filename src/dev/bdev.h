@@ -23,9 +23,18 @@ struct bdev {
 	const char *product; /* "Malloc disk", "AIO disk": SPDK's product_name */
 	struct blk_dev *dev; /* the handle; NULL while it is being deleted */
 	struct bdev *base;   /* of a filter or part; NULL: none */
-	uint32_t users;	     /* devices and filters that hold it */
-	bool claimed;	     /* by a filter: nobody else may write it */
+	uint32_t users;	     /* devices that hold it */
+	bool claimed;	     /* by a filter or parts: nobody else may write it */
 	void *origin;	     /* what recreates it: of m_bdev*.c */
+	/* private: */
+	void (*origin_free)(void *origin);
+	struct blk_dev *handle;
+	struct blk_listener listener;
+	uint32_t parts; /* that have claimed it */
+	bool part;	/* of base */
+	bool swapping;
+	void (*done)(void *arg, int rc); /* of the deletion or exchange under way */
+	void *done_arg;
 };
 
 struct bdev_params {
@@ -33,12 +42,32 @@ struct bdev_params {
 	const char *product;
 	const uint8_t *uuid; /* NULL: made at random */
 	struct bdev *base;   /* claimed until this one is deleted */
+	bool part;	     /* one of several that share the claim on base */
 	void *origin;	     /* freed by origin_free */
 	void (*origin_free)(void *origin);
 };
 
-/* Takes the reference on dev, also when it fails. -EEXIST, -EINVAL (name), -ENOMEM, -EPERM (base is
- * claimed). */
+/* What has happened to a bdev; REMOVED: its deletion begins, its name is not found any more. */
+enum bdev_event {
+	BDEV_ADDED,
+	BDEV_RESIZED,
+	BDEV_REMOVED,
+};
+
+struct bdev_watcher {
+	void (*fn)(struct bdev_watcher *watcher, struct bdev *bdev, enum bdev_event event);
+	struct list node; /* private */
+};
+void bdev_watch(struct bdev_watcher *watcher);
+void bdev_unwatch(struct bdev_watcher *watcher);
+
+#define BDEV_UUID_TEXT 37
+/* -EINVAL: not a UUID, or all zero. */
+int bdev_uuid_parse(const char *text, uint8_t uuid[16], struct err *reterr);
+void bdev_uuid_text(const uint8_t uuid[16], char text[BDEV_UUID_TEXT]);
+
+/* Takes the reference on dev, also when it fails; origin only when it succeeds. -EEXIST (name,
+ * UUID), -EINVAL (name), -ENOMEM, -EPERM (base is claimed). */
 int bdev_add(const struct bdev_params *params, struct blk_dev *dev, struct bdev **ret_bdev,
 	     struct err *reterr);
 /* By name, or UUID as text. NULL: none. */
@@ -47,7 +76,8 @@ struct bdev *bdev_find(const char *name);
 struct bdev *bdev_next(const struct bdev *prev);
 /*
  * Takes it away: requests under way end, later ones end as GONE; devices that have it stay. Then
- * deleted(arg, rc) once: 0, or -EBUSY at once (a filter is on it).
+ * deleted(arg, rc) once, maybe before this returns: 0, or -EBUSY at once (a filter is on it, or its
+ * back-end is being exchanged).
  */
 void bdev_delete(struct bdev *bdev, void (*deleted)(void *arg, int rc), void *arg);
 /*

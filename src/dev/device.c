@@ -172,7 +172,7 @@ static int device_def_check_fields(struct device_def *def, struct err *reterr)
 	}
 	if (rc < 0)
 		return rc;
-	if (!def->socket && !def->inherited)
+	if (!def->socket && !def->inherited && !def->unserved)
 		return err_set(reterr, -EINVAL,
 			       "socket: expected a path, or a descriptor from "
 			       "LISTEN_FDS");

@@ -40,6 +40,8 @@ extern const char *const device_transport_names[];
 /* Of "doorbells" and "notifications": index 1 is mapped. */
 extern const char *const device_doorbells_names[];
 
+#define DEVICE_MASK_WORDS 4 /* 256 data loops */
+
 struct device_def {
 	const struct device_type *type; /* NULL: not known yet */
 	/* from the table */
@@ -65,10 +67,13 @@ struct device_def {
 	struct unit_def *units;
 	uint32_t unit_count;
 	/* from elsewhere */
-	uint64_t given;		   /* rows of the table that were set: 1 << row */
+	uint64_t given; /* rows of the table that were set: 1 << row */
+	/* data loops by number that its queues may be on; all 0: any */
+	uint64_t loop_mask[DEVICE_MASK_WORDS];
 	struct device_def *leader; /* first of its subsystem, which has all units; NULL: this one */
 	int fd;			/* inherited socket, -1: none; owned until device_start takes it */
 	bool inherited;		/* the socket is: there is no file of ours */
+	bool unserved;		/* no socket: only others show what it has; never started */
 	bool name_made;		/* the name is a default */
 	struct device *running; /* what was made from it */
 	mode_t mode;		/* socket_mode, parsed by device_def_check */
@@ -194,6 +199,18 @@ void device_on_left(struct device *dev);
 /* Looks whether the back-ends' sizes changed. */
 int device_rescan(struct device *dev, struct err *reterr);
 
+/* ---- queues in hand: device_steer.c; both -EOPNOTSUPP, named ---- */
+
+/*
+ * Requests under way end, and none is taken until it is called with false; front-ends stay, and
+ * those that come have to wait as well. It is drained when none of its queues runs or changes:
+ * device_is_drained.
+ */
+int device_drain(struct device *dev, bool drained, struct err *reterr);
+bool device_is_drained(const struct device *dev);
+/* Queue idx of each front-end is drained and started on loop. -ENOTCONN, -ERANGE. */
+int device_queue_move(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr);
+
 /* ---- what is counted: device_stats.c ---- */
 
 /* Its connections, and after each its queues. See loop/queue_stats.h. */
@@ -226,6 +243,9 @@ struct device_front {
 	/* Its connections and their queues; where they come from. dev->ep is there. */
 	void (*visit)(const struct device *dev, const struct queue_visitor *v);
 	struct endpoint *(*socket)(const struct device *dev);
+	/* NULL: its queues cannot be steered. */
+	int (*drain)(struct device *dev, bool drained, struct err *reterr);
+	int (*queue_move)(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr);
 };
 
 extern const struct device_front front_vhost, front_vfu, front_vhost_nvme;
@@ -255,7 +275,9 @@ struct device_unit {
 	struct unit_place place;
 	struct unit_open *open;
 	bool leaving;
-	bool doomed; /* is to be detached */
+	bool doomed;		 /* is to be detached */
+	void (*left)(void *arg); /* see device_unit_leave; NULL: nobody waits */
+	void *left_arg;
 };
 
 /* Opens a unit; nobody sees it yet. Errors: unit_open's, not prefixed. */
@@ -267,6 +289,11 @@ void device_unit_free(struct device_unit *unit);
 int device_unit_attach(struct device_unit *unit, struct err *reterr);
 /* Takes it away; it is freed when its commands have ended, which may be at once. */
 int device_unit_detach(struct device_unit *unit, struct err *reterr);
+/* The same; unless it fails left(arg) comes once, when it is closed, too: maybe at once. */
+int device_unit_leave(struct device_unit *unit, void (*left)(void *arg), void *arg,
+		      struct err *reterr);
+/* The unit that is shown at this place and is not leaving. NULL: none. */
+struct device_unit *device_unit_find(struct device *dev, uint32_t number, uint32_t lun);
 /* Opens and shows all of its definition; after a failure device_units_free follows. */
 int device_units_open(struct device *dev, struct err *reterr);
 void device_units_free(struct device *dev);

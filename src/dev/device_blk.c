@@ -31,8 +31,8 @@ static int device_blk_check(struct device_def *def, struct err *reterr)
 
 	if (rc < 0)
 		return rc;
-	if (!def->back.file && def->guest_buffers)
-		return err_set(reterr, -EINVAL, "guest-buffers: only with file=");
+	if (!def->back.file && !def->back.bdev && def->guest_buffers)
+		return err_set(reterr, -EINVAL, "guest-buffers: only with file= or bdev=");
 	if (def->serial && strlen(def->serial) > 20)
 		return err_set(reterr, -EINVAL, "serial: expected at most 20 bytes, got %zu",
 			       strlen(def->serial));
@@ -46,8 +46,7 @@ static int device_blk_open(struct device *dev, struct err *reterr)
 
 static void device_blk_close(struct device *dev)
 {
-	if (dev->blk)
-		blk_dev_unref(dev->blk);
+	backend_close(dev->blk);
 	dev->blk = NULL;
 }
 

@@ -28,7 +28,7 @@ int device_unit_new(struct device *dev, const struct unit_def *def, struct devic
 void device_unit_free(struct device_unit *unit)
 {
 	list_remove(&unit->node);
-	unit_close(unit->open);
+	unit_close(unit->open, unit->left, unit->left_arg);
 	free(unit);
 }
 
@@ -70,6 +70,29 @@ int device_unit_detach(struct device_unit *unit, struct err *reterr)
 		unit->dev->leaving--;
 	}
 	return rc;
+}
+
+int device_unit_leave(struct device_unit *unit, void (*left)(void *arg), void *arg,
+		      struct err *reterr)
+{
+	int rc;
+
+	unit->left = left;
+	unit->left_arg = arg;
+	rc = device_unit_detach(unit, reterr);
+	if (rc < 0)
+		unit->left = NULL;
+	return rc;
+}
+
+struct device_unit *device_unit_find(struct device *dev, uint32_t number, uint32_t lun)
+{
+	struct device_unit *unit;
+
+	list_for_each(unit, &dev->units, node)
+		if (!unit->leaving && unit->place.number == number && unit->place.lun == lun)
+			return unit;
+	return NULL;
 }
 
 int device_units_open(struct device *dev, struct err *reterr)

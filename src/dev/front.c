@@ -1,4 +1,6 @@
 /* How front-ends reach a device: the endpoint of its transport. Thread: main. */
+#include <errno.h>
+
 #include "dev/device.h"
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
@@ -54,8 +56,21 @@ static struct endpoint *front_vhost_socket(const struct device *dev)
 	return vhost_endpoint_socket(dev->ep);
 }
 
-const struct device_front front_vhost = { front_vhost_start, front_vhost_stop, front_vhost_visit,
-					  front_vhost_socket };
+static int front_vhost_drain(struct device *dev, bool drained, struct err *reterr)
+{
+	vhost_endpoint_drain(dev->ep, drained);
+	return 0;
+}
+
+static int front_vhost_queue_move(struct device *dev, uint32_t idx, struct loop *loop,
+				  struct err *reterr)
+{
+	return vhost_endpoint_queue_move(dev->ep, idx, loop, reterr);
+}
+
+const struct device_front front_vhost = { front_vhost_start, front_vhost_stop,
+					  front_vhost_visit, front_vhost_socket,
+					  front_vhost_drain, front_vhost_queue_move };
 
 /* ---- vfio-user ---- */
 
@@ -98,8 +113,22 @@ static struct endpoint *front_vfu_socket(const struct device *dev)
 	return vfu_endpoint_socket(dev->ep);
 }
 
-const struct device_front front_vfu = { front_vfu_start, front_vfu_stop, front_vfu_visit,
-					front_vfu_socket };
+static int front_vfu_drain(struct device *dev, bool drained, struct err *reterr)
+{
+	if (!dev->def->type->vdev_make)
+		return err_set(reterr, -EOPNOTSUPP,
+			       "queues of NVMe controllers are in their driver's hand");
+	return vfu_endpoint_drain(dev->ep, drained, reterr);
+}
+
+static int front_vfu_queue_move(struct device *dev, uint32_t idx, struct loop *loop,
+				struct err *reterr)
+{
+	return vfu_endpoint_queue_move(dev->ep, idx, loop, reterr);
+}
+
+const struct device_front front_vfu = { front_vfu_start,  front_vfu_stop,  front_vfu_visit,
+					front_vfu_socket, front_vfu_drain, front_vfu_queue_move };
 
 int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr)
 {

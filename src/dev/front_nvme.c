@@ -47,5 +47,7 @@ static struct endpoint *front_vhost_nvme_socket(const struct device *dev)
 	return vhost_nvme_endpoint_socket(dev->ep);
 }
 
-const struct device_front front_vhost_nvme = { front_vhost_nvme_start, front_vhost_nvme_stop,
-					       front_vhost_nvme_visit, front_vhost_nvme_socket };
+const struct device_front front_vhost_nvme = { .start = front_vhost_nvme_start,
+					       .stop = front_vhost_nvme_stop,
+					       .visit = front_vhost_nvme_visit,
+					       .socket = front_vhost_nvme_socket };

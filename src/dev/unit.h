@@ -138,6 +138,8 @@ struct unit_open {
 	struct scsi_lu *lu;
 	struct nvme_subsys *subsys;
 	struct nvme_ns *ns;
+	void (*closed)(void *arg); /* NULL: nobody waits */
+	void *closed_arg;
 };
 
 /*
@@ -149,9 +151,10 @@ int unit_open(const struct unit_def *unit, const struct device *dev, struct unit
 	      struct err *reterr);
 /*
  * One place less. The last one closes it, which may take a while: until it is closed the image is
- * in use, and unit_open of the same gives -EAGAIN.
+ * in use, and unit_open of the same gives -EAGAIN. closed(arg), unless NULL, comes once after that,
+ * maybe before this returns.
  */
-void unit_close(struct unit_open *open);
+void unit_close(struct unit_open *open, void (*closed)(void *arg), void *arg);
 /* For the kinds: see unit_kind.close. */
 void unit_open_on_closed(void *open);
 /* How many are being closed. */

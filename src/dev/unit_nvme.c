@@ -134,14 +134,14 @@ static int unit_nvme_attach(struct device_unit *unit, struct err *reterr)
 {
 	struct unit_open *open = unit->open;
 	const struct unit_def *def = &open->def;
-	char *real = def->back.file ? realpath(def->back.file, NULL) : NULL, place[192];
+	char *lasting = backend_identity(&def->back), place[192];
 	const struct nvme_ns_params params = {
 		.nsid = def->place.number,
 		.dev = open->blk,
 		.uuid = def->uuid ? def->uuid_bytes : NULL,
 		.nguid = def->nguid ? def->nguid_bytes : NULL,
 		.eui64 = def->eui64 ? def->eui64_bytes : NULL,
-		.identity = real ? real : place,
+		.identity = lasting ? lasting : place,
 		.read_only = def->back.read_only,
 		.state_path = open->state_path,
 	};
@@ -150,7 +150,7 @@ static int unit_nvme_attach(struct device_unit *unit, struct err *reterr)
 	snprintf(place, sizeof(place), "%.160s/%u", device_nvme_lasting_name(unit->dev->def),
 		 def->place.number);
 	rc = nvme_ns_add(open->subsys, &params, &open->ns, reterr);
-	free(real);
+	free(lasting);
 	return rc;
 }
 

@@ -61,18 +61,23 @@ void units_closing_leave(void)
 /* What is left when nothing shows it any more. */
 static void unit_open_free(struct unit_open *open)
 {
-	if (open->blk)
-		blk_dev_unref(open->blk);
+	backend_close(open->blk);
 	list_remove(&open->node);
 	unit_fini(&open->def);
 	free(open->state_path);
 	free(open);
 }
 
-void unit_open_on_closed(void *open)
+void unit_open_on_closed(void *arg)
 {
+	struct unit_open *open = arg;
+	void (*closed)(void *arg) = open->closed;
+	void *closed_arg = open->closed_arg;
+
 	unit_open_free(open);
 	units_closing_leave();
+	if (closed)
+		closed(closed_arg);
 }
 
 static int unit_open_new(const struct unit_def *leader, const struct device *dev,
@@ -130,11 +135,16 @@ int unit_open(const struct unit_def *unit, const struct device *dev, struct unit
 	return 0;
 }
 
-void unit_close(struct unit_open *open)
+void unit_close(struct unit_open *open, void (*closed)(void *arg), void *arg)
 {
 	ASSERT(open->refs);
-	if (--open->refs)
+	if (--open->refs) {
+		if (closed)
+			closed(arg);
 		return;
+	}
+	open->closed = closed;
+	open->closed_arg = arg;
 	units_closing_enter();
 	open->def.place.kind->close(open);
 }

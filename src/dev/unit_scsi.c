@@ -125,22 +125,21 @@ static uint64_t unit_scsi_hash(uint64_t hash, const char *text)
 /*
  * A serial number for a unit that was given none. Guests take two disks of one serial number for
  * two ways to one disk, so it must differ from that of each other vhostd on this host: made of the
- * image's path, or of the socket and the place.
+ * image's path or the bdev's UUID, or of the socket and the place.
  */
 static void unit_scsi_serial_make(const struct unit_def *unit, const struct device_def *owner,
 				  char ret_serial[17])
 {
 	uint64_t hash = TEXT_HASH_START;
-	char where[UNIT_WHERE_MAX], *real;
+	char where[UNIT_WHERE_MAX], *lasting = backend_identity(&unit->back);
 
-	if (unit->back.file) {
-		real = realpath(unit->back.file, NULL);
-		hash = unit_scsi_hash(hash, real ? real : unit->back.file);
-		free(real);
+	if (lasting) {
+		hash = unit_scsi_hash(hash, lasting);
 	} else {
 		hash = unit_scsi_hash(hash, owner->socket ? owner->socket : owner->name);
 		hash = unit_scsi_hash(hash, unit_where(&unit->place, where));
 	}
+	free(lasting);
 	snprintf(ret_serial, 17, "%016llx", (unsigned long long)hash);
 }
 
@@ -177,7 +176,7 @@ static void unit_scsi_close(struct unit_open *open)
 	struct blk_dev *blk = open->blk;
 
 	open->blk = NULL;
-	blk_dev_unref(blk); /* the logical unit has its own reference */
+	backend_close(blk); /* the logical unit has its own reference */
 	scsi_lu_unref(open->lu);
 }
 

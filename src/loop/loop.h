@@ -208,7 +208,7 @@ struct loop_source_ops {
  * came it may be found, as a part of the time that it was idle (1/16). All idle sources of a loop
  * are looked at in one wake-up, since their times are multiples of the shortest.
  */
-#define LOOP_LOOK_MAX_NS   1000000u
+#define LOOP_LOOK_MAX_NS   2000000u
 #define LOOP_LOOK_MIN_NS   31250u
 #define LOOP_LOOK_FRACTION 16
 

@@ -184,6 +184,25 @@ static void a_stop_while_armed_calls_stopped_once(void **state)
 	loop_free(loop);
 }
 
+static void started_sources_are_counted(void **state)
+{
+	struct loop *loop = test_loop("source");
+	struct test_source t = { 0 };
+	struct loop_stats stats;
+
+	start(loop, &t, 0, 0);
+	run_until_armed(loop, &t);
+	loop_stats_get(loop, &stats);
+	assert_int_equal(stats.sources, 1);
+	assert_int_equal(stats.tid, gettid());
+	assert_int_equal(stats.cpu, -1);
+	stop(&t);
+	end(loop, &t);
+	loop_stats_get(loop, &stats);
+	assert_int_equal(stats.sources, 0);
+	loop_free(loop);
+}
+
 static void a_stop_racing_with_a_kick_calls_stopped_once(void **state)
 {
 	struct loop *loop = test_loop("source");
@@ -375,7 +394,8 @@ static void a_source_with_a_timer_finds_work_and_looks_rarely_when_idle(void **s
 	while (loop_clock_ns() - from_ns < 100000000)
 		loop_run_once(loop, true);
 	looks = t.arm_calls;
-	/* 32 us, then 1/16 of the idle time: some 60 looks in 16 ms, then one a millisecond */
+	/* 32 us, then 1/16 of the idle time: some 60 looks in 32 ms, then one in two milliseconds
+	 */
 	assert_in_range(looks, 20, 200);
 	assert_int_equal(t.handled, 0);
 	t.work = 3;
@@ -394,6 +414,7 @@ int main(void)
 		cmocka_unit_test(a_source_is_polled_at_least_once),
 		cmocka_unit_test(work_that_appears_while_arming_is_found),
 		cmocka_unit_test(a_stop_while_armed_calls_stopped_once),
+		cmocka_unit_test(started_sources_are_counted),
 		cmocka_unit_test(a_stop_racing_with_a_kick_calls_stopped_once),
 		cmocka_unit_test(a_source_may_stop_itself_and_others_in_poll),
 		cmocka_unit_test(the_next_source_stopped_in_poll_is_not_polled),

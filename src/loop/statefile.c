@@ -32,15 +32,49 @@ static bool write_all(int fd, const char *text, size_t len)
 	return true;
 }
 
+/* Over what is there: a spare gives its room. */
 static bool file_write(const char *path, const char *text, size_t len)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	int fd = open(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	bool ok;
 
 	if (fd < 0)
 		return false;
-	ok = write_all(fd, text, len) && FAULT("state-fsync") == 0 && fsync(fd) == 0;
+	ok = write_all(fd, text, len) && ftruncate(fd, (off_t)len) == 0 &&
+	     FAULT("state-fsync") == 0 && fsync(fd) == 0;
 	return close(fd) == 0 && ok;
+}
+
+/* 0, or an errno. */
+static int spare_make(const char *path, size_t bytes)
+{
+	const int failed = FAULT("state-spare");
+	char *temporary;
+	int fd, rc;
+
+	if (asprintf(&temporary, "%s.new", path) < 0)
+		return ENOMEM;
+	fd = open(temporary, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd < 0)
+		rc = errno;
+	else
+		rc = failed ? -failed : posix_fallocate(fd, 0, (off_t)bytes);
+	if (rc && fd >= 0)
+		unlink(temporary);
+	if (fd >= 0)
+		close(fd);
+	free(temporary);
+	return rc;
+}
+
+void statefile_spare_remove(const struct statefile *file)
+{
+	char *temporary;
+
+	if (asprintf(&temporary, "%s.new", file->path) < 0)
+		return;
+	unlink(temporary);
+	free(temporary);
 }
 
 static bool folder_sync(char *path)
@@ -82,9 +116,19 @@ static void save_run(struct job *job)
 	struct statefile *file = s->file;
 
 	pthread_mutex_lock(&lock);
-	s->ok = s->seq < file->saved || file_replace(file->path, s->text, s->text_bytes);
-	if (s->ok)
-		file->saved = MAX(file->saved, s->seq);
+	if (!s->spare_only) {
+		errno = 0;
+		s->ok = s->seq < file->saved || file_replace(file->path, s->text, s->text_bytes);
+		s->error = s->ok ? 0 : errno ? errno : EIO;
+		if (s->ok)
+			file->saved = MAX(file->saved, s->seq);
+	}
+	if (s->spare_bytes && (s->spare_only || s->ok)) {
+		s->error = spare_make(file->path, s->spare_bytes);
+		s->ok |= s->spare_only && !s->error;
+	}
+	if (s->error)
+		s->spare_bytes = 0;
 	pthread_mutex_unlock(&lock);
 }
 
@@ -102,11 +146,13 @@ static void save_start(struct loop_msg *msg)
 {
 	struct statefile_save *s = container_of(msg, struct statefile_save, msg);
 
-	if (s->text) {
+	if (s->text || s->spare_only) {
 		s->job.fn = save_run;
 		s->job.done = save_done;
 		job_start(&s->job);
 	} else {
+		s->error = ENOMEM;
+		s->spare_bytes = 0;
 		save_done(&s->job); /* there was no memory for it */
 	}
 }
@@ -121,9 +167,11 @@ static char *save_text(const struct statefile *file, void (*write)(void *arg, FI
 
 	if (!to)
 		return NULL;
-	fprintf(to, "%s\n", file->head);
+	if (file->head)
+		fprintf(to, "%s\n", file->head);
 	write(arg, to);
-	fputs(STATEFILE_END "\n", to);
+	if (file->head)
+		fputs(STATEFILE_END "\n", to);
 	bad = ferror(to);
 	bad |= fclose(to) != 0;
 	if (!bad)
@@ -137,8 +185,22 @@ void statefile_save(struct statefile *file, struct statefile_save *s, struct loo
 {
 	s->file = file;
 	s->ok = false;
+	s->spare_only = false;
+	s->error = 0;
 	s->seq = ++file->seq;
 	s->text = save_text(file, write, arg, &s->text_bytes);
+	s->msg.fn = save_start;
+	loop_post(loop, &s->msg);
+}
+
+void statefile_spare(struct statefile *file, struct statefile_save *s, struct loop *loop)
+{
+	s->file = file;
+	s->ok = false;
+	s->spare_only = true;
+	s->error = 0;
+	s->text = NULL;
+	s->text_bytes = 0;
 	s->msg.fn = save_start;
 	loop_post(loop, &s->msg);
 }

@@ -9,6 +9,12 @@
  * or the new one. Reading is strict: a file that is not as we wrote it is an error that names the
  * line, since to start without something that should be there would lose data.
  *
+ * An owner whose content tells by itself where it ends (JSON) has no HEAD: then the file is the
+ * owner's text and nothing else, and the owner reads it.
+ *
+ * A disk that is full must be found before a change, not after it: the owner may keep a spare,
+ * which is the file of the other name with room for the next content, and write only what fits.
+ *
  * Writers of one file may run on several job threads. Each has the number of its content, taken
  * together with the content; one that comes after a newer content is on disk has nothing to do.
  */
@@ -26,7 +32,7 @@
 #define STATEFILE_BYTES_MAX (8u << 20)
 
 struct statefile {
-	const char *path, *head; /* the owner's; there until every save has ended */
+	const char *path, *head; /* the owner's; there until every save has ended; head: or NULL */
 	/* private: */
 	uint64_t seq;	/* number of the last content; under whatever protects that */
 	uint64_t saved; /* of the one on disk; under a lock of statefile.c */
@@ -35,14 +41,17 @@ struct statefile {
 struct statefile_save {
 	/* ok: this content, or a newer one, is on disk. Thread: the loop that was given. */
 	void (*done)(struct statefile_save *s, bool ok);
+	/* In: room to be kept afterwards, 0: none. In done: the room there is, else 0. */
+	size_t spare_bytes;
+	int error; /* in done: positive errno of what failed last, the spare included; 0: nothing */
+	size_t text_bytes; /* in done: of the content */
 	/* private: */
 	struct job job;
 	struct loop_msg msg;
 	struct statefile *file;
 	uint64_t seq;
 	char *text;
-	size_t text_bytes;
-	bool ok;
+	bool spare_only, ok;
 };
 
 /*
@@ -52,6 +61,10 @@ struct statefile_save {
  */
 void statefile_save(struct statefile *file, struct statefile_save *s, struct loop *loop,
 		    void (*write)(void *arg, FILE *to), void *arg);
+/* Makes the spare of s->spare_bytes; done's ok: there is one. Else as statefile_save. */
+void statefile_spare(struct statefile *file, struct statefile_save *s, struct loop *loop);
+/* Removes the spare; no save is under way. Thread: main. */
+void statefile_spare_remove(const struct statefile *file);
 /*
  * Gives each line of the owner's to take(arg, line), without its newline, in the order of the file;
  * take returns NULL, or why the line is wrong. No file is no line. Errors, named with file, line

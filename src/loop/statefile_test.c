@@ -151,6 +151,89 @@ static void a_file_that_cannot_be_written_leaves_the_old_one(void **state)
 	loop_free(loop);
 }
 
+static void print_text(void *arg, FILE *to)
+{
+	fputs(arg, to);
+}
+
+static void a_file_without_a_head_is_the_owners_text_alone(void **state)
+{
+	struct loop *loop = test_loop("state");
+	struct statefile file = { .path = path };
+	struct test_save t = { .save.done = save_ended };
+	char got[16] = "", text[] = "{ }\n";
+	struct err err;
+	FILE *f;
+
+	assert_int_equal(job_threads_start(1, &err), 0);
+	statefile_save(&file, &t.save, loop, print_text, text);
+	test_run_until(loop, t.done);
+	assert_true(t.ok);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_int_equal(fread(got, 1, sizeof(got), f), 4);
+	fclose(f);
+	assert_string_equal(got, text);
+	job_threads_stop();
+	loop_free(loop);
+}
+
+static off_t spare_size(void)
+{
+	struct stat st;
+
+	return stat(temporary, &st) == 0 ? st.st_size : -1;
+}
+
+static void a_spare_is_there_until_it_becomes_the_file(void **state)
+{
+	struct loop *loop = test_loop("state");
+	struct statefile file = test_file();
+	struct test_save t = { .save.done = save_ended, .save.spare_bytes = 5000 };
+	struct err err;
+	int number = 1;
+
+	assert_int_equal(job_threads_start(1, &err), 0);
+	statefile_spare(&file, &t.save, loop);
+	test_run_until(loop, t.done);
+	assert_true(t.ok);
+	assert_int_equal(t.save.error, 0);
+	assert_int_equal(spare_size(), 5000);
+	number_save(loop, &file, &t, number);
+	test_run_until(loop, t.done);
+	assert_true(t.ok);
+	assert_int_equal(spare_size(), -1);
+	assert_int_equal(number_load(&number, &err), 0);
+	assert_int_equal(number, 1);
+	t = (struct test_save){ .save.done = save_ended, .save.spare_bytes = 9000 };
+	statefile_save(&file, &t.save, loop, print_number, &number);
+	test_run_until(loop, t.done);
+	assert_int_equal(t.save.spare_bytes, 9000);
+	assert_int_equal(spare_size(), 9000);
+	statefile_spare_remove(&file);
+	assert_int_equal(spare_size(), -1);
+	job_threads_stop();
+	loop_free(loop);
+}
+
+static void a_spare_for_which_there_is_no_room_is_told(void **state)
+{
+	struct loop *loop = test_loop("state");
+	struct statefile file = test_file();
+	struct test_save t = { .save.done = save_ended, .save.spare_bytes = (size_t)1 << 62 };
+	struct err err;
+
+	assert_int_equal(job_threads_start(1, &err), 0);
+	statefile_spare(&file, &t.save, loop);
+	test_run_until(loop, t.done);
+	assert_false(t.ok);
+	assert_true(t.save.error == ENOSPC || t.save.error == EFBIG);
+	assert_int_equal(t.save.spare_bytes, 0);
+	assert_int_equal(spare_size(), -1);
+	job_threads_stop();
+	loop_free(loop);
+}
+
 static void no_file_is_no_line(void **state)
 {
 	struct err err;
@@ -211,6 +294,9 @@ int main(void)
 		test(what_was_saved_is_there_when_done_comes),
 		test(the_newest_content_wins_whatever_the_order_of_the_writers),
 		test(a_file_that_cannot_be_written_leaves_the_old_one),
+		test(a_file_without_a_head_is_the_owners_text_alone),
+		test(a_spare_is_there_until_it_becomes_the_file),
+		test(a_spare_for_which_there_is_no_room_is_told),
 		test(no_file_is_no_line),
 		test(each_broken_file_is_named),
 		test(what_is_no_plain_file_of_bounded_size_is_named),

@@ -13,6 +13,7 @@
 #include "mgmt/exchange.h"
 #include "mgmt/params.h"
 #include "mgmt/registry.h"
+#include "mgmt/state.h"
 
 static bool call_in_runtime;
 
@@ -77,6 +78,11 @@ void rpc_fail(struct rpc_call *call, int rc, const struct err *err)
 	rpc_error(call, code, "%s", err && *err->msg ? err->msg : strerror(-rc));
 }
 
+bool rpc_client_gone(const struct rpc_call *call)
+{
+	return call->ex && !call->ex->owner;
+}
+
 const json_t *rpc_param(const struct rpc_call *call, const char *name)
 {
 	const json_t *value = json_object_get(call->params, name);
@@ -124,6 +130,16 @@ static void call_run(struct rpc_call *call)
 	if (m->params)
 		opts_free(m->params, params);
 	free(params);
+}
+
+/* One that changes what lasts comes when there is room to save it. */
+static void call_dispatch(struct rpc_call *call)
+{
+	const bool changes = !(call->method->flags & (RPC_READS | RPC_ANYTIME));
+
+	if (!changes ||
+	    !state_admit(call, json_dumpb(call->params, NULL, 0, JSON_COMPACT), call_run))
+		call_run(call);
 }
 
 /* NULL: it may be called. */
@@ -219,7 +235,7 @@ bool call_start(struct exchange *ex, json_t *request)
 	call->id = id;
 	call->notification = !id;
 	ex->current = call;
-	call_run(call);
+	call_dispatch(call);
 	return true;
 }
 
@@ -250,11 +266,5 @@ void rpc_run(const char *method, const json_t *params,
 	call->params = params;
 	call->done = done;
 	call->done_arg = arg;
-	call_run(call);
-}
-
-/* Replaced by what saves the state (--state). */
-__attribute__((weak)) void rpc_result_saved(struct rpc_call *call, json_t *result)
-{
-	rpc_result(call, result);
+	call_dispatch(call);
 }

@@ -14,7 +14,6 @@
 #include "mgmt/jsonrpc.h"
 
 #define CLIENT_READ_BYTES    65536
-#define CLIENT_TURN	     32		    /* requests before others get their turn */
 #define CLIENT_EXCHANGES_MAX 64		    /* not answered yet */
 #define CLIENT_UNREAD_MAX    (256u << 10)   /* bytes of answers not read by the client */
 #define CLIENT_STALL_NS	     60000000000ull /* it reads nothing of its answers for so long */
@@ -167,12 +166,24 @@ static void client_on_writable(struct loop_watch *w, uint32_t revents)
 	client_update(c);
 }
 
+/* What was sent makes room: one who reads slowly, but all the time, may never have read all. */
+static void client_out_compact(struct client *c)
+{
+	if (c->sent_bytes < client_unread(c))
+		return;
+	memmove(c->out.bytes, c->out.bytes + c->sent_bytes, client_unread(c));
+	c->out.len_bytes = client_unread(c);
+	c->sent_bytes = 0;
+}
+
 /* Takes ex's reply; a buffer is not copied when there is nothing before it. */
 static void client_reply(struct client *c, struct exchange *ex)
 {
 	const bool idle = !client_unread(c);
 
-	if (idle && !c->sent_bytes && !c->out.bytes) {
+	if (c->sent_bytes)
+		client_out_compact(c);
+	if (idle && !c->out.bytes) {
 		c->out = ex->reply;
 		ex->reply = (struct jsonrpc_out){ 0 };
 	} else if (!jsonrpc_out_append(&c->out, ex->reply.bytes, ex->reply.len_bytes, SIZE_MAX)) {
@@ -282,14 +293,15 @@ static void client_on_more(struct loop_msg *msg)
 /* Runs what was read, as much as its turn allows. */
 static void client_turn(struct client *c)
 {
-	uint32_t count = 0;
+	const uint64_t until_ns = loop_clock_ns() + EXCHANGE_TURN_NS;
+	bool more = true;
 
 	c->in_turn = true;
-	while (c->state == CLIENT_OPEN && !client_blocked(c) && count < CLIENT_TURN &&
-	       client_take(c))
-		count++;
+	while (c->state == CLIENT_OPEN && !client_blocked(c) && (more = client_take(c)) &&
+	       loop_clock_ns() < until_ns)
+		;
 	c->in_turn = false;
-	if (c->state == CLIENT_OPEN && count == CLIENT_TURN && !c->more_posted) {
+	if (c->state == CLIENT_OPEN && !client_blocked(c) && more && !c->more_posted) {
 		c->more_posted = true;
 		c->more.fn = client_on_more;
 		loop_post(c->loop, &c->more);
@@ -364,7 +376,7 @@ static void client_on_readable(struct loop_watch *w, uint32_t revents)
 		 MSG_DONTWAIT);
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	if (n < 0) {
+	if (n < 0 || (n == 0 && revents & POLLHUP)) { /* nobody would read an answer */
 		client_end(c);
 		return;
 	}

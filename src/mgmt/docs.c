@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "mgmt/registry.h"
+#include "mgmt/server.h"
 
 static void docs_values(const struct opts_row *row)
 {
@@ -76,7 +77,19 @@ void rpc_docs_print(void)
 	       "JSON-RPC 2.0 over a unix socket, as SPDK has it. Parameters in **bold** must be "
 	       "given.\n"
 	       "An answer is at most 32 MiB, a request 1 MiB. This page is printed by\n"
-	       "`vhostd --help-rpc`.\n");
+	       "`vhostd --help-rpc`.\n"
+	       "\n## The sockets\n\n"
+	       "Without `--rpc-socket` (`-r`) " SERVER_SOCKET_DEFAULT " is tried, and not missed "
+	       "when it\ncannot be made. Root and vhostd's own user may connect, and those that "
+	       "options name.\n\n"
+	       "| option | value | what |\n|---|---|---|\n");
+	for (size_t i = 0; i < server_options_table.count; i++) {
+		const struct opts_row *row = &server_options_table.rows[i];
+
+		printf("| --%s | %s | %s |\n", row->name, row->type == OPTS_BOOL ? "" : "text",
+		       row->help);
+	}
+	printf("\n## The methods\n");
 	for (size_t i = 0; i < count; i++)
 		if (all[i].name == all[i].method->name)
 			docs_method(all[i].method);

@@ -18,6 +18,9 @@
 #include "mgmt/jsonrpc.h"
 #include "mgmt/rpc.h"
 
+/* Who has asked for much gives way after this time, so that others wait for one request of his. */
+#define EXCHANGE_TURN_NS 200000
+
 struct exchange {
 	/*
 	 * All is answered: reply has it, or is empty when nothing is to be answered. ex is the
@@ -25,9 +28,9 @@ struct exchange {
 	 */
 	void (*done)(struct exchange *ex);
 	struct list node; /* the owner's */
-	void *owner;
-	bool admin;  /* may call methods that change something */
-	bool failed; /* out of memory: the reply is not whole */
+	void *owner;	  /* NULL: nobody waits for the reply */
+	bool admin;	  /* may call methods that change something */
+	bool failed;	  /* out of memory: the reply is not whole */
 	struct jsonrpc_out reply;
 	/* private: */
 	json_t *body;
@@ -43,6 +46,8 @@ struct exchange *exchange_new(void (*done)(struct exchange *ex), void *owner, bo
 void exchange_free(struct exchange *ex);
 /* Takes the reference on body. done may be called before this returns. */
 void exchange_run(struct exchange *ex, json_t *body);
+/* The daemon ends: requests of batches that have not begun never do. */
+void exchanges_stop(void);
 /* The only answer, to what was no request at all; done is not called. */
 void exchange_refuse(struct exchange *ex, int code, const char *text);
 

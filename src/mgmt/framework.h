@@ -20,10 +20,13 @@ struct framework {
 	 * later.
 	 */
 	void (*start_init)(void);
+	const char *socket_dir; /* of devices that methods make; NULL: the default */
 };
 
 void framework_set(const struct framework *f);
 const struct framework *framework_get(void);
+/* What thread_get_stats calls id. 0: no loop of the daemon's. */
+uint32_t framework_thread_id(const struct loop *loop);
 /* The daemon serves, or could not: who waits for it is answered. */
 void framework_inited(int rc, const struct err *err);
 

@@ -102,8 +102,35 @@ void framework_inited(int rc, const struct err *err)
 	}
 }
 
+/*
+ * Those whose clients did not wait so long make room. The next request of a batch may come from
+ * within an answer, so the list is in order before the first is given.
+ */
+static void waiters_purge(void)
+{
+	struct rpc_call *gone[WAITERS_MAX];
+	uint32_t kept = 0, gone_count = 0;
+
+	for (uint32_t i = 0; i < waiting.count; i++) {
+		struct rpc_call *call = waiting.calls[i];
+
+		if (rpc_client_gone(call))
+			gone[gone_count++] = call;
+		else
+			waiting.calls[kept++] = call;
+	}
+	waiting.count = kept;
+	while (gone_count)
+		rpc_result_true(gone[--gone_count]);
+}
+
 static bool wait_for_init(struct rpc_call *call)
 {
+	if (rpc_client_gone(call)) {
+		rpc_result_true(call);
+		return false;
+	}
+	waiters_purge();
 	if (waiting.count == WAITERS_MAX) {
 		rpc_error(call, RPC_INTERNAL_ERROR,
 			  "expected at most %d calls that wait for the start", WAITERS_MAX);

@@ -43,6 +43,14 @@ static uint32_t reactor_thread_id(uint32_t lcore)
 	return reactor_is_main(lcore) ? MAIN_ID : MAIN_ID + 1 + lcore;
 }
 
+uint32_t framework_thread_id(const struct loop *loop)
+{
+	for (uint32_t lcore = 0; lcore < reactor_count(); lcore++)
+		if (reactor(lcore) == loop)
+			return reactor_thread_id(lcore);
+	return 0;
+}
+
 static const char *reactor_thread_name(uint32_t lcore)
 {
 	return reactor_is_main(lcore) ? MAIN_THREAD : loop_name(reactor(lcore));

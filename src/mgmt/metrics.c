@@ -293,7 +293,7 @@ static void latency_write(const struct item *it)
 		bucket_write(it, le, count);
 	}
 	histogram_end(it, count);
-	seconds_write(it->out, s->ns[it->sub]);
+	seconds_write(it->out, s->latency_ns[it->sub]);
 }
 
 static void batch_write(const struct item *it)

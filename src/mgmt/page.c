@@ -24,7 +24,7 @@ static void page_sum(const struct snapshot *snap, const struct snap_device *d,
 		for (int op = 0; op < BLK_OP_COUNT; op++) {
 			sum->ops[op] += disk->stats.ops[op];
 			sum->bytes[op] += disk->stats.bytes[op];
-			sum->ns[op] += disk->stats.ns[op];
+			sum->ns[op] += disk->stats.latency_ns[op];
 			for (int b = 0; b < BLK_HIST_BUCKETS; b++)
 				sum->hist[b] += disk->stats.hist[op][b];
 		}

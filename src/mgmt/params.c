@@ -100,8 +100,10 @@ static int params_text(const struct opts_row *row, const json_t *value, char *bu
 	const char *string = json_string_value(value);
 
 	*ret_text = buf;
-	if (params_is_number(row->type) && string && *string == JSONRPC_BIG) {
+	if (string && *string == JSONRPC_BIG) {
 		*ret_text = string + 1;
+		if (!params_is_number(row->type))
+			return params_wrong_type(row, value, reterr);
 		return string[1] == '-' ? params_out_of_range(row, string + 1, reterr) : 0;
 	}
 	if (params_is_number(row->type) && json_is_number(value))

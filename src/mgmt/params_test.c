@@ -88,6 +88,8 @@ static const struct {
 	{ "{}", "name: missing: a_sample needs it (of it)", -EINVAL },
 	{ "{\"name\":null}", "name: missing: a_sample needs it (of it)", -EINVAL },
 	{ "{\"name\":1}", "name: expected a string, got 1", -EINVAL },
+	{ "{\"name\":18446744073709551616}", "name: expected a string, got 18446744073709551616",
+	  -EINVAL },
 	{ "{\"name\":[]}", "name: expected a string, got []", -EINVAL },
 	{ "{\"name\":\"a\",\"colour\":1}",
 	  "colour: unknown parameter of a_sample, which takes name, on, wide, size, depth, queues, "

@@ -7,7 +7,10 @@
 #include "mgmt/tables.h"
 
 const struct rpc_method *const rpc_tables[] = {
-	m_framework, m_log, m_notify, m_pools, m_threads, m_trace, NULL,
+#define TABLE(name) name,
+#include "mgmt/tables.def"
+#undef TABLE
+	NULL,
 };
 
 #define REGISTRY_MAX 512 /* names and aliases */

@@ -61,6 +61,9 @@ void rpc_error(struct rpc_call *call, int code, const char *fmt, ...)
 /* The method's fail_code (or rc) and err's text, which says what to do. rc: -errno. */
 void rpc_fail(struct rpc_call *call, int rc, const struct err *err);
 
+/* The client has gone: the answer, which must be given all the same, goes to nobody. */
+bool rpc_client_gone(const struct rpc_call *call);
+
 /*
  * The parameters as they came, for arrays and objects, which tables name but do not convert
  * (OPTS_JSON). NULL: not given. The call's reference.

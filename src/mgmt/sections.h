@@ -7,4 +7,12 @@
 
 #include <jansson.h>
 
+void m_bdev_write(json_t *calls);
+void m_device_write(json_t *calls);
+void m_nvme_write(json_t *calls);
+void m_nvmf_write(json_t *calls);
+void m_vfu_write(json_t *calls);
+void m_vhost_blk_write(json_t *calls);
+void m_vhost_scsi_write(json_t *calls);
+
 #endif

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "loop/loop.h"
 #include "mgmt/client.h"
+#include "mgmt/exchange.h"
 #include "sock/endpoint.h"
 
 #define SERVER_IDS_MAX	  32
@@ -37,6 +38,8 @@ static const struct opts_row server_rows[] = {
 	ROW("rpc-spdk-socket", OPTS_BOOL, spdk_socket, "off", "also " SERVER_SOCKET_SPDK),
 	ROW("rpc-allow-uid", OPTS_STR, allow_uids, NULL, "more users that may connect: U,U,..."),
 	ROW("rpc-allow-gid", OPTS_STR, allow_gids, NULL, "more groups that may connect: G,G,..."),
+	ROW("socket-dir", OPTS_STR, socket_dir, SERVER_DIR_DEFAULT,
+	    "folder of the sockets of devices that methods make"),
 	ROW("no-rpc", OPTS_BOOL, no_rpc, "off", "no management socket"),
 	ROW("wait-for-rpc", OPTS_BOOL, wait_for_rpc, "off",
 	    "start with the call of framework_start_init"),
@@ -46,7 +49,7 @@ const struct opts_table server_options_table = { "the management socket", server
 						 ARRAY_SIZE(server_rows) };
 
 struct server_ids {
-	uint32_t ids[SERVER_IDS_MAX];
+	uint32_t ids[SERVER_IDS_MAX + 1]; /* and the socket's owner or group */
 	uint32_t count;
 };
 
@@ -153,9 +156,17 @@ static int server_rights(const struct server_options *o, struct server_rights *r
 	return rc;
 }
 
+/* The default socket must be there: options say how, or nothing could be started without it. */
+static bool server_default_wanted(const struct server_options *o)
+{
+	return !o->socket && (o->mode || o->owner || o->group || o->allow_uids || o->allow_gids ||
+			      (o->wait_for_rpc && !o->spdk_socket));
+}
+
 bool server_wanted(const struct server_options *o)
 {
-	return !o->no_rpc && (o->socket || o->readonly_socket || o->spdk_socket || o->wait_for_rpc);
+	return !o->no_rpc &&
+	       (o->socket || o->readonly_socket || o->spdk_socket || server_default_wanted(o));
 }
 
 int server_options_check(const struct server_options *o, struct err *reterr)
@@ -260,22 +271,43 @@ static int door_open(struct door *door, const char *path, bool admin,
 	return rc;
 }
 
+static int door_open_default(struct door *door, const struct server_rights *rights,
+			     struct err *reterr)
+{
+	if (mkdir(SERVER_FOLDER_DEFAULT, 0755) < 0 && errno != EEXIST)
+		return err_set(reterr, -errno, SERVER_FOLDER_DEFAULT ": %s", strerror(errno));
+	return door_open(door, SERVER_SOCKET_DEFAULT, true, rights, reterr);
+}
+
 /* Nobody asked for it: what stands in its way is worth a line to who looks for it. */
 static void server_try_default(const struct server_rights *rights)
 {
 	struct door *door = &server.doors[0];
 	struct err err = { 0 };
-	int rc;
 
-	if (mkdir("/var/run/vhostd", 0755) < 0 && errno != EEXIST)
-		rc = err_set(&err, -errno, "/var/run/vhostd: %s", strerror(errno));
-	else
-		rc = door_open(door, SERVER_SOCKET_DEFAULT, true, rights, &err);
-	if (rc == 0)
+	if (door_open_default(door, rights, &err) == 0)
 		return;
 	log_info("no management socket (--rpc-socket PATH makes one): %s", err.msg);
 	free(door->path);
 	door->path = NULL;
+}
+
+static int server_open(const struct server_options *o, bool try_default,
+		       const struct server_rights *rights, struct err *reterr)
+{
+	int rc = 0;
+
+	if (o->socket)
+		rc = door_open(&server.doors[0], o->socket, true, rights, reterr);
+	else if (server_default_wanted(o))
+		rc = door_open_default(&server.doors[0], rights, reterr);
+	else if (try_default)
+		server_try_default(rights);
+	if (rc == 0 && o->readonly_socket)
+		rc = door_open(&server.doors[1], o->readonly_socket, false, rights, reterr);
+	if (rc == 0 && o->spdk_socket)
+		rc = door_open(&server.doors[2], SERVER_SOCKET_SPDK, true, rights, reterr);
+	return rc;
 }
 
 int server_start(const struct server_options *o, bool try_default, struct loop *main_loop,
@@ -289,19 +321,11 @@ int server_start(const struct server_options *o, bool try_default, struct loop *
 	server.main_loop = main_loop;
 	server.uids = rights.uids;
 	server.gids = rights.gids;
-	if (o->owner && server.uids.count < SERVER_IDS_MAX)
+	if (o->owner)
 		server.uids.ids[server.uids.count++] = rights.owner;
-	if (o->group && server.gids.count < SERVER_IDS_MAX)
+	if (o->group)
 		server.gids.ids[server.gids.count++] = rights.group;
-	if (o->socket)
-		rc = door_open(&server.doors[0], o->socket, true, &rights, reterr);
-	else if (try_default)
-		server_try_default(&rights);
-	if (rc == 0 && o->readonly_socket)
-		rc = door_open(&server.doors[1], o->readonly_socket, false, &rights, reterr);
-	if (rc == 0 && o->spdk_socket)
-		rc = door_open(&server.doors[2], SERVER_SOCKET_SPDK, true, &rights, reterr);
-	return rc;
+	return server_open(o, try_default, &rights, reterr);
 }
 
 static void server_leave(void)
@@ -331,6 +355,7 @@ void server_stop(struct loop *main_loop, void (*stopped)(void *arg), void *arg)
 	server.stopped = stopped;
 	server.stopped_arg = arg;
 	server.pending = 1; /* ours */
+	exchanges_stop();
 	for (uint32_t i = 0; i < SERVER_DOORS; i++) {
 		struct door *door = &server.doors[i];
 

@@ -8,7 +8,9 @@
  * A client is accepted when its process runs as root, as our own user, as the owner or with the
  * group given to the socket, or as one that --rpc-allow-uid and --rpc-allow-gid name, whatever the
  * permissions of the file.
- * Without --rpc-socket the default path is tried, and not missed when it cannot be made.
+ * --socket-dir is where the methods make the sockets of devices.
+ * Without --rpc-socket the default path is tried, and not missed when it cannot be made, unless
+ * an option tells how it is to be, or --wait-for-rpc needs it.
  * Thread: main.
  */
 #ifndef MGMT_SERVER_H
@@ -21,7 +23,9 @@
 
 struct loop;
 
-#define SERVER_SOCKET_DEFAULT "/var/run/vhostd/rpc.sock"
+#define SERVER_FOLDER_DEFAULT "/var/run/vhostd" /* made when it is not there */
+#define SERVER_SOCKET_DEFAULT SERVER_FOLDER_DEFAULT "/rpc.sock"
+#define SERVER_DIR_DEFAULT    SERVER_FOLDER_DEFAULT
 #define SERVER_SOCKET_SPDK    "/var/tmp/spdk.sock"
 #define SERVER_CLIENTS_MAX    64 /* of one socket at a time; others wait in the backlog */
 
@@ -29,6 +33,7 @@ struct server_options {
 	char *socket, *mode, *owner, *group;
 	char *readonly_socket, *readonly_mode;
 	char *allow_uids, *allow_gids;
+	char *socket_dir;
 	bool spdk_socket, no_rpc, wait_for_rpc;
 };
 

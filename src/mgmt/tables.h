@@ -7,11 +7,7 @@
 
 #include "mgmt/rpc.h"
 
-extern const struct rpc_method m_framework[];
-extern const struct rpc_method m_log[];
-extern const struct rpc_method m_notify[];
-extern const struct rpc_method m_pools[];
-extern const struct rpc_method m_threads[];
-extern const struct rpc_method m_trace[];
-
+#define TABLE(name) extern const struct rpc_method name[];
+#include "mgmt/tables.def"
+#undef TABLE
 #endif

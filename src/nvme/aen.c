@@ -122,3 +122,15 @@ bool nvme_aen_abort(struct nvme_ctrl *ctrl, uint16_t cid)
 	}
 	return false;
 }
+
+void nvme_aen_abort_cmd(struct nvme_cmd *c)
+{
+	struct nvme_aen *aen = &nvme_cmd_ctrl(c)->aen;
+
+	for (uint32_t i = 0; i < aen->waiting_count; i++) {
+		if (aen->waiting[i] != c)
+			continue;
+		nvme_cmd_end(waiting_remove(aen, i), NVME_SC_ABORT_REQUESTED);
+		return;
+	}
+}

@@ -48,5 +48,7 @@ void nvme_event_read(struct nvme_ctrl *ctrl, uint8_t log_page);
 void nvme_aen_reset(struct nvme_ctrl *ctrl);
 /* Abort: ends a waiting request of this identifier as ABORT_REQUESTED; false: none. */
 bool nvme_aen_abort(struct nvme_ctrl *ctrl, uint16_t cid);
+/* Ends this request, if it waits for an event. */
+void nvme_aen_abort_cmd(struct nvme_cmd *c);
 
 #endif

@@ -64,6 +64,9 @@ struct nvme_dma {
 struct nvme_port_ops {
 	/* Optional: without it memory that the maps do not have is not there. Thread: any loop. */
 	void (*dma)(void *port, struct nvme_dma *dma);
+	/* Optional, with dma: could it reach all of these bytes? Then queues may lie there. Thread:
+	 * main. */
+	bool (*dma_has)(void *port, uint64_t iova, uint64_t len_bytes, bool to_guest);
 	/* Optional: CSTS changed (a reset or a shutdown ended, FATAL). Thread: main. */
 	void (*state_changed)(void *port);
 };

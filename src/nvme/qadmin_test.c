@@ -171,6 +171,82 @@ static void a_request_for_events_is_aborted(void **state)
 	rig_close(&rig);
 }
 
+/* The one behind the other: each is there when the other looks. */
+static void two_aborts_that_name_each_other_both_end(void **state)
+{
+	struct rig rig;
+	uint16_t cid;
+
+	rig_open_ready(&rig, "ram", "size=1M");
+	cid = rig.guest.next_cid;
+	for (uint16_t i = 0; i < 2; i++) {
+		rig_sqe(&rig, NVME_ADMIN_ABORT, 0)->cdw10 = le32((uint32_t)(cid + !i) << 16);
+		rig_write_sqe(&rig, 0, &rig.sqe);
+	}
+	rig_ring(&rig, 0);
+	for (uint16_t i = 0; i < 2; i++) {
+		rig_reap(&rig, 0);
+		assert_status(rig_status(&rig), SUCCESS);
+		assert_int_equal(le32_get(rig.cqe.dw0), 1);
+	}
+	rig_quiesce(&rig);
+	nvme_ctrl_resume(rig.guest.ctrl);
+	rig_close(&rig);
+}
+
+static void a_request_for_events_behind_its_abort_is_aborted(void **state)
+{
+	struct rig rig;
+	uint16_t cid;
+
+	rig_open_ready(&rig, "ram", "size=1M");
+	cid = rig.guest.next_cid;
+	rig_sqe(&rig, NVME_ADMIN_ABORT, 0)->cdw10 = le32((uint32_t)(cid + 1) << 16);
+	rig_write_sqe(&rig, 0, &rig.sqe);
+	rig_sqe(&rig, NVME_ADMIN_AER, 0);
+	rig_write_sqe(&rig, 0, &rig.sqe);
+	rig_ring(&rig, 0);
+	rig_reap(&rig, 0);
+	assert_int_equal(le16_get(rig.cqe.cid), (uint16_t)(cid + 1));
+	assert_status(rig_status(&rig), ABORT_REQUESTED);
+	rig_reap(&rig, 0);
+	assert_status(rig_status(&rig), SUCCESS);
+	assert_int_equal(le32_get(rig.cqe.dw0), 0);
+	rig_close(&rig);
+}
+
+static void keep_alives_write(struct rig *rig, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		rig_sqe(rig, NVME_ADMIN_KEEP_ALIVE, 0);
+		rig_write_sqe(rig, 0, &rig->sqe);
+	}
+	rig_ring(rig, 0);
+	rig_settle(rig);
+}
+
+/* Its own entry and another command's are the last that the guest left room for. */
+static void an_abort_does_not_wait_for_the_guest_to_take_completions(void **state)
+{
+	struct rig rig;
+	uint16_t cid;
+
+	rig_open_ready(&rig, "ram", "size=1M");
+	keep_alives_write(&rig, RIG_ADMIN_SIZE - 3);
+	cid = rig.guest.next_cid;
+	rig_sqe(&rig, NVME_ADMIN_ABORT, 0)->cdw10 = le32((uint32_t)(cid + 1) << 16);
+	rig_write_sqe(&rig, 0, &rig.sqe);
+	rig_sqe(&rig, NVME_ADMIN_AER, 0);
+	rig_write_sqe(&rig, 0, &rig.sqe);
+	keep_alives_write(&rig, 1);
+	rig_quiesce(&rig);
+	nvme_ctrl_resume(rig.guest.ctrl);
+	for (uint32_t i = 0; i < RIG_ADMIN_SIZE; i++)
+		rig_reap(&rig, 0);
+	assert_status(rig_status(&rig), ABORT_REQUESTED);
+	rig_close(&rig);
+}
+
 static void aborts_have_a_limit(void **state)
 {
 	uint32_t limited = 0, cids[6];
@@ -211,6 +287,9 @@ int main(void)
 		cmocka_unit_test(a_command_is_aborted),
 		cmocka_unit_test(what_is_not_there_is_not_aborted),
 		cmocka_unit_test(a_request_for_events_is_aborted),
+		cmocka_unit_test(two_aborts_that_name_each_other_both_end),
+		cmocka_unit_test(a_request_for_events_behind_its_abort_is_aborted),
+		cmocka_unit_test(an_abort_does_not_wait_for_the_guest_to_take_completions),
 		cmocka_unit_test(aborts_have_a_limit),
 	};
 

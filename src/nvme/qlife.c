@@ -4,6 +4,7 @@
 
 #include "loop/placement.h"
 #include "nvme/nvme_impl.h"
+#include "nvme/ring_remote.h"
 
 static void cq_msgs_init(struct nvme_cq *cq);
 static void sq_msgs_init(struct nvme_sq *sq);
@@ -48,6 +49,7 @@ void nvme_cq_free(struct nvme_cq *cq)
 	nvme_irq_fini(cq);
 	if (cq->has_loop)
 		placement_give(cq->loop);
+	nvme_ring_remote_free(cq->remote);
 	free(cq->nsqs);
 	free(cq);
 }
@@ -94,6 +96,7 @@ void nvme_sq_free(struct nvme_sq *sq)
 	if (!sq)
 		return;
 	ASSERT(!sq->outstanding);
+	nvme_ring_remote_free(sq->remote);
 	munmap(sq->slots, sq->slots_bytes);
 	free(sq);
 }
@@ -109,6 +112,11 @@ void nvme_sq_bind(struct nvme_sq *sq)
 						     (uint64_t)sq->size * sizeof(*sq->ring))
 				  : NULL;
 	sq->event_word = nvme_doorbell_event_word(ctrl, sq->qid, false);
+	if (!sq->ring || sq->remote) {
+		const uint32_t *remote = nvme_sq_remote_bind(sq, word);
+
+		word = remote ? remote : word;
+	}
 	if (sq->ring && word && !sq->deleting) {
 		sq->tail_word = word;
 		return;
@@ -127,6 +135,7 @@ void nvme_cq_bind(struct nvme_cq *cq)
 	cq->ring = ctrl->writable ? gmem_gpa_to_host(ctrl->writable, gpa(cq->base),
 						     (uint64_t)cq->size * sizeof(*cq->ring))
 				  : NULL;
+	nvme_cq_remote_bind(cq);
 	cq->head_word = nvme_doorbell_word(ctrl, cq->qid, true);
 	cq->event_word = nvme_doorbell_event_word(ctrl, cq->qid, true);
 	if (cq->ring && cq->head_word)
@@ -215,6 +224,8 @@ static bool cq_is_drained(const struct nvme_cq *cq, bool parked_too)
 {
 	const struct nvme_sq *sq;
 
+	if (nvme_ring_remote_any_busy(cq))
+		return false;
 	list_for_each(sq, &cq->sqs, node)
 		if (sq->outstanding != (parked_too ? 0 : sq->parked))
 			return false;
@@ -245,7 +256,7 @@ bool nvme_cq_settle(struct nvme_cq *cq)
 	if (cq->unpublished || cq->bell_stopped)
 		return cq->bell_stopped;
 	list_for_each_safe(sq, next, &cq->sqs, node) {
-		if (sq->deleting && !sq->outstanding) {
+		if (sq->deleting && !sq->outstanding && !nvme_ring_remote_is_busy(sq->remote)) {
 			list_remove(&sq->node);
 			loop_post(main_loop, &sq->done_msg);
 		} else if (sq->deleting) {
@@ -286,6 +297,7 @@ static void cq_run_start(struct loop_msg *msg)
 {
 	struct nvme_cq *cq = container_of(msg, struct nvme_cq, msg);
 
+	nvme_ring_remote_gate(cq);
 	loop_source_start(cq->loop, &cq->source);
 	nvme_irq_start(cq);
 	loop_post(cq->ctrl->params.main_loop, &cq->done_msg);
@@ -339,6 +351,7 @@ static void cq_run_stop(struct loop_msg *msg)
 
 	cq->gate |= CQ_STOPPING;
 	cq->settle = true;
+	nvme_ring_remote_unwait(cq);
 	loop_source_stop(&cq->source, cq_on_source_stopped);
 	cq_drop(cq);
 }
@@ -349,6 +362,7 @@ static void cq_run_quiesce(struct loop_msg *msg)
 
 	cq->gate |= CQ_QUIET;
 	cq->quiet_wanted = cq->settle = true;
+	nvme_ring_remote_unwait(cq);
 	nvme_cq_settle(cq);
 }
 
@@ -357,6 +371,7 @@ static void cq_run_resume(struct loop_msg *msg)
 	struct nvme_cq *cq = container_of(msg, struct nvme_cq, resume_msg);
 
 	cq->gate &= ~CQ_QUIET;
+	nvme_ring_remote_gate(cq);
 	cq_buffers_set(cq, true);
 	loop_source_wake(&cq->source);
 }
@@ -376,6 +391,7 @@ static void sq_run_add(struct loop_msg *msg)
 	struct nvme_sq *sq = container_of(msg, struct nvme_sq, msg);
 
 	list_append(&sq->cq->sqs, &sq->node);
+	nvme_ring_remote_gate(sq->cq);
 	loop_source_wake(&sq->cq->source);
 	loop_post(sq->cq->ctrl->params.main_loop, &sq->done_msg);
 }
@@ -402,8 +418,13 @@ static void cq_run_bind(struct loop_msg *msg)
 	if (!(cq->gate & CQ_STOPPING)) {
 		cq->head_word = nvme_doorbell_word(cq->ctrl, cq->qid, true);
 		cq->event_word = nvme_doorbell_event_word(cq->ctrl, cq->qid, true);
-		list_for_each(sq, &cq->sqs, node)
-			nvme_sq_bind(sq);
+		list_for_each(sq, &cq->sqs, node) {
+			if (nvme_sq_is_remote(sq))
+				nvme_sq_remote_doorbell(
+					sq, nvme_doorbell_word(cq->ctrl, sq->qid, false));
+			else
+				nvme_sq_bind(sq);
+		}
 		loop_source_wake(&cq->source);
 	}
 	loop_post(cq->ctrl->params.main_loop, &cq->bind_done_msg);

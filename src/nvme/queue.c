@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "nvme/nvme_impl.h"
+#include "nvme/ring_remote.h"
 
 static inline uint32_t word_get(const uint32_t *word)
 {
@@ -160,12 +161,26 @@ static inline void cqe_put(struct nvme_cq *cq, struct nvme_sq *sq, struct nvme_c
 	}
 }
 
+/*
+ * It has ended, and only waits for the guest to take what is in the completion queue. Sweeps do
+ * not wait for that: the guest would hold up an Abort, and with it each quiesce.
+ */
+static void cmd_stick(struct nvme_cq *cq, struct nvme_cmd *c)
+{
+	list_append(&cq->stuck, &c->wait_node);
+	cq->gate |= CQ_STUCK;
+	c->extra |= NVME_CMD_STUCK;
+	if (!c->swept)
+		return;
+	c->swept = 0;
+	nvme_sweep_cmd_ended(c);
+}
+
 /* A parked command has no entry yet: false, and it waits, when there is none now. */
 static bool cmd_unpark(struct nvme_cq *cq, struct nvme_cmd *c)
 {
 	if (cq->gate & CQ_HOLD || !(cq->credits || cq_refill(cq))) {
-		list_append(&cq->stuck, &c->wait_node);
-		cq->gate |= CQ_STUCK;
+		cmd_stick(cq, c);
 		return false;
 	}
 	cq->credits--;
@@ -178,7 +193,7 @@ void nvme_cmd_complete(struct nvme_cmd *c)
 {
 	struct nvme_sq *sq = c->sq;
 	struct nvme_cq *cq = sq->cq;
-	bool swept = c->swept;
+	bool swept;
 
 	if (c->abort == NVME_ABORT_DROP) {
 		if (c->extra & NVME_CMD_PARKED)
@@ -190,6 +205,7 @@ void nvme_cmd_complete(struct nvme_cmd *c)
 			c->status |= 1u << 14;
 		cqe_put(cq, sq, c);
 	}
+	swept = c->swept;
 	c->unusual = 0;
 	cmd_release(cq, sq, c);
 	if (swept)
@@ -215,11 +231,8 @@ struct nvme_cmd *nvme_cmd_restore(struct nvme_sq *sq, uint16_t cid)
 
 void nvme_cmd_restore_done(struct nvme_cmd *c, uint16_t status)
 {
-	struct nvme_cq *cq = c->sq->cq;
-
 	c->status = status;
-	list_append(&cq->stuck, &c->wait_node);
-	cq->gate |= CQ_STUCK;
+	cmd_stick(c->sq->cq, c);
 }
 
 static void cq_unstick(struct nvme_cq *cq)
@@ -431,9 +444,11 @@ uint32_t nvme_cq_poll(struct nvme_cq *cq)
 {
 	struct list *first = cq->sqs.next;
 
-	if (unlikely(cq->gate)) {
+	if (unlikely(atomic_load_explicit(&cq->gate, memory_order_relaxed))) {
 		if (cq->gate & CQ_HOLD)
 			return 0;
+		if (cq->gate & CQ_REMOTE)
+			nvme_ring_remote_look(cq);
 		cq_unstick(cq);
 	}
 	if (likely(first != &cq->sqs && first->next == &cq->sqs))
@@ -504,6 +519,9 @@ static bool cq_source_arm(struct loop_source *source)
 		return true;
 	if (source->kick_fd == LOOP_KICK_WAKE)
 		cq_events_arm(cq);
+	/* What a transfer brings wakes the source. */
+	if (cq->gate & CQ_REMOTE)
+		nvme_ring_remote_look(cq);
 	if (!cq_has_work(cq))
 		return true;
 	cq_events_quiet(cq);
@@ -548,7 +566,9 @@ static void cq_publish(struct loop_work *work)
 	if (likely(!(cq->gate & CQ_STOPPING))) {
 		if (unlikely(cq->mem.dirty))
 			cq_dirty(cq, posted);
-		if (cq->ien)
+		if (unlikely(cq->remote) && nvme_ring_remote_publish(cq))
+			; /* told when it is there */
+		else if (cq->ien)
 			nvme_irq_posted(cq, posted);
 	}
 	if (unlikely(cq->settle) && nvme_cq_settle(cq))

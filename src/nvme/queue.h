@@ -47,13 +47,18 @@ struct nvme_cmd;
 struct nvme_cq;
 struct nvme_ctrl;
 struct nvme_nsq;
+struct nvme_ring_remote;
 struct nvme_row;
 
-/* nvme_cq.gate: why nothing is fetched, or something is to be done first. Thread: owner loop. */
+/*
+ * nvme_cq.gate: why nothing is fetched, or something is to be done first. Thread: owner loop; main
+ * while the queue is NEW or QUIET, when its loop may still look.
+ */
 #define CQ_QUIET    (1u << 0)
 #define CQ_STOPPING (1u << 1)
 #define CQ_NO_RING  (1u << 2) /* its memory was taken away */
 #define CQ_STUCK    (1u << 3) /* completions of parked commands wait for an entry */
+#define CQ_REMOTE   (1u << 4) /* a ring of it is moved by messages: ring_remote.c */
 #define CQ_HOLD	    (CQ_QUIET | CQ_STOPPING | CQ_NO_RING)
 
 struct nvme_sq {
@@ -72,6 +77,7 @@ struct nvme_sq {
 	uint32_t frozen;
 	struct nvme_cmd *slots;
 	size_t slots_bytes;
+	struct nvme_ring_remote *remote; /* NULL: none yet */
 	struct nvme_cq *cq;
 	struct list node; /* cq->sqs */
 	struct loop_msg msg, done_msg, lie_msg;
@@ -87,7 +93,7 @@ struct nvme_cq {
 	struct nvme_cqe *ring;
 	uint32_t tail, size, phase;
 	uint32_t credits;
-	uint32_t gate;
+	_Atomic uint32_t gate;
 	uint32_t unpublished; /* not 0: on the publish FIFO */
 	uint32_t held;	      /* entries not yet in the ring, though behind tail */
 	struct list sqs;
@@ -111,6 +117,7 @@ struct nvme_cq {
 	struct list stuck; /* struct nvme_cmd.wait_node */
 	struct list parts; /* struct nvme_sweep_part.node */
 	struct nvme_mem mem;
+	struct nvme_ring_remote *remote; /* NULL: none yet */
 	struct nvme_irq {
 		struct notify bell;
 		struct nvme_bell *ref;	     /* whose descriptor the bell has */

@@ -29,7 +29,10 @@ static bool sweep_matches(const struct nvme_sweep *s, const struct nvme_cmd *c)
 		return false;
 	if (s->row_flags && !(c->row && c->row->flags & s->row_flags))
 		return false;
-	return !s->has_id || (c->sq->qid == s->sqid && c->cid == s->cid);
+	if (!s->has_id)
+		return true;
+	/* Two Abort commands that name each other would wait for each other. */
+	return c->sq->qid == s->sqid && c->cid == s->cid && !(c->row && c->row->run == nvme_abort);
 }
 
 static void sweep_finish(struct loop_msg *msg)
@@ -67,7 +70,10 @@ static void cmd_abort(const struct nvme_sweep *s, struct nvme_cmd *c)
 		return;
 	c->abort = NVME_ABORT_ASKED;
 	c->abort_status = (uint16_t)s->abort_status;
-	blk_cancel(&c->blk);
+	if (c->row && c->row->run == nvme_aer) /* which came after the Abort had looked for it */
+		nvme_aen_abort_cmd(c);
+	else
+		blk_cancel(&c->blk);
 }
 
 static void part_sq(struct nvme_sweep_part *p, struct nvme_sq *sq)
@@ -77,7 +83,7 @@ static void part_sq(struct nvme_sweep_part *p, struct nvme_sq *sq)
 	for (uint32_t i = 0; i < sq->slots_used; i++) {
 		struct nvme_cmd *c = &sq->slots[i];
 
-		if (!c->busy || !sweep_matches(s, c))
+		if (!c->busy || c->extra & NVME_CMD_STUCK || !sweep_matches(s, c))
 			continue;
 		atomic_fetch_add_explicit(&s->found, 1, memory_order_relaxed);
 		c->swept = true;
@@ -110,7 +116,7 @@ static void part_run(struct loop_msg *msg)
 	p->count++;
 	list_for_each_safe(sq, next, &cq->sqs, node)
 		for (uint32_t i = 0; i < sq->slots_used; i++)
-			if (sq->slots[i].busy && sq->slots[i].epoch < p->epoch &&
+			if (sq->slots[i].swept && sq->slots[i].epoch < p->epoch &&
 			    sweep_matches(s, &sq->slots[i]))
 				cmd_abort(s, &sq->slots[i]);
 	if (!--p->count) {

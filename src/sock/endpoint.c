@@ -46,6 +46,8 @@ struct endpoint {
 
 static struct list endpoints = { &endpoints, &endpoints };
 
+static void (*watcher)(const char *name, enum endpoint_event event, const char *text);
+
 static void endpoint_step(struct endpoint *ep);
 
 static void endpoint_accepting_update(struct endpoint *ep)
@@ -73,10 +75,23 @@ struct log_limit *endpoint_limit(struct endpoint *ep)
 	return &ep->limit;
 }
 
+void endpoint_watch(void (*fn)(const char *name, enum endpoint_event event, const char *text))
+{
+	watcher = fn;
+}
+
+void endpoint_tell(const struct endpoint_conn *conn, enum endpoint_event event, const char *text)
+{
+	/* not yet: it is still being made */
+	if (watcher && conn->ep && conn->ep->params.watched)
+		watcher(conn->ep->name, event, text);
+}
+
 void endpoint_conn_ended(struct endpoint_conn *conn)
 {
 	struct endpoint *ep = conn->ep;
 
+	endpoint_tell(conn, ENDPOINT_DISCONNECTED, "");
 	list_remove(&conn->node);
 	ep->conn_count--;
 	endpoint_step(ep);
@@ -122,6 +137,7 @@ static int endpoint_serve(struct endpoint *ep, int fd, struct err *reterr)
 	conn->ep = ep;
 	list_append(&ep->conns, &conn->node);
 	ep->conn_count++;
+	endpoint_tell(conn, ENDPOINT_CONNECTED, "");
 	ep->accepted++;
 	return 0;
 }

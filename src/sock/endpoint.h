@@ -32,6 +32,14 @@ struct endpoint_conn {
 	struct endpoint *ep;
 };
 
+/* What happens to connections, for whoever watches: see endpoint_watch. */
+enum endpoint_event {
+	ENDPOINT_CONNECTED,
+	ENDPOINT_DISCONNECTED,
+	ENDPOINT_ERROR,	    /* the front-end lied, or something of it broke: text says what */
+	ENDPOINT_MIGRATION, /* the front-end follows changes of memory, or stopped to: text */
+};
+
 struct endpoint_ops {
 	/*
 	 * Serves the connected socket fd, which is taken in every case. ep is good for
@@ -51,6 +59,7 @@ struct endpoint_params {
 	uint32_t reconnect_ms;	  /* client mode; 0: once only, then on_done */
 	mode_t socket_mode;	  /* permissions of the socket file, e.g. 0600 */
 	uint32_t connections_max; /* at least 1 */
+	bool watched;		  /* of a device: see endpoint_watch */
 	struct loop *main_loop;
 
 	const struct endpoint_ops *ops;
@@ -77,6 +86,11 @@ void endpoint_stop(struct endpoint *ep, void (*stopped)(void *arg), void *arg);
 const char *endpoint_name(const struct endpoint *ep);
 /* One budget for all its connections, so that one who reconnects gets no new one. */
 struct log_limit *endpoint_limit(struct endpoint *ep);
+
+/* From now on fn is told of all endpoints that are watched; NULL: nobody is. */
+void endpoint_watch(void (*fn)(const char *name, enum endpoint_event event, const char *text));
+/* For the connection's session. text "": none. */
+void endpoint_tell(const struct endpoint_conn *conn, enum endpoint_event event, const char *text);
 
 /* The connection's last word; conn may go after it. */
 void endpoint_conn_ended(struct endpoint_conn *conn);

@@ -1,14 +1,19 @@
 #include "sock/listen.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
-#define LISTEN_BACKLOG 128
+#define LISTEN_BACKLOG	       128
+#define LISTEN_ORPHAN_TRIES    200
+#define LISTEN_ORPHAN_PAUSE_NS 5000000
 
 static int listen_address(const char *path, struct sockaddr_un *ret_sun, struct err *reterr)
 {
@@ -49,20 +54,47 @@ int listen_connect(const char *path, int *ret_fd, struct err *reterr)
 	return 0;
 }
 
+/* Has the process that listens at the other end of fd ended? Its io_uring may hold the socket. */
+static bool listen_is_orphan(int fd)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0 && cred.pid > 0 &&
+	       kill(cred.pid, 0) < 0 && errno == ESRCH;
+}
+
+/* 0: somebody listens there; else why not. One whose process has just been killed is waited for. */
+static int listen_probe(const char *path)
+{
+	const struct timespec pause = { .tv_nsec = LISTEN_ORPHAN_PAUSE_NS };
+
+	for (int tries = 0;; tries++) {
+		int fd, rc = listen_connect(path, &fd, NULL);
+		bool orphan;
+
+		if (rc)
+			return rc;
+		orphan = listen_is_orphan(fd);
+		close(fd);
+		if (!orphan || tries == LISTEN_ORPHAN_TRIES)
+			return 0;
+		nanosleep(&pause, NULL);
+	}
+}
+
 /* Makes way at path: 0 when nothing is there any more. */
 static int listen_path_clear(const char *path, struct err *reterr)
 {
 	struct stat st;
-	int fd, rc;
+	int rc;
 
 	if (lstat(path, &st))
 		return errno == ENOENT ? 0
 				       : err_set(reterr, -errno, "%s: %s", path, strerror(errno));
 	if (!S_ISSOCK(st.st_mode))
 		return err_set(reterr, -EADDRINUSE, "%s exists and is not a socket", path);
-	rc = listen_connect(path, &fd, NULL);
-	if (rc == 0)
-		close(fd);
+	rc = listen_probe(path);
 	/* -EAGAIN: alive, with a full backlog. Only a refusal says that nobody is there. */
 	if (rc != -ECONNREFUSED)
 		return err_set(reterr, -EADDRINUSE, "%s: another server listens there", path);

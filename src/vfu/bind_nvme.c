@@ -178,8 +178,17 @@ static void vnvme_dma(void *port, struct nvme_dma *dma)
 	vfu_remote_start(vfu_session_of(&v->dev), dma);
 }
 
+static bool vnvme_dma_has(void *port, uint64_t iova, uint64_t len_bytes, bool to_guest)
+{
+	struct vnvme *v = port;
+
+	return vfu_dma_is_mapped(&vfu_session_of(&v->dev)->dma, iova, len_bytes,
+				 to_guest ? VFU_MAP_WRITE : VFU_MAP_READ);
+}
+
 static const struct nvme_port_ops vnvme_port_ops = {
 	.dma = vnvme_dma,
+	.dma_has = vnvme_dma_has,
 };
 
 /* ---- making one ---- */

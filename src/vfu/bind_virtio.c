@@ -32,8 +32,8 @@ static void vpci_queue_fault(struct vpci *d, struct vpci_queue *q, const char *t
 
 static bool vpci_queue_stands(const struct vpci *d, const struct vpci_queue *q)
 {
-	return d->resetting || d->halted || d->freeing || q->resetting || !q->enabled ||
-	       !(d->status & VPCI_STATUS_DRIVER_OK);
+	return d->resetting || d->halted || d->freeing || d->drained || q->resetting || q->moving ||
+	       !q->enabled || !(d->status & VPCI_STATUS_DRIVER_OK);
 }
 
 static void vpci_queue_call_update(struct vpci *d, struct vpci_queue *q)
@@ -93,17 +93,23 @@ static void vpci_queue_start(struct vpci *d, struct vpci_queue *q)
 		return;
 	}
 	q->ran = true;
-	vring_start(&q->v, placement_take(d->params.loops, d->params.loop_count), &setup);
+	vring_start(&q->v,
+		    q->loop ? placement_take(&q->loop, 1)
+			    : placement_take(d->params.loops, d->params.loop_count),
+		    &setup);
 }
 
 /* Returns whether the queue is stopped, for good as far as the registers say. */
 static bool vpci_queue_step(struct vpci *d, struct vpci_queue *q)
 {
-	bool stands = vpci_queue_stands(d, q);
+	bool stands;
 
 	vpci_queue_judge(d, q);
 	if (q->v.cmd != VRING_CMD_NONE)
 		return false;
+	if (q->v.state == VRING_STOPPED)
+		q->moving = false;
+	stands = vpci_queue_stands(d, q);
 	if (q->v.state == VRING_STOPPED) {
 		q->resetting = false;
 		if (q->call_stale)
@@ -308,6 +314,27 @@ static void vpci_queues_visit(const struct vfu_dev *dev, const struct queue_visi
 	}
 }
 
+static void vpci_queues_drain(struct vfu_dev *dev, bool drained)
+{
+	struct vpci *d = vpci_of(dev);
+
+	d->drained = drained;
+	vpci_step(d);
+}
+
+static int vpci_queue_move(struct vfu_dev *dev, uint32_t idx, struct loop *loop, struct err *reterr)
+{
+	struct vpci *d = vpci_of(dev);
+
+	if (idx >= d->queue_count)
+		return err_set(reterr, -ERANGE, "queue: expected 0..%u, got %u", d->queue_count - 1,
+			       idx);
+	d->queues[idx].loop = loop;
+	d->queues[idx].moving = d->queues[idx].v.loop != loop;
+	vpci_step(d);
+	return 0;
+}
+
 static const struct vfu_dev_ops vpci_ops = {
 	.type = "virtio",
 	.bar_read = vpci_bar_read,
@@ -326,6 +353,8 @@ static const struct vfu_dev_ops vpci_ops = {
 	.save = vpci_save,
 	.load = vpci_load,
 	.queues_visit = vpci_queues_visit,
+	.queues_drain = vpci_queues_drain,
+	.queue_move = vpci_queue_move,
 	.free = vpci_free,
 };
 

@@ -58,10 +58,12 @@ struct vpci_queue {
 	bool enabled, resetting; /* queue_reset was written: until it is drained */
 	struct vring_place place;
 
-	bool placed;	 /* its memory was there when the driver said that it is ready */
-	bool ran;	 /* since it was enabled: v.base is its position */
-	bool failed;	 /* broke or could not start */
-	bool call_stale; /* its interrupt changed */
+	bool placed;	   /* its memory was there when the driver said that it is ready */
+	bool ran;	   /* since it was enabled: v.base is its position */
+	bool failed;	   /* broke or could not start */
+	bool call_stale;   /* its interrupt changed */
+	bool moving;	   /* it is drained, to start on loop */
+	struct loop *loop; /* where management wants it; NULL: anywhere */
 };
 
 struct vpci {
@@ -85,6 +87,7 @@ struct vpci {
 	struct gdirty *dirty;
 	bool halted, quiet_told; /* between quiesce and resume */
 	bool freeing;
+	bool drained; /* by management */
 
 	/* interrupts: irq.c's part */
 	int vectors[VFU_MSIX_VECTORS_MAX], intx_fd; /* owned; -1: none */

@@ -12,6 +12,7 @@
 struct vfu_endpoint {
 	struct vfu_endpoint_params params; /* name and path are only good during the start */
 	struct endpoint *ep;
+	bool drained;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 };
@@ -39,6 +40,8 @@ static int vfu_endpoint_serve(void *arg, struct endpoint *ep, int fd,
 		close(fd);
 		return rc;
 	}
+	if (v->drained)
+		dev->ops->queues_drain(dev, true);
 	rc = vfu_session_new(&sp, fd, dev, &s, reterr);
 	if (!rc)
 		*ret_conn = &s->endpoint_conn;
@@ -110,6 +113,7 @@ int vfu_endpoint_start(const struct vfu_endpoint_params *p, struct vfu_endpoint 
 						       .reconnect_ms = p->reconnect_ms,
 						       .socket_mode = p->socket_mode,
 						       .connections_max = p->connections_max,
+						       .watched = true,
 						       .main_loop = p->main_loop,
 						       .ops = &vfu_endpoint_ops,
 						       .arg = v,
@@ -144,4 +148,49 @@ void vfu_endpoint_visit(const struct vfu_endpoint *e, const struct queue_visitor
 struct endpoint *vfu_endpoint_socket(const struct vfu_endpoint *e)
 {
 	return e->ep;
+}
+
+struct vfu_steer {
+	bool drained;
+	uint32_t idx;
+	struct loop *loop; /* NULL: drain or resume */
+	struct err *reterr;
+	int rc;
+};
+
+static void vfu_session_steer(struct endpoint_conn *conn, uint32_t idx, void *arg)
+{
+	const struct vfu_session *s = container_of(conn, struct vfu_session, endpoint_conn);
+	struct vfu_steer *m = arg;
+	int rc = 0;
+
+	if (!s->dev || s->state == VFU_SESSION_CLOSING)
+		return;
+	if (!s->dev->ops->queues_drain)
+		rc = err_set(m->reterr, -EOPNOTSUPP, "the driver has the queues in hand");
+	else if (m->loop)
+		rc = s->dev->ops->queue_move(s->dev, m->idx, m->loop, m->reterr);
+	else
+		s->dev->ops->queues_drain(s->dev, m->drained);
+	if (m->rc == 0 || m->rc == -ENOTCONN)
+		m->rc = rc;
+}
+
+int vfu_endpoint_drain(struct vfu_endpoint *e, bool drained, struct err *reterr)
+{
+	struct vfu_steer m = { .drained = drained, .reterr = reterr };
+
+	endpoint_visit(e->ep, vfu_session_steer, &m);
+	if (m.rc == 0)
+		e->drained = drained;
+	return m.rc;
+}
+
+int vfu_endpoint_queue_move(struct vfu_endpoint *e, uint32_t idx, struct loop *loop,
+			    struct err *reterr)
+{
+	struct vfu_steer m = { .idx = idx, .loop = loop, .reterr = reterr, .rc = -ENOTCONN };
+
+	endpoint_visit(e->ep, vfu_session_steer, &m);
+	return m.rc == -ENOTCONN ? err_set(reterr, m.rc, "no front-end is connected") : m.rc;
 }

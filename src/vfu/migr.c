@@ -232,6 +232,7 @@ static int vfu_migr_state_set(struct vfu_session *s, uint32_t want, struct err *
 			       vfu_migr_state_name(g->state), want);
 	while (!rc && g->state != want)
 		rc = vfu_migr_arc(s, vfu_migr_next[g->state][want], reterr);
+	endpoint_tell(&s->endpoint_conn, ENDPOINT_MIGRATION, vfu_migr_state_name(g->state));
 	return rc;
 }
 

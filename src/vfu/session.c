@@ -521,6 +521,8 @@ void vfu_session_close(struct vfu_session *s, enum log_level level, const char *
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
 	log_limited(s->limit, level, "%s: session ends: %s", s->params.name, reason);
+	if (level <= LOG_WARNING)
+		endpoint_tell(&s->endpoint_conn, ENDPOINT_ERROR, reason);
 	vfu_session_state_set(s, VFU_SESSION_CLOSING);
 	loop_timer_stop(&s->stall_timer);
 	loop_timer_stop(&s->send_timer);

@@ -12,6 +12,7 @@
 struct vhost_endpoint {
 	struct vhost_endpoint_params params; /* name and path are only good during the start */
 	struct endpoint *ep;
+	bool drained;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 };
@@ -33,6 +34,7 @@ static int vhost_endpoint_serve(void *arg, struct endpoint *ep, int fd,
 		.loop_count = p->loop_count,
 		.spin_ns = p->spin_ns,
 		.packed = p->packed,
+		.drained = v->drained,
 		.limit = endpoint_limit(ep),
 		.ended = vhost_endpoint_on_session_ended,
 	};
@@ -115,6 +117,7 @@ int vhost_endpoint_start(const struct vhost_endpoint_params *p, struct vhost_end
 						       .reconnect_ms = p->reconnect_ms,
 						       .socket_mode = p->socket_mode,
 						       .connections_max = p->connections_max,
+						       .watched = true,
 						       .main_loop = p->main_loop,
 						       .ops = &vhost_endpoint_ops,
 						       .arg = v,
@@ -154,4 +157,41 @@ void vhost_endpoint_visit(const struct vhost_endpoint *e, const struct queue_vis
 struct endpoint *vhost_endpoint_socket(const struct vhost_endpoint *e)
 {
 	return e->ep;
+}
+
+static void vhost_session_drain(struct endpoint_conn *conn, uint32_t idx, void *arg)
+{
+	session_drain(container_of(conn, struct session, endpoint_conn), *(const bool *)arg);
+}
+
+void vhost_endpoint_drain(struct vhost_endpoint *e, bool drained)
+{
+	e->drained = drained;
+	endpoint_visit(e->ep, vhost_session_drain, &drained);
+}
+
+struct vhost_move {
+	uint32_t idx;
+	struct loop *loop;
+	struct err *reterr;
+	int rc;
+};
+
+static void vhost_session_move(struct endpoint_conn *conn, uint32_t idx, void *arg)
+{
+	struct session *s = container_of(conn, struct session, endpoint_conn);
+	struct vhost_move *m = arg;
+	int rc = session_ring_move(s, m->idx, m->loop, m->reterr);
+
+	if (m->rc == 0 || m->rc == -ENOTCONN)
+		m->rc = rc;
+}
+
+int vhost_endpoint_queue_move(struct vhost_endpoint *e, uint32_t idx, struct loop *loop,
+			      struct err *reterr)
+{
+	struct vhost_move m = { .idx = idx, .loop = loop, .reterr = reterr, .rc = -ENOTCONN };
+
+	endpoint_visit(e->ep, vhost_session_move, &m);
+	return m.rc == -ENOTCONN ? err_set(reterr, m.rc, "no front-end is connected") : m.rc;
 }

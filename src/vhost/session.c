@@ -247,6 +247,8 @@ void session_close(struct session *s, enum log_level level, const char *fmt, ...
 	vsnprintf(reason, sizeof(reason), fmt, ap);
 	va_end(ap);
 	log_limited(s->limit, level, "%s: session ends: %s", s->params.name, reason);
+	if (level <= LOG_WARNING)
+		endpoint_tell(&s->endpoint_conn, ENDPOINT_ERROR, reason);
 	session_state_set(s, SESSION_CLOSING);
 	/* The end of the conversation, at the earliest, releases the session. */
 	s->close_waits = 2;
@@ -303,6 +305,7 @@ int session_new(const struct session_params *params, int fd, struct vdev *vdev,
 	s->own_limit = LOG_LIMIT_DEFAULT;
 	s->limit = params->limit ? params->limit : &s->own_limit;
 	s->answer_fd = -1;
+	s->drained = params->drained;
 	s->vdev = vdev;
 	s->ring_count = count;
 	back_channel_init(&s->back, params->main_loop);

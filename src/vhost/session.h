@@ -65,8 +65,10 @@ enum session_phase {
 struct session_ring {
 	struct vring v;
 	bool have_addr, have_kick, enabled;
-	bool hold;    /* a message needs it to stand still */
-	uint32_t num; /* 0: not told */
+	bool hold;	   /* a message needs it to stand still */
+	bool moving;	   /* it is drained, to start on loop */
+	struct loop *loop; /* where management wants it; NULL: anywhere */
+	uint32_t num;	   /* 0: not told */
 	struct msg_addr addr;
 	int err_fd;	 /* owned; -1: none */
 	int err_next_fd; /* takes err_fd's place when the bell is idle */
@@ -80,6 +82,7 @@ struct session_params {
 	uint32_t loop_count;
 	uint32_t spin_ns;
 	bool packed;
+	bool drained;	   /* from the start: see session_drain */
 	uint64_t stall_ns; /* 0: TALK_STALL_NS */
 	/* The endpoint's, so that one who reconnects gets no new budget; NULL: the session's own.
 	 */
@@ -122,6 +125,8 @@ struct session {
 	uint32_t ring_count;
 	uint32_t pending;
 
+	bool drained; /* by management */
+
 	uint32_t close_waits;
 	bool close_bells_stopped;
 };
@@ -139,6 +144,14 @@ void session_close(struct session *s, enum log_level level, const char *fmt, ...
 	__attribute__((format(printf, 3, 4)));
 /* Closes it when a mapping that it uses was lost to truncation. */
 void session_check_lost(struct session *s);
+
+/*
+ * Management's: drains all rings, and none starts until it is called with false; the conversation
+ * goes on. The rings' states tell how far it is.
+ */
+void session_drain(struct session *s, bool drained);
+/* Drains ring idx and starts it on loop, where it starts from now on. -ERANGE: no such ring. */
+int session_ring_move(struct session *s, uint32_t idx, struct loop *loop, struct err *reterr);
 
 /* ---- for the handlers: session_ring.c ---- */
 

@@ -29,6 +29,10 @@ int session_handle_SET_FEATURES(struct session *s, struct msg *m, struct err *re
 	if (extra)
 		return err_set(reterr, -EPROTO, "bits 0x%llx were not offered",
 			       (unsigned long long)extra);
+	if ((s->features ^ m->u64) & VHOST_F_LOG_ALL)
+		endpoint_tell(&s->endpoint_conn, ENDPOINT_MIGRATION,
+			      m->u64 & VHOST_F_LOG_ALL ? "memory is logged"
+						       : "memory is no longer logged");
 	s->features = m->u64;
 	s->features_set = true;
 	if (s->vdev->ops->features_set)

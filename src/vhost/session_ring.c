@@ -13,7 +13,8 @@
 
 bool session_ring_should_run(const struct session_ring *r)
 {
-	return r->num && r->have_addr && r->have_kick && r->enabled && !r->v.failed && !r->hold;
+	return r->num && r->have_addr && r->have_kick && r->enabled && !r->v.failed && !r->hold &&
+	       !r->moving;
 }
 
 /* Forgets that the ring was started (GET_VRING_BASE, reset): kick descriptor closed. */
@@ -67,6 +68,7 @@ static int session_ring_setup(const struct session *s, const struct session_ring
 static void session_ring_fault(struct session *s, struct session_ring *r, const char *text)
 {
 	log_limited(s->limit, LOG_WARNING, "%s: queue %u: %s", s->params.name, r->v.idx, text);
+	endpoint_tell(&s->endpoint_conn, ENDPOINT_ERROR, text);
 	notify_send(&r->err_bell);
 }
 
@@ -82,20 +84,25 @@ static void session_ring_run(struct session *s, struct session_ring *r)
 		return;
 	}
 	s->pending++;
-	vring_start(&r->v, placement_take(s->params.loops, s->params.loop_count), &setup);
+	vring_start(&r->v,
+		    r->loop ? placement_take(&r->loop, 1)
+			    : placement_take(s->params.loops, s->params.loop_count),
+		    &setup);
 }
 
 void session_rings_reconcile(struct session *s)
 {
-	bool may = s->state != SESSION_CLOSING && s->features_set && s->map;
+	bool may = s->state != SESSION_CLOSING && s->features_set && s->map && !s->drained;
 
 	for (uint32_t i = 0; i < s->ring_count; i++) {
 		struct session_ring *r = &s->rings[i];
 		/* A broken ring stays as it is until something else asks for a stop. */
-		bool stop = !may || r->hold || !r->enabled || !r->have_kick;
+		bool stop = !may || r->hold || r->moving || !r->enabled || !r->have_kick;
 
 		if (r->v.cmd != VRING_CMD_NONE)
 			continue;
+		if (r->v.state == VRING_STOPPED)
+			r->moving = false;
 		if (r->v.state == VRING_STOPPED && may && session_ring_should_run(r)) {
 			session_ring_run(s, r);
 		} else if (stop && (r->v.state == VRING_RUNNING || r->v.state == VRING_BROKEN)) {
@@ -122,7 +129,31 @@ static void session_on_ring_done(struct vring *v)
 	}
 	ASSERT(s->pending);
 	s->pending--;
+	if (container_of(v, struct session_ring, v)->moving)
+		session_rings_reconcile(s);
 	session_advance(s);
+}
+
+void session_drain(struct session *s, bool drained)
+{
+	s->drained = drained;
+	session_rings_reconcile(s);
+	if (s->state != SESSION_CLOSING)
+		session_advance(s);
+}
+
+int session_ring_move(struct session *s, uint32_t idx, struct loop *loop, struct err *reterr)
+{
+	if (idx >= s->ring_count)
+		return err_set(reterr, -ERANGE, "queue: expected 0..%u, got %u", s->ring_count - 1,
+			       idx);
+	s->rings[idx].loop = loop;
+	if (s->rings[idx].v.loop == loop || s->state == SESSION_CLOSING)
+		return 0;
+	s->rings[idx].moving = true;
+	session_rings_reconcile(s);
+	session_advance(s);
+	return 0;
 }
 
 static void session_on_ring_broken(struct vring *v, enum virtq_cause cause)

@@ -63,6 +63,14 @@ void vhost_endpoint_stop(struct vhost_endpoint *ep, void (*stopped)(void *arg), 
 
 /* Its connections and their queues. */
 void vhost_endpoint_visit(const struct vhost_endpoint *ep, const struct queue_visitor *v);
+/* Drains the queues of all sessions, those to come too, until it is called with false. */
+void vhost_endpoint_drain(struct vhost_endpoint *ep, bool drained);
+/*
+ * Moves queue idx of each session to loop. -ERANGE: a session has no such queue; -ENOTCONN: there
+ * is no session.
+ */
+int vhost_endpoint_queue_move(struct vhost_endpoint *ep, uint32_t idx, struct loop *loop,
+			      struct err *reterr);
 /* Where its connections come from: for endpoint_stats_get. */
 struct endpoint *vhost_endpoint_socket(const struct vhost_endpoint *ep);
 

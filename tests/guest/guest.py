@@ -394,12 +394,13 @@ class Qemu(Guest):
     sockets: those of an NvmeServer's controllers that this guest has.
     reboot: the guest's reboots do not end it.
     parameters: more of the kernel's.
+    memory: QEMU's object for it.
     device: more properties of the vhost-user device, '_' for '-' where it has that.
     """
 
     def __init__(self, room, server, job, machine=MICROVM, cpus=1, reconnect=False,
                  with_fio=False, sid=None, kernel=None, sockets=None, reboot=False, parameters="",
-                 **device):
+                 memory="memory-backend-memfd,share=on", **device):
         transport = "virtio_mmio" if machine == MICROVM else "virtio_pci"
         super().__init__(room, job, image(with_fio, kernel) if job else None,
                          transport + "," + MODULES[server.kind])
@@ -411,6 +412,7 @@ class Qemu(Guest):
         self.sockets = sockets
         self.reboot = reboot
         self.parameters = parameters
+        self.memory = memory
         self.device = device
 
     def software(self):
@@ -427,7 +429,7 @@ class Qemu(Guest):
                 "-no-user-config", *([] if self.reboot else ["-no-reboot"]), "-display", "none",
                 "-serial", "stdio", "-cpu", "Nehalem", "-accel", "tcg,thread=multi", *self.board(),
                 "-smp", str(self.cpus), "-m", "384M",
-                "-object", "memory-backend-memfd,id=mem,size=384M,share=on",
+                "-object", self.memory + ",id=mem,size=384M",
                 "-machine", "memory-backend=mem", *self.disks(), *self.software()]
 
     def board(self):

@@ -6,6 +6,7 @@
  */
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,8 +141,11 @@ static bool still_serves(struct hostile *h)
 	uint8_t out[4096], in[4096];
 	bool ok;
 
-	if (h->scsi)
+	if (h->kind == HOSTILE_SCSI)
 		return hostile_lun_serves(h->path);
+	if (h->kind != HOSTILE_BLK)
+		return hostile_nvme_serves(h->path, h->kind == HOSTILE_NVME_VHOST) &&
+		       hostile_nvme_serves(h->other, h->kind == HOSTILE_NVME_VHOST);
 	fe_init(&h->fe);
 	h->fe.timeout_ms = 15000;
 	ok = hostile_up(h, &(struct fe_up_opts){ 0 });
@@ -161,8 +165,13 @@ static bool prefill(struct hostile *h)
 	static uint8_t data[4096] = { 1 };
 	bool ok;
 
-	if (h->scsi)
+	if (h->kind == HOSTILE_SCSI)
 		return hostile_lun_prefill(h->path, ATTACKED_MIB << 20);
+	if (h->kind != HOSTILE_BLK)
+		return hostile_nvme_prefill(h->path, h->kind == HOSTILE_NVME_VHOST,
+					    ATTACKED_MIB << 20) &&
+		       hostile_nvme_prefill(h->other, h->kind == HOSTILE_NVME_VHOST,
+					    ATTACKED_MIB << 20);
 	fe_init(&h->fe);
 	ok = hostile_up(h, &(struct fe_up_opts){ 0 });
 	for (uint64_t sector = 0; ok && sector < ATTACKED_MIB * 2048; sector += 8)
@@ -204,6 +213,16 @@ static int complain(struct daemon *d, const char *what, uint64_t got, uint64_t l
 		(unsigned long long)limit);
 	daemon_log_show(d);
 	return 1;
+}
+
+void hostile_say(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
 }
 
 struct marks {
@@ -258,6 +277,39 @@ static int end_daemon(struct daemon *d)
 	return bad;
 }
 
+static void start(struct daemon *d, enum hostile_kind kind)
+{
+	static const char disk[] = "blk,socket=@n.sock,ram=8M,name=neighbour";
+
+	switch (kind) {
+	case HOSTILE_BLK:
+		daemon_start(d, "--cores", "1", "--device",
+			     "blk,socket=@a.sock,ram=4M,num-queues=4,name=attacked", "--device",
+			     disk, NULL);
+		break;
+	case HOSTILE_SCSI:
+		daemon_start(d, "--cores", "1", "--device",
+			     "scsi,socket=@a.sock,target=0:ram=4M,target=1:ram=4M,name=attacked",
+			     "--device", "scsi,socket=@n.sock,target=0:ram=8M,name=neighbour",
+			     NULL);
+		break;
+	case HOSTILE_NVME:
+		daemon_start(d, "--cores", "1", "--device",
+			     "nvme,socket=@a.sock,doorbells=mapped,num-queues=4,ns=1:ram=4M",
+			     "--device",
+			     "nvme,socket=@b.sock,num-queues=4,ns=1:ram=4M,ns=2:null=1G",
+			     "--device", disk, NULL);
+		break;
+	case HOSTILE_NVME_VHOST:
+		daemon_start(d, "--cores", "1", "--device",
+			     "nvme,socket=@a.sock,transport=vhost-user,num-queues=4,ns=1:ram=4M",
+			     "--device",
+			     "nvme,socket=@b.sock,transport=vhost-user,num-queues=4,ns=1:ram=4M",
+			     "--device", disk, NULL);
+		break;
+	}
+}
+
 static int run(const struct hostile_mode *m, double seconds)
 {
 	struct neighbour *n = calloc(1, sizeof(*n));
@@ -269,18 +321,12 @@ static int run(const struct hostile_mode *m, double seconds)
 
 	setenv("ASAN_OPTIONS", "quarantine_size_mb=2:malloc_context_size=10", 0);
 	daemon_init(&d);
-	h->scsi = n->scsi = m->scsi;
-	if (m->scsi)
-		daemon_start(&d, "--cores", "1", "--device",
-			     "scsi,socket=@a.sock,target=0:ram=4M,target=1:ram=4M,name=attacked",
-			     "--device", "scsi,socket=@n.sock,target=0:ram=8M,name=neighbour",
-			     NULL);
-	else
-		daemon_start(&d, "--cores", "1", "--device",
-			     "blk,socket=@a.sock,ram=4M,num-queues=4,name=attacked", "--device",
-			     "blk,socket=@n.sock,ram=8M,name=neighbour", NULL);
+	h->kind = m->kind;
+	n->scsi = m->kind == HOSTILE_SCSI;
+	start(&d, m->kind);
 	snprintf(n->path, sizeof(n->path), "%s", daemon_path(&d, "n.sock"));
 	h->path = strdup(daemon_path(&d, "a.sock"));
+	h->other = strdup(daemon_path(&d, "b.sock"));
 	pthread_create(&n->thread, NULL, neighbour_main, n);
 	if (!prefill(h))
 		return complain(&d, "the disk to attack cannot be written", 0, 0);
@@ -299,6 +345,7 @@ static int run(const struct hostile_mode *m, double seconds)
 	bad = judge(&d, n, h, &base);
 	bad |= d.pid ? end_daemon(&d) : 1;
 	free((char *)(uintptr_t)h->path);
+	free((char *)(uintptr_t)h->other);
 	free(h);
 	free(n);
 	return bad;

@@ -8,9 +8,18 @@
 #include "daemon.h"
 #include "scsidrv.h"
 
+/* The device that is attacked; the neighbour of a SCSI device is one too, else it is a disk. */
+enum hostile_kind {
+	HOSTILE_BLK,
+	HOSTILE_SCSI,
+	HOSTILE_NVME,	   /* over vfio-user */
+	HOSTILE_NVME_VHOST /* vhost-user-nvme */
+};
+
 struct hostile {
-	const char *path; /* the socket attacked */
-	bool scsi;	  /* a SCSI device is; its neighbour is one too */
+	const char *path;  /* the socket attacked */
+	const char *other; /* a second one; NVMe: without a mapped doorbell page */
+	enum hostile_kind kind;
 	struct fe fe;
 	struct drv q;
 	struct blkdrv b;
@@ -21,7 +30,7 @@ struct hostile {
 struct hostile_mode {
 	const char *name;
 	void (*run)(struct hostile *h);
-	bool scsi;
+	enum hostile_kind kind;
 };
 
 extern const struct hostile_mode hostile_modes[];
@@ -41,8 +50,9 @@ void hostile_burst(struct hostile *h, unsigned n);
 /* Takes what completes within us. */
 void hostile_drain(struct hostile *h, unsigned us);
 /* Memory that cannot be sealed, so that it can be cut later. */
-void hostile_memory_unsealed(struct hostile *h);
+void hostile_memory_unsealed(struct fe *fe);
 int hostile_any_fd(void);
+void hostile_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* hostile_ctl.c: modes that need no ring */
 void hostile_conf(struct hostile *h);
@@ -73,5 +83,14 @@ void hostile_lun_down(struct hostile_lun *l);
 bool hostile_lun_serves(const char *path);
 /* All of the unit is written. */
 bool hostile_lun_prefill(const char *path, uint64_t bytes);
+
+/* hostile_nvme.c, hostile_nvme_msg.c */
+void hostile_nvme(struct hostile *h);
+void hostile_nvme_admin(struct hostile *h);
+void hostile_nvme_msg(struct hostile *h);
+void hostile_nvme_user(struct hostile *h);
+/* As hostile_lun_serves; vhost: by vhost-user-nvme. */
+bool hostile_nvme_serves(const char *path, bool vhost);
+bool hostile_nvme_prefill(const char *path, bool vhost, uint64_t bytes);
 
 #endif

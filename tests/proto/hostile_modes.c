@@ -159,7 +159,7 @@ static void plant_header(struct hostile *h, uint64_t gpa)
 	void *to = fe_host(&h->fe, gpa, sizeof(req));
 
 	hostile_cdb(req.cdb);
-	if (to && h->scsi)
+	if (to && h->kind == HOSTILE_SCSI)
 		memcpy(to, &req, sizeof(req)); /* at any alignment */
 	else if (to)
 		memcpy(to, &hdr, sizeof(hdr));
@@ -336,9 +336,9 @@ static void mode_remap(struct hostile *h)
 
 /* ---- trunc: memory that goes away ---- */
 
-void hostile_memory_unsealed(struct hostile *h)
+void hostile_memory_unsealed(struct fe *fe)
 {
-	struct fe_region *r = &h->fe.region[h->fe.region_count - 1];
+	struct fe_region *r = &fe->region[fe->region_count - 1];
 
 	munmap(r->host, r->wire.size_bytes);
 	close(r->fd);
@@ -357,7 +357,7 @@ static void mode_trunc(struct hostile *h)
 
 	if (fe_mem_new(&h->fe, 0x40000000, 0x7f0000000000, 1 << 20) < 0)
 		return;
-	hostile_memory_unsealed(h);
+	hostile_memory_unsealed(&h->fe);
 	if (!hostile_up_any(h, &o))
 		return;
 	hostile_burst(h, 16);
@@ -496,21 +496,25 @@ static void mode_call(struct hostile *h)
 }
 
 const struct hostile_mode hostile_modes[] = {
-	{ "ring", mode_ring, false },
-	{ "race", mode_race, false },
-	{ "gone", mode_gone, false },
-	{ "conf", hostile_conf, false },
-	{ "stall", hostile_stall, false },
-	{ "fds", hostile_fds, false },
-	{ "ctl", hostile_ctl, false },
-	{ "order", hostile_order, false },
-	{ "remap", mode_remap, false },
-	{ "trunc", mode_trunc, false },
-	{ "log", mode_log, false },
-	{ "infl", mode_infl, false },
-	{ "call", mode_call, false },
-	{ "scsi", hostile_scsi, true },
-	{ "scsi-ring", hostile_scsi_ring, true },
+	{ "ring", mode_ring, HOSTILE_BLK },
+	{ "race", mode_race, HOSTILE_BLK },
+	{ "gone", mode_gone, HOSTILE_BLK },
+	{ "conf", hostile_conf, HOSTILE_BLK },
+	{ "stall", hostile_stall, HOSTILE_BLK },
+	{ "fds", hostile_fds, HOSTILE_BLK },
+	{ "ctl", hostile_ctl, HOSTILE_BLK },
+	{ "order", hostile_order, HOSTILE_BLK },
+	{ "remap", mode_remap, HOSTILE_BLK },
+	{ "trunc", mode_trunc, HOSTILE_BLK },
+	{ "log", mode_log, HOSTILE_BLK },
+	{ "infl", mode_infl, HOSTILE_BLK },
+	{ "call", mode_call, HOSTILE_BLK },
+	{ "scsi", hostile_scsi, HOSTILE_SCSI },
+	{ "scsi-ring", hostile_scsi_ring, HOSTILE_SCSI },
+	{ "nvme", hostile_nvme, HOSTILE_NVME },
+	{ "nvme-admin", hostile_nvme_admin, HOSTILE_NVME },
+	{ "nvme-msg", hostile_nvme_msg, HOSTILE_NVME },
+	{ "nvme-user", hostile_nvme_user, HOSTILE_NVME_VHOST },
 };
 
 const unsigned hostile_mode_count = sizeof(hostile_modes) / sizeof(hostile_modes[0]);

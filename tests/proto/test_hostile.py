@@ -8,7 +8,8 @@ import pytest
 from conftest import VHOSTD
 
 MODES = ("ring", "race", "gone", "conf", "stall", "fds", "ctl", "order", "remap", "trunc", "log",
-         "infl", "call", "scsi", "scsi-ring")
+         "infl", "call", "scsi", "scsi-ring",
+         "nvme", "nvme-admin", "nvme-msg", "nvme-user")
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "60")) / len(MODES)
 PROGRAM = os.path.join(os.path.dirname(VHOSTD), "tests/proto/hostile")
 

@@ -68,7 +68,7 @@ def scsi(*targets, **keys):
 ])
 def test_a_bad_configuration_file_ends_with_2_and_leaves_no_socket(refuse, room, device, words):
     said = refuse(USAGE, "-c", write(room, {"devices": [device]}))
-    for word in ["c.json: devices[0]", *words]:
+    for word in ["c.json:1: devices[0]", *words]:
         assert word in said, said
     assert os.listdir(room) == ["c.json"]
 

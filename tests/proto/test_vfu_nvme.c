@@ -369,6 +369,54 @@ static void transfers_that_are_not_served_hold_up_no_unmap(void **state)
 	io(r, 1, 0);
 }
 
+/* Queues, lists and data: nothing of it is mapped by the server. */
+static void a_guest_without_any_descriptor_is_served_by_messages(void **state)
+{
+	static const char *const sockets[] = { "trapped.sock", "mapped.sock" };
+	struct vnvme *r = &rig;
+	uint8_t id[4096];
+
+	for (unsigned s = 0; s < 2; s++) {
+		connect_to(r, sockets[s],
+			   &(struct vfe_up_opts){ .vectors = QUEUES + 1, .no_fd = true });
+		queues_up(r, QUEUES);
+		assert_ok(nvmedrv_identify(&r->n, 1, 0, id));
+		assert_memory_equal(id + 24, "vhostd", 6);
+		for (unsigned q = 1; q <= QUEUES; q++)
+			io(r, q, q * 100);
+		assert_true(r->n.interrupts > 0);
+		load_start(r, QUEUES);
+		for (unsigned i = 0; i < 4; i++) {
+			nvmeload_run(&r->load, 300); /* more than once round the rings */
+			nvmeload_fill(&r->load);
+			assert_ok(nvmedrv_disable(&r->n));
+			nvmeload_forget(&r->load);
+			nvmeload_poison(&r->load);
+			pause_us(2000);
+			assert_ok(nvmedrv_idle(&r->n));
+			nvmeload_poison_check(&r->load);
+			queues_up(r, QUEUES);
+		}
+		nvmeload_verify(&r->load);
+	}
+}
+
+static void queues_whose_memory_goes_for_good_fail_the_controller_only(void **state)
+{
+	struct vnvme *r = &rig;
+
+	connect_to(r, "trapped.sock", &(struct vfe_up_opts){ .vectors = 2, .no_fd = true });
+	queues_up(r, 1);
+	load_start(r, 1);
+	assert_ok(vfe_region_unmap(&r->v, 0));
+	assert_ok(nvmedrv_doorbell(&r->n, 2, 0, r->n.sq[1].tail ^ 1));
+	assert_ok(nvmedrv_csts_wait(&r->n, SPEC_NVME_CFS, SPEC_NVME_CFS));
+	assert_ok(vfe_region_map(&r->v, 0, 3, false));
+	assert_ok(nvmedrv_disable(&r->n));
+	queues_up(r, 1);
+	io(r, 1, 0);
+}
+
 static void memory_that_the_client_cuts_ends_its_session_only(void **state)
 {
 	struct vnvme *r = &rig;
@@ -564,6 +612,8 @@ int main(void)
 		T(the_pin_interrupts_while_msix_is_off),
 		T(memory_is_unmapped_and_mapped_in_pieces_under_load),
 		T(data_without_a_descriptor_goes_by_messages),
+		T(a_guest_without_any_descriptor_is_served_by_messages),
+		T(queues_whose_memory_goes_for_good_fail_the_controller_only),
 		T(transfers_that_are_not_served_hold_up_no_unmap),
 		T(memory_that_the_client_cuts_ends_its_session_only),
 		T(a_thousand_resets_under_load_lose_nothing_and_write_nothing_late),

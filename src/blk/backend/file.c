@@ -259,6 +259,7 @@ const struct blk_impl blk_file = {
 	.open = file_open,
 	.close = file_close,
 	.rescan = file_rescan,
+	.resize = file_resize,
 	.map = file_map,
 	.chan_open = file_chan_open,
 	.chan_close = file_chan_close,

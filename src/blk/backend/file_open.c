@@ -323,6 +323,21 @@ int file_rescan(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reter
 	return size_get(container_of(dev, struct file_dev, dev), ret_size_bytes, reterr);
 }
 
+int file_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr)
+{
+	struct file_dev *file = container_of(dev, struct file_dev, dev);
+
+	if (file->block_device)
+		return err_set(reterr, -EOPNOTSUPP,
+			       "%s is a block device: make that larger, then rescan", file->path);
+	if (dev->caps.read_only)
+		return err_set(reterr, -EROFS, "%s was opened read-only", file->path);
+	if (ftruncate(file->fd, (off_t)size_bytes) < 0)
+		return err_set(reterr, -errno, "%s: cannot make it %llu bytes large: %s",
+			       file->path, (unsigned long long)size_bytes, strerror(errno));
+	return 0;
+}
+
 /* Regular files only: a block device calls all of itself data. */
 int file_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
 	     uint64_t *ret_end_bytes, bool *ret_mapped)

@@ -4,6 +4,12 @@
 struct null_params {
 	uint64_t size_bytes;
 	uint64_t block_bytes;
+	uint64_t phys_bytes;
+};
+
+struct null_dev {
+	struct blk_dev dev;
+	uint64_t size_bytes; /* from the next rescan on */
 };
 
 static const struct opts_row null_rows[] = {
@@ -21,6 +27,13 @@ static const struct opts_row null_rows[] = {
 	  .max = 65536,
 	  .def = "512",
 	  .help = "logical block size" },
+	{ .name = "physical-block-size",
+	  .type = OPTS_SIZE,
+	  .offset = offsetof(struct null_params, phys_bytes),
+	  .min = 512,
+	  .max = 1 << 20,
+	  .def = "4096",
+	  .help = "physical block size" },
 };
 static const struct opts_table null_table = { "null block device", null_rows,
 					      ARRAY_SIZE(null_rows) };
@@ -32,7 +45,7 @@ static int null_open(struct blk_dev *dev, void *params, struct err *reterr)
 	dev->caps = (struct blk_caps){
 		.size_bytes = p->size_bytes,
 		.block_bytes = (uint32_t)p->block_bytes,
-		.phys_bytes = 4096,
+		.phys_bytes = (uint32_t)p->phys_bytes,
 		.mem_align = 1,
 		.fua = true,
 		.discard = true,
@@ -40,6 +53,19 @@ static int null_open(struct blk_dev *dev, void *params, struct err *reterr)
 		.zeroes_unmap = true,
 		.secure_erase = true,
 	};
+	container_of(dev, struct null_dev, dev)->size_bytes = p->size_bytes;
+	return 0;
+}
+
+static int null_rescan(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reterr)
+{
+	*ret_size_bytes = container_of(dev, struct null_dev, dev)->size_bytes;
+	return 0;
+}
+
+static int null_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr)
+{
+	container_of(dev, struct null_dev, dev)->size_bytes = size_bytes;
 	return 0;
 }
 
@@ -56,9 +82,11 @@ const struct blk_impl blk_null = {
 	.type = "null",
 	.params = &null_table,
 	.params_bytes = sizeof(struct null_params),
-	.dev_bytes = sizeof(struct blk_dev),
+	.dev_bytes = sizeof(struct null_dev),
 	.chan_bytes = sizeof(struct blk_chan),
 	.open = null_open,
 	.close = null_close,
+	.rescan = null_rescan,
+	.resize = null_resize,
 	.submit = null_submit,
 };

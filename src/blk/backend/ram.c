@@ -19,7 +19,7 @@
 
 struct ram_params {
 	uint64_t size_bytes;
-	uint64_t block_bytes;
+	uint64_t block_bytes, phys_bytes;
 	int pi_type;
 };
 
@@ -60,6 +60,12 @@ static const struct opts_row ram_rows[] = {
 	  .max = 65536,
 	  .def = "512",
 	  .help = "logical block size" },
+	{ .name = "physical-block-size",
+	  .type = OPTS_SIZE,
+	  .offset = offsetof(struct ram_params, phys_bytes),
+	  .min = 512,
+	  .max = 1 << 20,
+	  .help = "physical block size; 0: a page" },
 	{ .name = "pi-type",
 	  .type = OPTS_ENUM,
 	  .offset = offsetof(struct ram_params, pi_type),
@@ -169,7 +175,7 @@ static int ram_open(struct blk_dev *dev, void *params, struct err *reterr)
 	dev->caps = (struct blk_caps){
 		.size_bytes = p->size_bytes,
 		.block_bytes = (uint32_t)p->block_bytes,
-		.phys_bytes = (uint32_t)ram->page_bytes,
+		.phys_bytes = p->phys_bytes ? (uint32_t)p->phys_bytes : (uint32_t)ram->page_bytes,
 		.mem_align = 1,
 		.max_discard_bytes = RAM_ERASE_MAX_BYTES,
 		.max_zeroes_bytes = RAM_ERASE_MAX_BYTES,

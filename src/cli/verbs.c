@@ -1,0 +1,490 @@
+/*
+ * The verbs as rows.
+ */
+#include <string.h>
+
+#include "cli/cli.h"
+
+static const char *const log_levels[] = { "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", NULL };
+static const char *const shells[] = { "bash", NULL };
+
+/* What a new disk is made of. Of calls: 0 is the one that makes the bdev. */
+#define ROWS_BACKEND                                                                               \
+	{ "--file", ARG_PATH, .help = "image file or block device, of the daemon's machine",       \
+	  .param = "filename", .offer = OFFER_FILES },                                             \
+		{ "--ram", ARG_SIZE, .help = "a disk of this size in memory" },                    \
+		{ "--null", ARG_SIZE, .help = "a disk of this size that keeps nothing" },          \
+		{ "--block-size", ARG_SIZE, .help = "logical block, default 512",                  \
+		  .param = "block_size" },                                                         \
+	{                                                                                          \
+		"--uuid", ARG_STR, .help = "default: made at random", .value = "UUID",             \
+				   .param = "uuid"                                                 \
+	}
+
+#define ROW_SET(number, which)                                                                     \
+	{                                                                                          \
+		"--set", ARG_KEY, .help = "any other parameter of " which " (docs/rpc.md)",        \
+				  .call = number                                                   \
+	}
+
+static const struct arg disk_add_args[] = {
+	{ "NAME", ARG_STR, .help = "of the new disk, and of its socket", .param = "ctrlr",
+	  .call = 1 },
+	ROWS_BACKEND,
+	{ "--bdev", ARG_STR, .help = "a bdev that is there already", .value = "NAME",
+	  .param = "dev_name", .call = 1, .offer = OFFER_BDEVS },
+	{ "--serial", ARG_STR, .help = "what the guest reads as its serial number",
+	  .param = "serial", .call = 1 },
+	{ "--read-only", ARG_FLAG, .help = "refuse writes", .param = "readonly", .call = 1 },
+	{ "--packed", ARG_FLAG, .help = "offer packed rings", .param = "packed_ring", .call = 1 },
+	{ "--cpumask", ARG_STR, .help = "CPUs whose loops serve it: 0x3, [0,1]", .param = "cpumask",
+	  .call = 1 },
+	ROW_SET(1, "vhost_create_blk_controller"),
+	{ NULL },
+};
+
+static const struct arg name_disk_args[] = {
+	{ "NAME", ARG_STR, .help = "of the disk", .param = "name", .offer = OFFER_DISKS },
+	{ NULL },
+};
+
+static const struct arg disk_list_args[] = {
+	{ "[NAME]", ARG_STR, .help = "only this one", .offer = OFFER_DISKS },
+	{ NULL },
+};
+
+static const struct arg disk_resize_args[] = {
+	{ "NAME", ARG_STR, .help = "of the disk, or of a bdev", .offer = OFFER_DEVICES },
+	{ "[SIZE]", ARG_SIZE,
+	  .help = "the new size; without it: look at how large the file is now" },
+	{ NULL },
+};
+
+static const struct arg disk_rm_args[] = {
+	{ "NAME", ARG_STR, .help = "of the disk", .param = "ctrlr", .offer = OFFER_DISKS },
+	{ "--keep-bdev", ARG_FLAG,
+	  .help = "its bdev stays; otherwise one of the same name goes, too" },
+	{ NULL },
+};
+
+static const struct arg scsi_add_args[] = {
+	{ "NAME", ARG_STR, .help = "of the new controller, and of its socket", .param = "ctrlr" },
+	{ "--cpumask", ARG_STR, .help = "CPUs whose loops serve it: 0x3, [0,1]",
+	  .param = "cpumask" },
+	ROW_SET(0, "vhost_create_scsi_controller"),
+	{ NULL },
+};
+
+static const struct arg scsi_name_args[] = {
+	{ "NAME", ARG_STR, .help = "of the controller", .param = "ctrlr", .offer = OFFER_SCSI },
+	{ NULL },
+};
+
+static const struct arg scsi_rm_args[] = {
+	{ "NAME", ARG_STR, .help = "of the controller", .param = "ctrlr", .offer = OFFER_SCSI },
+	{ "--keep-bdevs", ARG_FLAG, .help = "bdevs that `scsi target add` made stay" },
+	{ NULL },
+};
+
+static const struct arg scsi_list_args[] = {
+	{ "[NAME]", ARG_STR, .help = "only this one", .offer = OFFER_SCSI },
+	{ NULL },
+};
+
+static const struct arg scsi_target_add_args[] = {
+	{ "NAME", ARG_STR, .help = "of the controller", .param = "ctrlr", .call = 1,
+	  .offer = OFFER_SCSI },
+	{ "[TARGET]", ARG_U64, .help = "its number; default: the first that is free",
+	  .param = "scsi_target_num", .call = 1 },
+	ROWS_BACKEND,
+	{ "--bdev", ARG_STR, .help = "a bdev that is there already", .value = "NAME",
+	  .param = "bdev_name", .call = 1, .offer = OFFER_BDEVS },
+	ROW_SET(1, "vhost_scsi_controller_add_target"),
+	{ NULL },
+};
+
+static const struct arg scsi_target_rm_args[] = {
+	{ "NAME", ARG_STR, .help = "of the controller", .param = "ctrlr", .offer = OFFER_SCSI },
+	{ "TARGET", ARG_U64, .help = "its number", .param = "scsi_target_num" },
+	{ "--keep-bdev", ARG_FLAG, .help = "a bdev that `scsi target add` made stays" },
+	{ NULL },
+};
+
+static const struct arg nvme_add_args[] = {
+	{ "NAME", ARG_STR, .help = "of the new controller", .offer = OFFER_NOTHING },
+	{ "--dir", ARG_PATH, .help = "folder for its socket, over vfio-user", .value = "DIR",
+	  .offer = OFFER_FILES },
+	{ "--nqn", ARG_STR, .help = "over vfio-user: the subsystem's; default: made of NAME",
+	  .value = "NQN", .param = "nqn", .call = 1 },
+	{ "--serial", ARG_STR, .help = "over vfio-user: at most 20 characters",
+	  .param = "serial_number", .call = 1 },
+	{ "--model", ARG_STR, .help = "over vfio-user: at most 40 characters",
+	  .param = "model_number", .call = 1 },
+	{ "--vhost-user", ARG_FLAG, .help = "over vhost-user-nvme, which old front-ends speak" },
+	{ "--queues", ARG_U64, .help = "over vhost-user-nvme: I/O queues, default 16",
+	  .param = "io_queues", .call = 3 },
+	{ "--cpumask", ARG_STR, .help = "over vhost-user-nvme: CPUs whose loops serve it",
+	  .param = "cpumask", .call = 3 },
+	ROW_SET(1, "nvmf_create_subsystem"),
+	{ NULL },
+};
+
+static const struct arg nvme_name_args[] = {
+	{ "NAME", ARG_STR, .help = "of the controller, or a subsystem's NQN", .offer = OFFER_NVME },
+	{ NULL },
+};
+
+static const struct arg nvme_list_args[] = {
+	{ "[NAME]", ARG_STR, .help = "only this one", .offer = OFFER_NVME },
+	{ NULL },
+};
+
+static const struct arg nvme_ns_add_args[] = {
+	{ "NAME", ARG_STR, .help = "of the controller, or a subsystem's NQN", .offer = OFFER_NVME },
+	ROWS_BACKEND,
+	{ "--bdev", ARG_STR, .help = "a bdev that is there already", .value = "NAME",
+	  .param = "bdev_name", .call = 1, .offer = OFFER_BDEVS },
+	{ "--nsid", ARG_U64, .help = "namespace identifier; default: the first that is free",
+	  .param = "nsid", .call = 1 },
+	ROW_SET(1, "the namespace of nvmf_subsystem_add_ns"),
+	{ NULL },
+};
+
+static const struct arg nvme_ns_rm_args[] = {
+	{ "NAME", ARG_STR, .help = "of the controller, or a subsystem's NQN", .offer = OFFER_NVME },
+	{ "NSID", ARG_U64, .help = "namespace identifier", .param = "nsid" },
+	{ "--keep-bdev", ARG_FLAG, .help = "a bdev that `nvme ns add` made stays" },
+	{ NULL },
+};
+
+static const struct arg bdev_list_args[] = {
+	{ "[NAME]", ARG_STR, .help = "only this one: name or UUID", .param = "name",
+	  .offer = OFFER_BDEVS },
+	{ NULL },
+};
+
+static const struct arg bdev_show_args[] = {
+	{ "NAME", ARG_STR, .help = "name or UUID", .param = "name", .offer = OFFER_BDEVS },
+	{ NULL },
+};
+
+static const struct arg bdev_add_args[] = {
+	{ "NAME", ARG_STR, .help = "of the new bdev", .param = "name" },
+	ROWS_BACKEND,
+	{ "--read-only", ARG_FLAG, .help = "refuse writes", .param = "readonly" },
+	ROW_SET(0, "the method that makes it"),
+	{ NULL },
+};
+
+static const struct arg bdev_name_args[] = {
+	{ "NAME", ARG_STR, .help = "name or UUID", .offer = OFFER_BDEVS },
+	{ NULL },
+};
+
+static const struct arg qos_args[] = {
+	{ "NAME", ARG_STR, .help = "of a disk or a bdev", .offer = OFFER_DEVICES },
+	{ "--iops", ARG_U64, .help = "reads and writes a second, 0: no limit",
+	  .param = "rw_ios_per_sec" },
+	{ "--bandwidth", ARG_SIZE, .help = "bytes a second, whole MiB, 0: no limit" },
+	{ "--read-bandwidth", ARG_SIZE, .help = "of reads" },
+	{ "--write-bandwidth", ARG_SIZE, .help = "of writes" },
+	{ "--read-iops", ARG_U64, .help = "reads a second", .param = "r_ios_per_sec" },
+	{ "--write-iops", ARG_U64, .help = "writes a second", .param = "w_ios_per_sec" },
+	ROW_SET(0, "bdev_set_qos_limit"),
+	{ NULL },
+};
+
+#define ROWS_TIMES                                                                                 \
+	{ "--count", ARG_U64, .help = "so many times, then end; default: for ever",                \
+	  .letter = 'n' },                                                                         \
+	{                                                                                          \
+		"--interval", ARG_MSEC, .help = "between two, default 1s", .letter = 'd'           \
+	}
+
+static const struct arg top_args[] = {
+	{ "--batch", ARG_FLAG, .help = "plain text for scripts, no full screen", .letter = 'b' },
+	ROWS_TIMES,
+	{ "--sort", ARG_STR, .help = "name, iops, bandwidth, latency or errors", .value = "KEY" },
+	{ "--queues", ARG_FLAG, .help = "queues, not devices", .letter = 'q' },
+	{ "[NAME]", ARG_STR, .help = "only this device's queues", .offer = OFFER_DEVICES },
+	{ NULL },
+};
+
+static const struct arg stats_args[] = {
+	{ "[NAME]", ARG_STR, .help = "only this device", .offer = OFFER_DEVICES },
+	{ "--queues", ARG_FLAG, .help = "its queues, too", .letter = 'q' },
+	{ NULL },
+};
+
+static const struct arg events_args[] = {
+	{ "--follow", ARG_FLAG, .help = "go on until interrupted", .letter = 'f' },
+	{ "--count", ARG_U64, .help = "end after so many", .letter = 'n' },
+	{ "--since", ARG_U64, .help = "from this number on; default: all that are kept" },
+	{ "--type", ARG_STR, .help = "only these: vhost_connect, bdev_register ..." },
+	{ NULL },
+};
+
+static const struct arg config_save_args[] = {
+	{ "[FILE]", ARG_STR, .help = "written whole or not at all; default: standard output",
+	  .offer = OFFER_FILES },
+	{ NULL },
+};
+
+static const struct arg config_load_args[] = {
+	{ "[FILE]", ARG_STR,
+	  .help = "in the format of `config save` and of SPDK; default: standard input",
+	  .offer = OFFER_FILES },
+	{ "--keep-going", ARG_FLAG, .help = "tell of each error, and go on" },
+	{ NULL },
+};
+
+static const struct arg log_level_args[] = {
+	{ "[LEVEL]", ARG_ENUM, .help = "the least urgent that is written; default: shows it",
+	  .param = "level", .names = log_levels },
+	{ NULL },
+};
+
+static const struct arg rpc_args[] = {
+	{ "METHOD", ARG_STR, .help = "see docs/rpc.md", .offer = OFFER_METHODS },
+	{ "[PARAMS]", ARG_STR, .help = "JSON; '-': of standard input; default: none" },
+	{ NULL },
+};
+
+static const struct arg completion_args[] = {
+	{ "SHELL", ARG_ENUM, .help = "for: source <(vhostctl completion bash)", .names = shells },
+	{ NULL },
+};
+
+static const struct arg help_args[] = {
+	{ "[VERB]", ARG_STR, .help = "only this one", .offer = OFFER_VERBS },
+	{ "[WORD]", ARG_STR, .help = "its second word" },
+	{ "[WORD3]", ARG_STR, .help = "its third" },
+	{ NULL },
+};
+
+#define CALLS_BACKEND "bdev_aio_create", "bdev_malloc_create", "bdev_null_create"
+#define CALLS_REMOVE                                                                               \
+	"bdev_get_bdevs", "bdev_aio_delete", "bdev_uring_delete", "bdev_malloc_delete",            \
+		"bdev_null_delete"
+
+const struct verb verbs[] = {
+	{ "disk add",
+	  disk_add_args,
+	  { CALLS_BACKEND, "vhost_create_blk_controller" },
+	  disk_add,
+	  print_disk,
+	  "makes a virtio-blk disk" },
+	{ "disk list",
+	  disk_list_args,
+	  { "vhost_get_controllers", "bdev_get_bdevs" },
+	  disk_list,
+	  print_disks,
+	  "shows the virtio-blk disks" },
+	{ "disk show",
+	  name_disk_args,
+	  { "vhost_get_controllers", "bdev_get_bdevs" },
+	  disk_show,
+	  print_disk,
+	  "shows all that is known of one" },
+	{ "disk resize",
+	  disk_resize_args,
+	  { "vhost_get_controllers", "bdev_get_bdevs", "bdev_resize", "bdev_aio_rescan" },
+	  disk_resize,
+	  print_bdev,
+	  "gives a disk another size" },
+	{ "disk rm",
+	  disk_rm_args,
+	  { "vhost_get_controllers", "vhost_delete_controller", CALLS_REMOVE },
+	  disk_rm,
+	  NULL,
+	  "takes a disk away" },
+	{ "scsi add",
+	  scsi_add_args,
+	  { "vhost_create_scsi_controller" },
+	  .print = NULL,
+	  .help = "makes a virtio-scsi controller" },
+	{ "scsi list",
+	  scsi_list_args,
+	  { "vhost_get_controllers" },
+	  scsi_list,
+	  print_scsi,
+	  "shows the virtio-scsi controllers and their targets" },
+	{ "scsi rm",
+	  scsi_rm_args,
+	  { "vhost_get_controllers", "vhost_delete_controller", CALLS_REMOVE },
+	  scsi_rm,
+	  NULL,
+	  "takes a controller away, with its targets" },
+	{ "scsi start",
+	  scsi_name_args,
+	  { "vhost_start_scsi_controller" },
+	  .help = "starts one that was made with --set delay=true" },
+	{ "scsi target add",
+	  scsi_target_add_args,
+	  { CALLS_BACKEND, "vhost_scsi_controller_add_target" },
+	  scsi_target_add,
+	  print_text,
+	  "gives a controller a target" },
+	{ "scsi target rm",
+	  scsi_target_rm_args,
+	  { "vhost_get_controllers", "vhost_scsi_controller_remove_target", CALLS_REMOVE },
+	  scsi_target_rm,
+	  NULL,
+	  "takes a target away" },
+	{ "nvme add",
+	  nvme_add_args,
+	  { "nvmf_create_transport", "nvmf_create_subsystem", "nvmf_subsystem_add_listener",
+	    "vhost_create_nvme_controller", "nvmf_delete_subsystem" },
+	  nvme_add,
+	  NULL,
+	  "makes an NVMe controller" },
+	{ "nvme list",
+	  nvme_list_args,
+	  { "nvmf_get_subsystems", "vhost_get_controllers" },
+	  nvme_list,
+	  print_nvme,
+	  "shows the NVMe controllers and their namespaces" },
+	{ "nvme rm",
+	  nvme_name_args,
+	  { "nvmf_get_subsystems", "nvmf_delete_subsystem", "vhost_get_controllers",
+	    "vhost_delete_controller" },
+	  nvme_rm,
+	  NULL,
+	  "takes a controller away; its bdevs stay" },
+	{ "nvme ns add",
+	  nvme_ns_add_args,
+	  { CALLS_BACKEND, "nvmf_get_subsystems", "nvmf_subsystem_add_ns",
+	    "vhost_nvme_controller_add_ns" },
+	  nvme_ns_add,
+	  print_text,
+	  "gives a controller a namespace" },
+	{ "nvme ns rm",
+	  nvme_ns_rm_args,
+	  { "nvmf_get_subsystems", "nvmf_subsystem_remove_ns", "vhost_get_controllers",
+	    "vhost_nvme_controller_remove_ns", "bdev_get_bdevs", "bdev_aio_delete" },
+	  nvme_ns_rm,
+	  NULL,
+	  "takes a namespace away" },
+	{ "bdev add", bdev_add_args, { CALLS_BACKEND }, bdev_add, NULL, "makes a bdev" },
+	{ "bdev list",
+	  bdev_list_args,
+	  { "bdev_get_bdevs" },
+	  .print = print_bdevs,
+	  .help = "shows the bdevs, which disks are made of" },
+	{ "bdev show",
+	  bdev_show_args,
+	  { "bdev_get_bdevs" },
+	  .print = print_bdev,
+	  .help = "shows all that is known of one" },
+	{ "bdev rm", bdev_name_args, { CALLS_REMOVE }, bdev_rm, NULL, "takes a bdev away" },
+	{ "bdev resize",
+	  disk_resize_args,
+	  { "bdev_get_bdevs", "bdev_resize", "bdev_aio_rescan" },
+	  disk_resize,
+	  print_bdev,
+	  "as disk resize" },
+	{ "qos set",
+	  qos_args,
+	  { "bdev_set_qos_limit", "vhost_get_controllers" },
+	  qos_set,
+	  NULL,
+	  "limits what a disk may do in a second" },
+	{ "status",
+	  NULL,
+	  { "spdk_get_version", "framework_get_reactors", "vhost_get_controllers", "bdev_get_bdevs",
+	    "log_get_level" },
+	  status_run,
+	  print_status,
+	  "says how the daemon is" },
+	{ "top",
+	  top_args,
+	  { "device_get_stats" },
+	  top_run,
+	  NULL,
+	  "shows devices, queues and loops at work" },
+	{ "stats",
+	  stats_args,
+	  { "device_get_stats" },
+	  stats_run,
+	  NULL,
+	  "shows what was done since the start" },
+	{ "events",
+	  events_args,
+	  { "notify_get_notifications" },
+	  events_run,
+	  NULL,
+	  "shows what happened: connections, errors, bdevs" },
+	{ "config save",
+	  config_save_args,
+	  { "framework_get_subsystems", "framework_get_config" },
+	  config_save,
+	  NULL,
+	  "writes the calls that make what is there, as SPDK's save_config" },
+	{ "config load",
+	  config_load_args,
+	  { "rpc_get_methods" },
+	  config_load,
+	  NULL,
+	  "makes what a file of `config save` says" },
+	{ "log level",
+	  log_level_args,
+	  { "log_set_print_level", "log_get_print_level" },
+	  log_level_run,
+	  print_text,
+	  "shows or sets what the daemon logs" },
+	{ "rpc", rpc_args, { NULL }, rpc_run_verb, print_json, "calls any method" },
+	{ "completion",
+	  completion_args,
+	  { NULL },
+	  completion_run,
+	  NULL,
+	  "prints what makes a shell complete verbs, options and names" },
+	{ "help", help_args, { NULL }, help_run, NULL, "explains a verb" },
+	{ NULL },
+};
+
+/* How many words name has, when they are the first of these words; else 0. */
+static int name_words(const char *name, int count, char *const *words)
+{
+	int n = 0;
+
+	for (size_t len; *name; name += len + (name[len] == ' '), n++) {
+		len = strcspn(name, " ");
+		if (n == count || strlen(words[n]) != len || memcmp(words[n], name, len))
+			return 0;
+	}
+	return n;
+}
+
+const struct verb *verb_find(int count, char *const *words, int *ret_used)
+{
+	for (const struct verb *v = verbs; v->name; v++) {
+		*ret_used = name_words(v->name, count, words);
+		if (*ret_used)
+			return v;
+	}
+	return NULL;
+}
+
+bool verb_begins(const struct verb *v, int count, char *const *words)
+{
+	const char *name = v->name;
+
+	for (int n = 0; n < count; n++) {
+		const size_t len = strcspn(name, " ");
+
+		if (strlen(words[n]) != len || memcmp(words[n], name, len) || !len)
+			return false;
+		name += len + (name[len] == ' ');
+	}
+	return true;
+}
+
+uint32_t verb_prefix_count(int count, char *const *words)
+{
+	uint32_t n = 0;
+
+	for (const struct verb *v = verbs; v->name; v++)
+		n += verb_begins(v, count, words);
+	return n;
+}
