@@ -70,7 +70,8 @@ check-tsan:
 	@[ -f build-tsan/build.ninja ] || meson setup build-tsan -Dbuildtype=debug \
 		-Db_lto=false -Db_sanitize=thread -Dwerror=true -Dc_args=-Wno-tsan >/dev/null
 	ninja -C build-tsan
-	meson test -C build-tsan --no-rebuild --print-errorlogs --suite unit
+	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
+		meson test -C build-tsan --no-rebuild --print-errorlogs --suite unit
 
 ## make soak                the long runs: hostile front-end, fuzzers (SOAK_SECONDS, default 1800)
 soak: unit
@@ -82,18 +83,18 @@ soak: unit
 docs: build
 	$(BUILD)/vhostd --help-devices >docs/devices.md
 	$(BUILD)/vhostd --help-rpc >docs/rpc.md
-	$(BUILD)/vhostctl completion bash >docs/vhostctl.bash
 	$(BUILD)/vhostd --help-metrics >docs/metrics.md
+	$(BUILD)/vhostctl completion bash >docs/vhostctl.bash
 
 docs-check: build
 	@$(BUILD)/vhostd --help-devices | diff -u docs/devices.md - || \
 		{ echo "docs/devices.md is stale: make docs"; exit 1; }
 	@$(BUILD)/vhostd --help-rpc | diff -u docs/rpc.md - || \
 		{ echo "docs/rpc.md is stale: make docs"; exit 1; }
-	@$(BUILD)/vhostctl completion bash | diff -u docs/vhostctl.bash - || \
-		{ echo "docs/vhostctl.bash is stale: make docs"; exit 1; }
 	@$(BUILD)/vhostd --help-metrics | diff -u docs/metrics.md - || \
 		{ echo "docs/metrics.md is stale: make docs"; exit 1; }
+	@$(BUILD)/vhostctl completion bash | diff -u docs/vhostctl.bash - || \
+		{ echo "docs/vhostctl.bash is stale: make docs"; exit 1; }
 
 ## make install             DESTDIR and prefix as Meson has them
 install: build

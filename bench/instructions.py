@@ -80,8 +80,8 @@ def main():
     p.add_argument("--limit", type=float, default=300)
     p.add_argument("--quick", action="store_true", help="2,000 requests, null split direct only")
     p.add_argument("--peer", action="store_true", help="qemu-storage-daemon, null, split")
-    p.add_argument("--only", choices=("scsi", "nvme"),
-                   help="null disks, as blk and as that")
+    p.add_argument("--only", choices=("blk", "scsi", "nvme"),
+                   help="null disks, as blk and as that; blk: on ram too")
     p.add_argument("--json", default="bench-instructions.json")
     args = p.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers are stopped

@@ -73,12 +73,13 @@ static void test_each_fault_names_file_and_key(void **state)
 		const char *text, *message;
 	} rows[] = {
 		{ "[]", ": expected an object" },
-		{ "{\"colour\": 1}",
-		  ":1: colour: unknown key; expected devices, cores, pin or log-level, or, for calls, "
-		  "subsystems" },
+		{ "{\"colour\": 1}", ":1: colour: unknown key; expected devices, cores, pin or "
+				     "log-level, or, for calls, "
+				     "subsystems" },
 		{ "{\"devices\": 1}", ":1: devices: expected an array" },
 		{ "{\"devices\": [1]}", ":1: devices[0]: expected an object" },
-		{ "{\"devices\": [{}]}", ":1: devices[0]: type: expected blk, scsi or nvme, got ''" },
+		{ "{\"devices\": [{}]}",
+		  ":1: devices[0]: type: expected blk, scsi or nvme, got ''" },
 		{ "{\"devices\": [{\"type\": 7}]}",
 		  ":1: devices[0]: type: expected blk, scsi or nvme, got ''" },
 		{ "{\"devices\": [{\"type\": \"blk\"}, {\"type\": \"blk\", \"num-queues\": 0}]}",

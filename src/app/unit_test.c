@@ -216,8 +216,8 @@ static void test_contradictions_name_both_places(void **state)
 	app_config_fini(&cfg);
 	assert_true(parse("scsi,socket=/a,target=1:share=m:ram=1M,target=2:share=m:null=1M", NULL,
 			  NULL) < 0);
-	assert_string_equal(err.msg, "--device 1: target 1: expected exactly one of file=, null= "
-				     "and ram=, got 2");
+	assert_string_equal(err.msg, "--device 1: target 1: expected exactly one of file=, null=, "
+				     "ram= and bdev=, got 2");
 }
 
 static void test_no_two_units_have_one_serial_wwn_or_state_file(void **state)

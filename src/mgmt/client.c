@@ -14,7 +14,6 @@
 #include "mgmt/jsonrpc.h"
 
 #define CLIENT_READ_BYTES    65536
-#define CLIENT_TURN	     32		    /* requests before others get their turn */
 #define CLIENT_EXCHANGES_MAX 64		    /* not answered yet */
 #define CLIENT_UNREAD_MAX    (256u << 10)   /* bytes of answers not read by the client */
 #define CLIENT_STALL_NS	     60000000000ull /* it reads nothing of its answers for so long */
@@ -294,14 +293,15 @@ static void client_on_more(struct loop_msg *msg)
 /* Runs what was read, as much as its turn allows. */
 static void client_turn(struct client *c)
 {
-	uint32_t count = 0;
+	const uint64_t until_ns = loop_clock_ns() + EXCHANGE_TURN_NS;
+	bool more = true;
 
 	c->in_turn = true;
-	while (c->state == CLIENT_OPEN && !client_blocked(c) && count < CLIENT_TURN &&
-	       client_take(c))
-		count++;
+	while (c->state == CLIENT_OPEN && !client_blocked(c) && (more = client_take(c)) &&
+	       loop_clock_ns() < until_ns)
+		;
 	c->in_turn = false;
-	if (c->state == CLIENT_OPEN && count == CLIENT_TURN && !c->more_posted) {
+	if (c->state == CLIENT_OPEN && !client_blocked(c) && more && !c->more_posted) {
 		c->more_posted = true;
 		c->more.fn = client_on_more;
 		loop_post(c->loop, &c->more);

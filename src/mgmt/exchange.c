@@ -4,9 +4,6 @@
 
 #include "base/check.h"
 
-/* Requests of a batch that run before others get their turn. */
-#define EXCHANGE_TURN 32
-
 static bool exchanges_stopped;
 
 void exchanges_stop(void)
@@ -76,7 +73,8 @@ static void exchange_finish(struct exchange *ex)
 
 static void exchange_pump(struct exchange *ex)
 {
-	uint32_t turn = 0;
+	const uint64_t until_ns = loop_clock_ns() + EXCHANGE_TURN_NS;
+	bool first = true;
 
 	if (ex->pumping)
 		return;
@@ -84,12 +82,13 @@ static void exchange_pump(struct exchange *ex)
 	if (exchanges_stopped)
 		ex->next = ex->count;
 	while (!ex->current && ex->next < ex->count) {
-		if (turn++ == EXCHANGE_TURN && loop_current()) {
+		if (!first && loop_current() && loop_clock_ns() > until_ns) {
 			ex->pumping = false;
 			ex->more.fn = exchange_on_more;
 			loop_post(loop_current(), &ex->more);
 			return;
 		}
+		first = false;
 		if (!call_start(ex, ex->batch ? json_array_get(ex->body, ex->next++)
 					      : (ex->next++, ex->body)))
 			ex->failed = true;

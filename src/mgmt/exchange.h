@@ -18,6 +18,9 @@
 #include "mgmt/jsonrpc.h"
 #include "mgmt/rpc.h"
 
+/* Who has asked for much gives way after this time, so that others wait for one request of his. */
+#define EXCHANGE_TURN_NS 200000
+
 struct exchange {
 	/*
 	 * All is answered: reply has it, or is empty when nothing is to be answered. ex is the

@@ -89,29 +89,36 @@ static void each(struct rpc_call *call, const char *name, json_t *(*fn)(struct d
 
 /* ---- what there is ---- */
 
-static void disk_json(const char *unit, const struct blk_dev *blk, void *disks)
+struct disks {
+	const struct device *dev;
+	json_t *list;
+};
+
+static void disk_json(const char *unit, const struct blk_dev *blk, void *arg)
 {
 	const struct blk_caps *caps = blk_dev_caps(blk);
+	struct disks *disks = arg;
 
-	json_array_append_new(disks, json_pack("{s:s, s:I, s:I, s:b}", "unit", unit, "size_bytes",
-					       (json_int_t)caps->size_bytes, "block_size",
-					       (json_int_t)caps->block_bytes, "readonly",
-					       (int)caps->read_only));
+	json_array_append_new(disks->list,
+			      json_pack("{s:s, s:I, s:I, s:b}", "unit", unit, "size_bytes",
+					(json_int_t)caps->size_bytes, "block_size",
+					(json_int_t)caps->block_bytes, "readonly",
+					caps->read_only || disks->dev->def->back.read_only));
 }
 
 static json_t *device_json(struct device *dev)
 {
 	const struct device_def *def = dev->def;
-	json_t *disks = json_array();
+	struct disks disks = { .dev = dev, .list = json_array() };
 	char mask[80];
 
-	device_disks_visit(dev, disk_json, disks);
+	device_disks_visit(dev, disk_json, &disks);
 	return json_pack("{s:o, s:s, s:s, s:o, s:s, s:b, s:b, s:o, s:o}", "name",
 			 ctrlr_text(def->name), "type", def->type->name, "transport",
 			 device_transport_names[def->transport], "socket", ctrlr_text(def->socket),
 			 "cpumask", devices_mask_text(dev, mask, sizeof(mask)), "started",
 			 dev->ep != NULL, "from_command_line", ctrlr_of(dev) == NULL, "sessions",
-			 ctrlr_sessions_json(dev), "disks", disks);
+			 ctrlr_sessions_json(dev), "disks", disks.list);
 }
 
 static void get_devices(struct rpc_call *call, void *params)

@@ -9,6 +9,7 @@
  *   cmd.c       one command from start to end          cmd.def    opcodes: one row a command
  *   dptr.c      PRP and SGL to pieces of memory        remote.c   memory by messages
  *   dptr_walk.c PRP and SGL as they are written        uncor.c    blocks marked uncorrectable
+ *   ring_remote.c  queues by messages
  *   rw.c        Read, Write, Flush                     fused.c    Compare, Compare and Write
  *   io.c        Write Zeroes, Dataset Management, Verify, Write Uncorrectable
  *   copy.c      Copy                                   scratch.c  memory for some of these

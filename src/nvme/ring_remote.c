@@ -33,6 +33,7 @@ struct nvme_ring_remote {
 	uint32_t at;	 /* entries before it have been moved */
 	uint32_t moving; /* entries of the transfer */
 	uint32_t tries;
+	uint32_t late; /* completions that no interrupt told of yet */
 	uint32_t tail; /* submission queue: the word that is looked at instead, little-endian */
 	const uint32_t *doorbell;
 	struct nvme_cq *cq;
@@ -230,6 +231,11 @@ void nvme_ring_remote_gate(struct nvme_cq *cq)
 		cq->gate &= ~CQ_REMOTE;
 	if (on && !cq_holds(cq))
 		nvme_ring_remote_publish(cq);
+	if (!cq->remote || !cq->remote->late)
+		return;
+	if (cq->ien)
+		nvme_irq_posted(cq, cq->remote->late);
+	cq->remote->late = 0;
 }
 
 static void ring_unwait(struct nvme_ring_remote *r)
@@ -311,6 +317,10 @@ void nvme_cq_remote_bind(struct nvme_cq *cq)
 
 	if (r)
 		r->on = false;
+	/* Those that could not be written while it was going to be quiet. */
+	for (; was_on && cq->ring && r->at != cq->tail; r->at = (r->at + 1) % cq->size, r->late++)
+		memcpy(&cq->ring[r->at], r->shadow + (size_t)r->at * r->entry_bytes,
+		       r->entry_bytes);
 	if (cq->ring || !ring_is_offered(cq->ctrl, cq->base, bytes, true))
 		return;
 	if (!r)

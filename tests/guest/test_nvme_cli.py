@@ -142,6 +142,14 @@ status "ns-rescan" nvme ns-rescan $ctrl
 status "reset" nvme reset $ctrl
 check "namespaces after reset" eventually 10 nvme_disks 1 2
 say "read after reset" $(dd if=$(nvme_disk 1) bs=4k count=1 iflag=direct 2>/dev/null | wc -c)
+
+noise /tmp/a 8192
+nvme write $(nvme_disk 1) -s 64 -c 15 -z 8192 -d /tmp/a
+status "subsystem-reset" nvme subsystem-reset $ctrl
+check "namespaces after subsystem-reset" eventually 20 nvme_disks 1 2
+say "csts after subsystem-reset" "$(field "nvme show-regs $ctrl" csts)"
+nvme read $(nvme_disk 1) -s 64 -c 15 -z 8192 -d /tmp/c
+check "data after subsystem-reset" cmp /tmp/a /tmp/c
 """
 
 
@@ -264,3 +272,9 @@ def test_a_reset_controller_shows_its_namespaces_again(said):
     expect(said, reset="ok", ns__rescan="ok")
     said.ok("namespaces after reset")
     assert said["read after reset"] == "4096"
+
+
+def test_the_subsystem_is_reset_and_keeps_its_data(said):
+    said.ok("subsystem-reset", "namespaces after subsystem-reset",
+            "data after subsystem-reset")
+    assert int(said["csts after subsystem-reset"], 16) & 3 == 1

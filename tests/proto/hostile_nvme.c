@@ -40,7 +40,7 @@ static bool cut_memory(struct fe *fe)
 
 static bool vfu_up(struct nhost *a, const char *path, const struct nhost_opts *o)
 {
-	struct vfe_up_opts up = { .region_bytes = MEMORY };
+	struct vfe_up_opts up = { .region_bytes = MEMORY, .no_fd = o->wild && !hostile_rnd(4) };
 	struct nvmedrv_transport tr;
 
 	if (vfe_init(&a->v))

@@ -8,6 +8,7 @@
 #ifndef BLK_FILTER_QOS_BUCKET_H
 #define BLK_FILTER_QOS_BUCKET_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define QOS_SECOND_NS	1000000000ull
