@@ -398,6 +398,24 @@ def test_a_back_end_is_exchanged_under_load_without_an_error(bdevs, disk_of):
 
 
 @needs_bench
+def test_a_bdev_in_two_places_of_scsi_is_one_unit_until_it_is_made_again(bdevs):
+    bdevs.malloc("M")
+    for name in "ab":
+        bdevs("vhost_create_scsi_controller", ctrlr=name)
+        bdevs("vhost_scsi_controller_add_target", ctrlr=name, scsi_target_num=0, bdev_name="M")
+        path = os.path.join(bdevs.room, name)
+        assert Load(path, "--scsi", "--count", "100").end()["errors"] == 0
+    bdevs("bdev_malloc_delete", name="M")
+    bdevs.malloc("M")
+    bdevs("vhost_create_scsi_controller", ctrlr="c")
+    bdevs("vhost_scsi_controller_add_target", ctrlr="c", scsi_target_num=0, bdev_name="M")
+    path = os.path.join(bdevs.room, "c")
+    assert Load(path, "--scsi", "--count", "100").end()["errors"] == 0
+    for name in "abc":
+        assert bdevs("vhost_delete_controller", ctrlr=name) is True
+
+
+@needs_bench
 def test_data_is_what_the_new_back_end_has(bdevs):
     bdevs("bdev_aio_create", name="A", filename=bdevs.file("a"), block_size=512)
     disk = bdevs.disk("A")
