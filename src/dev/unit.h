@@ -6,8 +6,8 @@
  *
  * Logical units that have a `share` name, an image's path or a bdev in common are one, shown in
  * several places: opened once, with the same reservations. Namespaces are one where their subsystem
- * and NSID are. What is said of one unit in several places adds up (the first is the leader, and gets
- * it all); two that say different things of one key are refused.
+ * and NSID are. What is said of one unit in several places adds up (the first is the leader, and
+ * gets it all); two that say different things of one key are refused.
  */
 #ifndef DEV_UNIT_H
 #define DEV_UNIT_H
