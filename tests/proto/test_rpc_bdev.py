@@ -269,6 +269,17 @@ def test_the_configuration_makes_all_of_them_again(bdevs):
     assert by_name[0] == by_name[1]
 
 
+def test_a_reader_cannot_reset_counters(room, start):
+    path, reader = os.path.join(room, "rpc"), os.path.join(room, "reader")
+    d = start("--rpc-socket", path, "--rpc-readonly-socket", reader, cwd=room)
+    d.wait_listening(reader)
+    with Rpc(reader) as rpc:
+        assert rpc.call("bdev_get_iostat")["bdevs"] == []
+        with pytest.raises(RpcError) as e:
+            rpc.call("bdev_get_iostat", reset_mode="all")
+        assert e.value.code == -1 and "read-only" in e.value.message
+
+
 def test_files_and_null_grow_and_are_looked_at_again(bdevs):
     path = bdevs.file("a")
     bdevs("bdev_aio_create", name="A", filename=path)
