@@ -80,8 +80,8 @@ void bdev_uuid_text(const uint8_t uuid[16], char text[BDEV_UUID_TEXT])
 	char *t = text;
 
 	for (int i = 0; i < 16; i++)
-		t += snprintf(t, 4, "%s%02x", i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "",
-			      uuid[i]);
+		t += snprintf(t, (size_t)(text + BDEV_UUID_TEXT - t), "%s%02x",
+			      i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
 }
 
 int bdev_uuid_parse(const char *text, uint8_t uuid[16], struct err *reterr)

@@ -389,7 +389,8 @@ def test_requests_that_take_long_are_told(serve, room):
     rpc.call("vhost_create_blk_controller", ctrlr="b", dev_name="D0")
     rpc.call("device_set_slow_threshold", threshold_ms=100)
     with Load(f"{room}/b", "--qd", "1"):
-        wait_for("a slow request", lambda: rpc.call("device_get_slow_requests")["requests"])
+        wait_for("a slow request", lambda: rpc.call("device_get_slow_requests")["requests"],
+                 6 * TIMEOUT_S)
         slow = rpc.call("device_get_slow_requests")["requests"][0]
         assert slow["name"] == "b" and slow["age_ms"] >= 100
         wait_for("its age", lambda: any(q["oldest_us"] > 1000 for q in queues(rpc, "b")))
