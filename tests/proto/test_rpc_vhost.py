@@ -1,6 +1,8 @@
 """Controllers by JSON-RPC: made, reached by a front-end, changed and removed under it, made again."""
 
+import json
 import os
+import signal
 import subprocess
 import time
 
@@ -294,6 +296,27 @@ def test_devices_of_the_command_line_are_told_and_can_be_deleted(serve, room, im
     malloc(rpc, "M0")
     rpc.call("vhost_create_blk_controller", ctrlr="c", dev_name="M0")
     assert d.end() == 0, d.said()
+
+
+def test_a_reload_after_a_device_of_the_file_was_deleted_goes_on(serve, room, image):
+    with open(f"{room}/c.json", "w", encoding="utf-8") as f:
+        json.dump({"devices": [{"type": "blk", "name": "a", "socket": f"{room}/a", "ram": "1M"},
+                               {"type": "scsi", "name": "s", "socket": f"{room}/s",
+                                "targets": [{"target": 0, "ram": "1M"}]}]}, f)
+    d, rpc = serve("-c", f"{room}/c.json")
+    rpc.call("vhost_delete_controller", ctrlr="s")
+    d.process.send_signal(signal.SIGHUP)
+    assert [c["ctrlr"] for c in rpc.call("vhost_get_controllers")] == ["a"]
+    rpc.call("vhost_delete_controller", ctrlr="a")
+    d.process.send_signal(signal.SIGHUP)
+    assert rpc.call("vhost_get_controllers") == []
+    assert d.end() == 0, d.said()
+
+
+def test_without_a_folder_for_sockets_the_error_says_so(serve, room):
+    _, rpc = serve("--socket-dir", f"{room}/none")
+    malloc(rpc, "M0")
+    fails(rpc, "vhost_create_blk_controller", INVALID_PARAMS, "none", "-S", ctrlr="b", dev_name="M0")
 
 
 # ---- under load ----
