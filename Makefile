@@ -70,7 +70,8 @@ check-tsan:
 	@[ -f build-tsan/build.ninja ] || meson setup build-tsan -Dbuildtype=debug \
 		-Db_lto=false -Db_sanitize=thread -Dwerror=true -Dc_args=-Wno-tsan >/dev/null
 	ninja -C build-tsan
-	meson test -C build-tsan --no-rebuild --print-errorlogs --suite unit
+	TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp \
+		meson test -C build-tsan --no-rebuild --print-errorlogs --suite unit
 
 ## make soak                the long runs: hostile front-end, fuzzers (SOAK_SECONDS, default 1800)
 soak: unit

@@ -39,7 +39,7 @@ enum bench_nvme {
 struct bench_opts {
 	const char *socket, *rw, *hold;
 	unsigned bs, qd, queues, queue_size, hold_count, hold_queues;
-	bool packed, indirect, event_idx, call, json, verify, pingpong, random, scsi;
+	bool packed, indirect, event_idx, call, json, verify, pingpong, load, random, scsi;
 	unsigned scsi_target;
 	unsigned write_percent;
 	double seconds, warmup_seconds;

@@ -19,7 +19,8 @@ static const char help[] =
 	"  --bs BYTES (4096)  --qd N (32)  --queues N (1)  --queue-size N (fits)  --span BYTES\n"
 	"  --packed  --indirect  --event-idx  --call (sleep on the call descriptor)\n"
 	"  --seconds S (2)  --warmup S (0.2)  --count N (instead of seconds)  --verify\n"
-	"  --server-pid PID (CPU time per request)  --cpu N  --floor-cpu N  --json\n";
+	"  --server-pid PID (CPU time per request)  --cpu N  --floor-cpu N  --json\n"
+	"  --load (the machine is not measured: for tests)\n";
 
 enum {
 	O_SOCKET = 256,
@@ -52,6 +53,7 @@ enum {
 	O_NVME,
 	O_NVME_VHOST,
 	O_TRAPPED,
+	O_LOAD,
 };
 
 static const struct option longs[] = {
@@ -86,6 +88,7 @@ static const struct option longs[] = {
 	{ "nvme", 0, 0, O_NVME },
 	{ "nvme-vhost", 0, 0, O_NVME_VHOST },
 	{ "trapped", 0, 0, O_TRAPPED },
+	{ "load", 0, 0, O_LOAD },
 	{ 0, 0, 0, 0 },
 };
 
@@ -147,6 +150,7 @@ static void set_flag(struct bench_opts *o, int c)
 	o->verify |= c == O_VERIFY;
 	o->json |= c == O_JSON;
 	o->pingpong |= c == O_PING;
+	o->load |= c == O_LOAD;
 	o->scsi |= c == O_SCSI;
 	o->trapped |= c == O_TRAPPED;
 	if (c == O_NVME || c == O_NVME_VHOST)
@@ -369,7 +373,7 @@ int main(int argc, char **argv)
 	tick_ns = cpu_tick_ns();
 	if (o.json)
 		printf("{");
-	print_number(&o, "ping_pong_ns", cpu_pingpong_ns(o.cpu, o.floor_cpu));
+	print_number(&o, "ping_pong_ns", o.load ? 0 : cpu_pingpong_ns(o.cpu, o.floor_cpu));
 	if (o.floor) {
 		printf(o.json ? ", " : "");
 		if (o.floor == FLOOR_EVENTFD)

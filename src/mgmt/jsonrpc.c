@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -240,10 +241,13 @@ bool jsonrpc_error(struct jsonrpc_out *out, const json_t *id, int code, const ch
 bool jsonrpc_result(struct jsonrpc_out *out, const json_t *id, const json_t *result)
 {
 	struct dump d = { .out = out, .max_bytes = JSONRPC_REPLY_BYTES_MAX };
+	char text[96] = "out of memory";
 
 	if (answer_append(&d, id, "result", result))
 		return true;
-	return jsonrpc_error(out, id, RPC_INTERNAL_ERROR,
-			     d.full ? "the answer would be longer than 33554432 bytes: ask for less"
-				    : "out of memory");
+	if (d.full)
+		snprintf(text, sizeof(text),
+			 "the answer would be longer than %u bytes: ask for less",
+			 JSONRPC_REPLY_BYTES_MAX);
+	return jsonrpc_error(out, id, RPC_INTERNAL_ERROR, text);
 }

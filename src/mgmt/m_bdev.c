@@ -211,6 +211,10 @@ static void write_one(const struct bdev *bdev, json_t *calls)
 
 void m_bdev_write(json_t *calls)
 {
+	if (m_bdev_auto_examine())
+		json_array_append_new(calls,
+				      json_pack("{s:s, s:{s:b}}", "method", "bdev_set_options",
+						"params", "bdev_auto_examine", true));
 	/* Parts but the first are made by the call that made the first: no parameters. */
 	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
 		if (json_object_size(m_bdev_of(bdev)->params))

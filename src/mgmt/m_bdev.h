@@ -104,6 +104,7 @@ json_t *m_bdev_rate_limits(const struct bdev *bdev);
 void m_bdev_qos_write(const struct bdev *bdev, json_t *calls);
 /* m_bdev_part.c: are partitions looked for on each new bdev? */
 void m_bdev_auto_examine_set(bool on);
+bool m_bdev_auto_examine(void);
 /* m_bdev_backend.c: the back-end of an aio bdev. block_bytes 0: the file's. */
 int m_bdev_file_open(const char *name, const char *filename, uint32_t block_bytes, bool read_only,
 		     bool discard, struct blk_dev **ret_dev, struct err *reterr);

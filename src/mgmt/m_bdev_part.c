@@ -351,16 +351,22 @@ static void on_event(struct bdev_watcher *watcher, struct bdev *bdev, enum bdev_
 		examine_start(bdev, NULL, NULL, NULL);
 }
 
+static bool auto_examine;
+
 void m_bdev_auto_examine_set(bool on)
 {
 	static struct bdev_watcher watcher = { .fn = on_event };
-	static bool is_on;
 
-	if (on && !is_on)
+	if (on && !auto_examine)
 		bdev_watch(&watcher);
-	else if (!on && is_on)
+	else if (!on && auto_examine)
 		bdev_unwatch(&watcher);
-	is_on = on;
+	auto_examine = on;
+}
+
+bool m_bdev_auto_examine(void)
+{
+	return auto_examine;
 }
 
 static const struct opts_table examine_table = M_BDEV_NAME_TABLE("bdev_examine");

@@ -49,7 +49,7 @@ const struct opts_table server_options_table = { "the management socket", server
 						 ARRAY_SIZE(server_rows) };
 
 struct server_ids {
-	uint32_t ids[SERVER_IDS_MAX];
+	uint32_t ids[SERVER_IDS_MAX + 1]; /* and the socket's owner or group */
 	uint32_t count;
 };
 
@@ -321,9 +321,9 @@ int server_start(const struct server_options *o, bool try_default, struct loop *
 	server.main_loop = main_loop;
 	server.uids = rights.uids;
 	server.gids = rights.gids;
-	if (o->owner && server.uids.count < SERVER_IDS_MAX)
+	if (o->owner)
 		server.uids.ids[server.uids.count++] = rights.owner;
-	if (o->group && server.gids.count < SERVER_IDS_MAX)
+	if (o->group)
 		server.gids.ids[server.gids.count++] = rights.group;
 	return server_open(o, try_default, &rights, reterr);
 }

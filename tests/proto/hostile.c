@@ -212,10 +212,6 @@ static int complain(struct daemon *d, const char *what, uint64_t got, uint64_t l
 	fprintf(stderr, "FAILED: %s: %llu, limit %llu\n", what, (unsigned long long)got,
 		(unsigned long long)limit);
 	daemon_log_show(d);
-	if (getenv("HOSTILE_PAUSE")) {
-		fprintf(stderr, "pid %d\n", d->pid);
-		sleep(600);
-	}
 	return 1;
 }
 

@@ -366,6 +366,7 @@ struct load {
 		struct iovec iov;
 		char buf[512];
 	} reqs[LOAD_DEPTH];
+	uint64_t start_bytes; /* blocks of its own: memory is no place to race */
 	uint32_t in_flight;
 	_Atomic uint64_t ok, gone, other;
 	_Atomic bool stop, idle;
@@ -408,7 +409,7 @@ static void load_start(void *arg)
 		r->req = (struct blk_req){ .op = i & 1 ? BLK_WRITE : BLK_READ,
 					   .iov = &r->iov,
 					   .iov_count = 1,
-					   .offset_bytes = (uint64_t)i * 512,
+					   .offset_bytes = l->start_bytes + (uint64_t)i * 512,
 					   .len_bytes = 512,
 					   .done = load_done };
 		load_submit(r);
@@ -447,6 +448,7 @@ static void loads_run(struct loop *main_loop, struct rig *rig)
 		assert_int_equal(loop_new(&lp, &loads[i].loop, NULL), 0);
 		assert_int_equal(loop_thread_start(loads[i].loop, NULL), 0);
 		loads[i].dev = rig->disk.dev;
+		loads[i].start_bytes = (uint64_t)i << 19;
 		loop_call(loads[i].loop, load_start, &loads[i]);
 	}
 	for (int n = 0; n < 50; n++) {
