@@ -28,11 +28,12 @@ enum arg_type {
 enum arg_offer {
 	OFFER_NOTHING,
 	OFFER_FILES,
-	OFFER_DISKS, /* names of controllers of each kind */
+	OFFER_DISKS, /* names of devices of each kind */
 	OFFER_SCSI,
 	OFFER_NVME,
 	OFFER_DEVICES,
 	OFFER_BDEVS,
+	OFFER_DISKS_BDEVS,
 	OFFER_METHODS,
 	OFFER_VERBS,
 };

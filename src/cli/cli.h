@@ -19,7 +19,7 @@
 
 #define CLI_SOCKET_DEFAULT "/var/run/vhostd/rpc.sock"
 #define CLI_SOCKET_ENV	   "VHOSTD_RPC_SOCKET"
-#define CLI_TIMEOUT_MS	   30000
+#define CLI_TIMEOUT_MS	   60000
 #define CLI_VERB_CALLS_MAX 8
 #define CLI_VERB_WORDS_MAX 3 /* "nvme ns add" */
 
@@ -100,6 +100,7 @@ json_t *object_of(const char *key, const char *value);
 void print_json(struct cli *cli, const json_t *value);
 void print_disks(struct cli *cli, const json_t *result);
 void print_disk(struct cli *cli, const json_t *result);
+void print_devices(struct cli *cli, const json_t *result);
 void print_scsi(struct cli *cli, const json_t *result);
 void print_nvme(struct cli *cli, const json_t *result);
 void print_bdevs(struct cli *cli, const json_t *result);
@@ -114,6 +115,7 @@ int disk_add(struct cli *cli, json_t **ret_result);
 int disk_list(struct cli *cli, json_t **ret_result);
 int disk_show(struct cli *cli, json_t **ret_result);
 int disk_resize(struct cli *cli, json_t **ret_result);
+int disk_swap(struct cli *cli, json_t **ret_result);
 int disk_rm(struct cli *cli, json_t **ret_result);
 int scsi_list(struct cli *cli, json_t **ret_result);
 int scsi_rm(struct cli *cli, json_t **ret_result);

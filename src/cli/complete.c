@@ -95,7 +95,8 @@ static void offer_members(struct complete *c, const char *method, const char *ke
 
 		if (json_is_string(one))
 			offer(c, json_string_value(one));
-		else if (!kind || json_object_get(specific, kind))
+		else if (!kind || json_object_get(specific, kind) ||
+			 !strcmp(member_str(one, "type"), kind))
 			offer(c, member_str(one, key));
 	}
 	json_decref(all);
@@ -112,7 +113,7 @@ static void offer_values(struct complete *c, const struct arg *row)
 		fputs(FILES_WORD "\n", c->cli->out);
 		break;
 	case OFFER_DISKS:
-		offer_members(c, "vhost_get_controllers", "ctrlr", "block");
+		offer_members(c, "device_get_devices", "name", "blk");
 		break;
 	case OFFER_SCSI:
 		offer_members(c, "vhost_get_controllers", "ctrlr", "scsi");
@@ -122,7 +123,10 @@ static void offer_values(struct complete *c, const struct arg *row)
 		offer_members(c, "vhost_get_controllers", "ctrlr", "namespaces");
 		break;
 	case OFFER_DEVICES:
-		offer_members(c, "vhost_get_controllers", "ctrlr", NULL);
+		offer_members(c, "device_get_devices", "name", NULL);
+		break;
+	case OFFER_DISKS_BDEVS:
+		offer_members(c, "device_get_devices", "name", "blk");
 		offer_members(c, "bdev_get_bdevs", "name", NULL);
 		break;
 	case OFFER_BDEVS:

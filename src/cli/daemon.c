@@ -29,10 +29,8 @@ static int status_add(struct cli *cli, json_t *status, const char *key, const ch
 int status_run(struct cli *cli, json_t **ret_result)
 {
 	static const char *const parts[][2] = {
-		{ "version", "spdk_get_version" },
-		{ "reactors", "framework_get_reactors" },
-		{ "controllers", "vhost_get_controllers" },
-		{ "bdevs", "bdev_get_bdevs" },
+		{ "version", "spdk_get_version" },	{ "reactors", "framework_get_reactors" },
+		{ "devices", "device_get_devices" },	{ "bdevs", "bdev_get_bdevs" },
 		{ "log_level", "log_get_print_level" },
 	};
 	json_t *status = json_pack("{s:s}", "socket", cli->socket);

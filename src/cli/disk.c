@@ -18,10 +18,10 @@ static const json_t *find_by(const json_t *all, const char *key, const char *val
 	return NULL;
 }
 
-/* "connected": a front-end's session runs; "waiting": none is there. */
-static const char *controller_state(const json_t *controller)
+/* "connected": a front-end is there; "running": its driver uses the disk. */
+static const char *device_state(const json_t *device)
 {
-	const json_t *sessions = json_object_get(controller, "sessions"), *one;
+	const json_t *sessions = json_object_get(device, "sessions"), *one;
 	const char *state = "waiting";
 	size_t i;
 
@@ -34,63 +34,87 @@ static const char *controller_state(const json_t *controller)
 	return state;
 }
 
-/* A virtio-blk controller and its bdev, as one flat object whose keys stay. NULL: another kind. */
-static json_t *disk_json(const json_t *controller, const json_t *bdevs)
+/* What a bdev is made of: its file; "": none. Kinds have a member of their name in between. */
+static const char *bdev_file(const json_t *bdev)
 {
-	const json_t *block =
-		json_object_get(json_object_get(controller, "backend_specific"), "block");
-	const json_t *bdev = find_by(bdevs, "name", controller_bdev(controller));
-	const json_t *specific = json_object_get(bdev, "driver_specific");
-	json_t *sessions = json_object_get(controller, "sessions"), *one;
+	json_t *specific = json_object_get(bdev, "driver_specific"), *kind;
+	const char *key;
+
+	json_object_foreach(specific, key,
+			    kind) if (json_is_object(kind) &&
+				      *member_str(kind, "filename")) return member_str(kind,
+										       "filename");
+	return member_str(specific, "filename");
+}
+
+/* The disk itself, or what its controller lets front-ends do with it. */
+static bool disk_read_only(const char *name, const json_t *disk, const json_t *controllers)
+{
+	const json_t *specific =
+		json_object_get(find_by(controllers, "ctrlr", name), "backend_specific");
+
+	return member_true(disk, "readonly") ||
+	       member_true(json_object_get(specific, "block"), "readonly");
+}
+
+/* The bdev of a disk; controllers tell it, but of those over vfio-user. */
+static const char *disk_bdev(const char *name, const json_t *controllers, const json_t *bdevs)
+{
+	const json_t *controller = find_by(controllers, "ctrlr", name);
+
+	if (controller)
+		return controller_bdev(controller);
+	return find_by(bdevs, "name", name) ? name : "";
+}
+
+/* A virtio-blk device and its bdev, as one flat object whose keys stay. */
+static json_t *disk_json(const json_t *device, const json_t *controllers, const json_t *bdevs)
+{
+	const char *name = member_str(device, "name");
+	const char *bdev_name = disk_bdev(name, controllers, bdevs);
+	const json_t *bdev = find_by(bdevs, "name", bdev_name);
+	const json_t *disk = json_array_get(json_object_get(device, "disks"), 0);
+	const json_t *sessions = json_object_get(device, "sessions"), *one;
 	json_int_t inflight = 0;
 	size_t i;
 
-	if (!block)
-		return NULL;
 	json_array_foreach(sessions, i, one) inflight += member_int(one, "inflight_task_cnt");
-	for (void *it = json_object_iter((json_t *)specific);
-	     it && !json_object_get(specific, "filename");
-	     it = json_object_iter_next((json_t *)specific, it))
-		if (json_is_object(json_object_iter_value(it))) {
-			specific = json_object_iter_value(it);
-			break;
-		}
-	return json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:s, s:I, s:I}", "name",
-		member_str(controller, "ctrlr"), "socket", member_str(controller, "socket"), "bdev",
-		controller_bdev(controller), "product", member_str(bdev, "product_name"), "file",
-		member_str(specific, "filename"), "size_bytes", (json_int_t)bdev_bytes(bdev),
-		"block_size", member_int(bdev, "block_size"), "read_only",
-		(int)member_true(block, "readonly"), "state", controller_state(controller),
-		"sessions", (json_int_t)json_array_size(sessions), "inflight", inflight);
+	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:s, s:I, s:I}", "name",
+			 name, "socket", member_str(device, "socket"), "transport",
+			 member_str(device, "transport"), "bdev", bdev_name, "product",
+			 member_str(bdev, "product_name"), "file", bdev_file(bdev), "size_bytes",
+			 member_int(disk, "size_bytes"), "block_size",
+			 member_int(disk, "block_size"), "read_only",
+			 (int)disk_read_only(name, disk, controllers), "state",
+			 device_state(device), "sessions", (json_int_t)json_array_size(sessions),
+			 "inflight", inflight);
 }
 
 /* name NULL: all. */
 static int disks_get(struct cli *cli, const char *name, json_t **ret_disks)
 {
-	json_t *controllers, *bdevs, *one;
+	json_t *devices = NULL, *controllers = NULL, *bdevs = NULL, *one;
 	size_t i;
-	int rc = cli_call(cli, "vhost_get_controllers", name ? object_of("name", name) : NULL,
-			  &controllers);
+	int rc = cli_call(cli, "device_get_devices", name ? object_of("name", name) : NULL,
+			  &devices);
 
-	if (rc < 0)
-		return rc;
-	rc = cli_call(cli, "bdev_get_bdevs", NULL, &bdevs);
-	if (rc < 0) {
-		json_decref(controllers);
-		return rc;
+	if (rc == 0)
+		rc = cli_call(cli, "vhost_get_controllers", NULL, &controllers);
+	if (rc == 0)
+		rc = cli_call(cli, "bdev_get_bdevs", NULL, &bdevs);
+	if (rc == 0) {
+		*ret_disks = json_array();
+		json_array_foreach(devices, i, one)
+		{
+			if (!strcmp(member_str(one, "type"), "blk"))
+				json_array_append_new(*ret_disks,
+						      disk_json(one, controllers, bdevs));
+		}
 	}
-	*ret_disks = json_array();
-	json_array_foreach(controllers, i, one)
-	{
-		json_t *disk = disk_json(one, bdevs);
-
-		if (disk)
-			json_array_append_new(*ret_disks, disk);
-	}
+	json_decref(devices);
 	json_decref(controllers);
 	json_decref(bdevs);
-	return 0;
+	return rc;
 }
 
 int disk_list(struct cli *cli, json_t **ret_result)
@@ -120,22 +144,47 @@ int disk_show(struct cli *cli, json_t **ret_result)
 
 /* ---- add, rm ---- */
 
+/* Of vfu_virtio_create_blk_endpoint, whose names are others; the bdev is read-only itself. */
+static json_t *endpoint_params(json_t *params)
+{
+	json_object_set(params, "name", json_object_get(params, "ctrlr"));
+	json_object_set(params, "bdev_name", json_object_get(params, "dev_name"));
+	json_object_del(params, "ctrlr");
+	json_object_del(params, "dev_name");
+	json_object_del(params, "readonly");
+	return params;
+}
+
+static int disk_make(struct cli *cli, const json_t *bdev)
+{
+	json_t *params = cli_params(cli, 1);
+
+	json_object_set(params, "dev_name", (json_t *)bdev);
+	if (!cli_flag(cli, "vfio-user"))
+		return cli_do(cli, "vhost_create_blk_controller", params);
+	return cli_do(cli, "vfu_virtio_create_blk_endpoint", endpoint_params(params));
+}
+
 int disk_add(struct cli *cli, json_t **ret_result)
 {
 	const char *name = cli_str(cli, "name");
-	json_t *bdev, *params, *extra = json_object();
+	const bool read_only = cli_flag(cli, "read-only");
+	json_t *bdev, *extra = json_object();
 	bool made;
 	int rc;
 
-	if (cli_flag(cli, "read-only") && cli_given(cli, "file"))
+	if (read_only && cli_flag(cli, "vfio-user") && !cli_given(cli, "file")) {
+		json_decref(extra);
+		return err_set(&cli->err, -EINVAL,
+			       "--read-only: over vfio-user, expected --file with it");
+	}
+	if (read_only && cli_given(cli, "file"))
 		json_object_set_new(extra, "readonly", json_true());
 	rc = backend_make(cli, name, extra, &bdev, &made);
 	json_decref(extra);
 	if (rc < 0)
 		return rc;
-	params = cli_params(cli, 1);
-	json_object_set(params, "dev_name", bdev);
-	rc = cli_do(cli, "vhost_create_blk_controller", params);
+	rc = disk_make(cli, bdev);
 	if (rc < 0 && made)
 		backend_undo(cli, json_string_value(bdev));
 	json_decref(bdev);
@@ -145,24 +194,40 @@ int disk_add(struct cli *cli, json_t **ret_result)
 int disk_rm(struct cli *cli, json_t **ret_result)
 {
 	const char *name = cli_str(cli, "name");
-	json_t *controller;
-	bool bdev_too;
-	int rc = controller_get(cli, name, &controller);
+	bool bdev_too, vfio_user;
+	json_t *disk;
+	int rc = disk_get(cli, name, &disk);
 
 	if (rc < 0)
 		return rc;
-	bdev_too = !cli_flag(cli, "keep-bdev") && !strcmp(controller_bdev(controller), name);
-	rc = 0;
-	if (!json_object_get(json_object_get(controller, "backend_specific"), "block"))
-		rc = err_set(&cli->err, -EINVAL,
-			     "%s: is no virtio-blk disk: use vhostctl scsi rm, or nvme rm", name);
-	json_decref(controller);
-	if (rc == 0)
-		rc = cli_do(cli, "vhost_delete_controller", cli_params(cli, 0));
+	bdev_too = !cli_flag(cli, "keep-bdev") && !strcmp(member_str(disk, "bdev"), name);
+	vfio_user = !strcmp(member_str(disk, "transport"), "vfio-user");
+	json_decref(disk);
+	if (vfio_user)
+		rc = cli_do(cli, "vfu_virtio_delete_endpoint", object_of("name", name));
+	else
+		rc = cli_do(cli, "vhost_delete_controller", object_of("ctrlr", name));
 	if (rc == 0 && bdev_too)
 		rc = backend_remove(cli, name);
 	*ret_result = json_true();
 	return rc;
+}
+
+/* ---- swap ---- */
+
+int disk_swap(struct cli *cli, json_t **ret_result)
+{
+	json_t *params, *name;
+	int rc = 0;
+
+	if (cli_given(cli, "file") == cli_given(cli, "bdev"))
+		return err_set(&cli->err, -EINVAL, "expected one of --file PATH, --bdev NAME");
+	rc = name_to_bdev(cli, cli_str(cli, "name"), &name);
+	if (rc < 0)
+		return rc;
+	params = cli_params(cli, 0);
+	json_object_set_new(params, "name", name);
+	return cli_call(cli, "bdev_swap", params, ret_result);
 }
 
 int bdev_add(struct cli *cli, json_t **ret_result)
@@ -231,6 +296,7 @@ int qos_set(struct cli *cli, json_t **ret_result)
 		{ "bandwidth", "rw_mbytes_per_sec" },
 		{ "read-bandwidth", "r_mbytes_per_sec" },
 		{ "write-bandwidth", "w_mbytes_per_sec" },
+		{ "bandwidth-burst", "rw_mbytes_burst" },
 	};
 	json_t *params = cli_params(cli, 0), *bdev;
 	int rc;

@@ -15,7 +15,7 @@ static const char usage_head[] =
 	"  -s, --socket PATH   the daemon's management socket; default: $" CLI_SOCKET_ENV ",\n"
 	"                      else " CLI_SOCKET_DEFAULT "\n"
 	"  -t, --timeout TIME  wait at most so long for an answer (500ms, 5s; 0: for ever),\n"
-	"                      default 30s\n"
+	"                      default 60s\n"
 	"      --json          for programs: the keys stay as they are\n"
 	"      --color WHEN    auto, always or never; auto: on a terminal, without $NO_COLOR\n"
 	"  -h, --help          of a verb: what it takes\n"

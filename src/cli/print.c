@@ -72,6 +72,7 @@ void print_disk(struct cli *cli, const json_t *d)
 
 	pair(cli, "name", member_str(d, "name"));
 	pair(cli, "socket", member_str(d, "socket"));
+	pair(cli, "transport", member_str(d, "transport"));
 	pair(cli, "size", format_size((uint64_t)member_int(d, "size_bytes"), size));
 	pair(cli, "mode", member_true(d, "read_only") ? "read-only" : "read-write");
 	pair(cli, "bdev", member_str(d, "bdev"));
@@ -79,6 +80,28 @@ void print_disk(struct cli *cli, const json_t *d)
 	pair(cli, "state", member_str(d, "state"));
 	snprintf(sessions, sizeof(sessions), "%lld", member_int(d, "sessions"));
 	pair(cli, "front-ends", sessions);
+}
+
+void print_devices(struct cli *cli, const json_t *result)
+{
+	static const char *const titles[] = { "NAME",	     "TYPE",   "TRANSPORT", ">DISKS",
+					      ">FRONT-ENDS", "SOCKET", NULL };
+	struct table *t = table_new(titles);
+	const json_t *d;
+	size_t i;
+
+	json_array_foreach(result, i, d)
+	{
+		table_row(t);
+		table_cell(t, member_str(d, "name"));
+		table_cell(t, member_str(d, "type"));
+		table_cell(t, member_str(d, "transport"));
+		table_cellf(t, "%zu", json_array_size(json_object_get(d, "disks")));
+		table_cellf(t, "%zu", json_array_size(json_object_get(d, "sessions")));
+		table_cell(t, member_str(d, "socket"));
+	}
+	table_print(t, cli->out, cli->colour, "no devices: vhostctl disk add NAME --file PATH");
+	table_free(t);
 }
 
 /* ---- scsi, nvme ---- */
@@ -271,20 +294,19 @@ void print_status(struct cli *cli, const json_t *s)
 {
 	static const char *const titles[] = { "LOOP", ">BUSY", ">QUEUES", NULL };
 	const json_t *reactors = json_object_get(s, "reactors"), *list, *r;
-	const json_t *controllers = json_object_get(s, "controllers");
+	const json_t *devices = json_object_get(s, "devices");
 	struct table *t = table_new(titles);
 	uint32_t connected = 0;
 	char buf[64];
 	size_t i;
 
-	json_array_foreach(controllers, i, r) connected +=
+	json_array_foreach(devices, i, r) connected +=
 		json_array_size(json_object_get(r, "sessions")) != 0;
 	pair(cli, "daemon", member_str(json_object_get(s, "version"), "version"));
 	snprintf(buf, sizeof(buf), "%lld", member_int(reactors, "pid"));
 	pair(cli, "pid", buf);
 	pair(cli, "socket", member_str(s, "socket"));
-	snprintf(buf, sizeof(buf), "%zu, %u with a front-end", json_array_size(controllers),
-		 connected);
+	snprintf(buf, sizeof(buf), "%zu, %u with a front-end", json_array_size(devices), connected);
 	pair(cli, "devices", buf);
 	snprintf(buf, sizeof(buf), "%zu", json_array_size(json_object_get(s, "bdevs")));
 	pair(cli, "bdevs", buf);

@@ -33,6 +33,8 @@ static const struct arg disk_add_args[] = {
 	ROWS_BACKEND,
 	{ "--bdev", ARG_STR, .help = "a bdev that is there already", .value = "NAME",
 	  .param = "dev_name", .call = 1, .offer = OFFER_BDEVS },
+	{ "--vfio-user", ARG_FLAG,
+	  .help = "as a PCI function over vfio-user; default: vhost-user" },
 	{ "--serial", ARG_STR, .help = "what the guest reads as its serial number",
 	  .param = "serial", .call = 1 },
 	{ "--read-only", ARG_FLAG, .help = "refuse writes", .param = "readonly", .call = 1 },
@@ -40,6 +42,34 @@ static const struct arg disk_add_args[] = {
 	{ "--cpumask", ARG_STR, .help = "CPUs whose loops serve it: 0x3, [0,1]", .param = "cpumask",
 	  .call = 1 },
 	ROW_SET(1, "vhost_create_blk_controller"),
+	{ NULL },
+};
+
+static const struct arg disk_swap_args[] = {
+	{ "NAME", ARG_STR, .help = "of the disk, or of a bdev", .offer = OFFER_DISKS_BDEVS },
+	{ "--file", ARG_PATH, .help = "image file or block device that it gets",
+	  .param = "filename", .offer = OFFER_FILES },
+	{ "--bdev", ARG_STR, .help = "or a bdev, which is gone then", .value = "NAME",
+	  .param = "new_bdev", .offer = OFFER_BDEVS },
+	ROW_SET(0, "bdev_swap"),
+	{ NULL },
+};
+
+static const struct arg device_name_args[] = {
+	{ "NAME", ARG_STR, .help = "of the device", .param = "name", .offer = OFFER_DEVICES },
+	{ NULL },
+};
+
+static const struct arg device_list_args[] = {
+	{ "[NAME]", ARG_STR, .help = "only this one", .param = "name", .offer = OFFER_DEVICES },
+	{ NULL },
+};
+
+static const struct arg device_move_args[] = {
+	{ "NAME", ARG_STR, .help = "of the device", .param = "name", .offer = OFFER_DEVICES },
+	{ "QUEUE", ARG_U64, .help = "its number, as `stats --queues` shows it", .param = "queue" },
+	{ "LOOP", ARG_U64, .help = "number of the data loop, from 0", .param = "loop" },
+	ROW_SET(0, "device_migrate_queue"),
 	{ NULL },
 };
 
@@ -54,7 +84,7 @@ static const struct arg disk_list_args[] = {
 };
 
 static const struct arg disk_resize_args[] = {
-	{ "NAME", ARG_STR, .help = "of the disk, or of a bdev", .offer = OFFER_DEVICES },
+	{ "NAME", ARG_STR, .help = "of the disk, or of a bdev", .offer = OFFER_DISKS_BDEVS },
 	{ "[SIZE]", ARG_SIZE,
 	  .help = "the new size; without it: look at how large the file is now" },
 	{ NULL },
@@ -182,7 +212,7 @@ static const struct arg bdev_name_args[] = {
 };
 
 static const struct arg qos_args[] = {
-	{ "NAME", ARG_STR, .help = "of a disk or a bdev", .offer = OFFER_DEVICES },
+	{ "NAME", ARG_STR, .help = "of a disk or a bdev", .offer = OFFER_DISKS_BDEVS },
 	{ "--iops", ARG_U64, .help = "reads and writes a second, 0: no limit",
 	  .param = "rw_ios_per_sec" },
 	{ "--bandwidth", ARG_SIZE, .help = "bytes a second, whole MiB, 0: no limit" },
@@ -190,6 +220,9 @@ static const struct arg qos_args[] = {
 	{ "--write-bandwidth", ARG_SIZE, .help = "of writes" },
 	{ "--read-iops", ARG_U64, .help = "reads a second", .param = "r_ios_per_sec" },
 	{ "--write-iops", ARG_U64, .help = "writes a second", .param = "w_ios_per_sec" },
+	{ "--iops-burst", ARG_U64, .help = "what may be saved up while idle",
+	  .param = "rw_ios_burst" },
+	{ "--bandwidth-burst", ARG_SIZE, .help = "the same in bytes" },
 	ROW_SET(0, "bdev_set_qos_limit"),
 	{ NULL },
 };
@@ -270,19 +303,20 @@ static const struct arg help_args[] = {
 const struct verb verbs[] = {
 	{ "disk add",
 	  disk_add_args,
-	  { CALLS_BACKEND, "vhost_create_blk_controller" },
+	  { CALLS_BACKEND, "vhost_create_blk_controller", "vfu_virtio_create_blk_endpoint",
+	    "device_get_devices", "vhost_get_controllers" },
 	  disk_add,
 	  print_disk,
 	  "makes a virtio-blk disk" },
 	{ "disk list",
 	  disk_list_args,
-	  { "vhost_get_controllers", "bdev_get_bdevs" },
+	  { "device_get_devices", "vhost_get_controllers", "bdev_get_bdevs" },
 	  disk_list,
 	  print_disks,
 	  "shows the virtio-blk disks" },
 	{ "disk show",
 	  name_disk_args,
-	  { "vhost_get_controllers", "bdev_get_bdevs" },
+	  { "device_get_devices", "vhost_get_controllers", "bdev_get_bdevs" },
 	  disk_show,
 	  print_disk,
 	  "shows all that is known of one" },
@@ -292,9 +326,16 @@ const struct verb verbs[] = {
 	  disk_resize,
 	  print_bdev,
 	  "gives a disk another size" },
+	{ "disk swap",
+	  disk_swap_args,
+	  { "vhost_get_controllers", "bdev_swap" },
+	  disk_swap,
+	  NULL,
+	  "exchanges what is behind a disk while guests use it" },
 	{ "disk rm",
 	  disk_rm_args,
-	  { "vhost_get_controllers", "vhost_delete_controller", CALLS_REMOVE },
+	  { "device_get_devices", "vhost_delete_controller", "vfu_virtio_delete_endpoint",
+	    CALLS_REMOVE },
 	  disk_rm,
 	  NULL,
 	  "takes a disk away" },
@@ -365,6 +406,20 @@ const struct verb verbs[] = {
 	  nvme_ns_rm,
 	  NULL,
 	  "takes a namespace away" },
+	{ "device list",
+	  device_list_args,
+	  { "device_get_devices" },
+	  .print = print_devices,
+	  .help = "shows the devices of all kinds, those of the command line, too" },
+	{ "device drain",
+	  device_name_args,
+	  { "device_drain" },
+	  .help = "takes no more requests, and waits until those under way have ended" },
+	{ "device resume", device_name_args, { "device_resume" }, .help = "after drain: goes on" },
+	{ "device move",
+	  device_move_args,
+	  { "device_migrate_queue" },
+	  .help = "moves a queue to another loop" },
 	{ "bdev add", bdev_add_args, { CALLS_BACKEND }, bdev_add, NULL, "makes a bdev" },
 	{ "bdev list",
 	  bdev_list_args,
@@ -391,8 +446,8 @@ const struct verb verbs[] = {
 	  "limits what a disk may do in a second" },
 	{ "status",
 	  NULL,
-	  { "spdk_get_version", "framework_get_reactors", "vhost_get_controllers", "bdev_get_bdevs",
-	    "log_get_level" },
+	  { "spdk_get_version", "framework_get_reactors", "device_get_devices", "bdev_get_bdevs",
+	    "log_get_print_level" },
 	  status_run,
 	  print_status,
 	  "says how the daemon is" },

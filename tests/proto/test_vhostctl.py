@@ -260,10 +260,10 @@ def test_a_disk_of_a_file_is_made_shown_resized_and_removed(ctl, room, image):
     assert f"{room}/vm1" in said and "8 MiB" in said
     assert os.path.exists(f"{room}/vm1")
     disk, = ctl.json("disk", "list")
-    assert disk == {**disk, "name": "vm1", "socket": f"{room}/vm1", "bdev": "vm1", "product": "AIO disk",
+    assert disk == {**disk, "name": "vm1", "socket": f"{room}/vm1", "transport": "vhost-user", "bdev": "vm1", "product": "AIO disk",
                     "file": f"{room}/disk.img", "size_bytes": 8 * MIB, "block_size": 512, "read_only": False,
                     "state": "waiting", "sessions": 0, "inflight": 0}
-    assert list(disk) == ["name", "socket", "bdev", "product", "file", "size_bytes", "block_size", "read_only",
+    assert list(disk) == ["name", "socket", "transport", "bdev", "product", "file", "size_bytes", "block_size", "read_only",
                           "state", "sessions", "inflight"]
     assert ctl.json("disk", "show", "vm1") == disk
     ctl("disk", "resize", "vm1", "16M")
@@ -274,6 +274,55 @@ def test_a_disk_of_a_file_is_made_shown_resized_and_removed(ctl, room, image):
     assert ctl.json("disk", "list") == [] and ctl.json("bdev", "list") == []
     assert "no disks: vhostctl disk add" in ctl("disk", "list")
     assert not os.path.exists(f"{room}/vm1") and os.path.exists(f"{room}/disk.img")
+
+
+def test_a_disk_over_vfio_user_is_a_disk_like_others(ctl, room, image):
+    image("disk.img", 8 * MIB)
+    ctl("rpc", "vfu_tgt_set_base_path", json.dumps({"path": room}))
+    ctl("disk", "add", "pci", "--vfio-user", "--file", f"{room}/disk.img", "--read-only")
+    disk, = ctl.json("disk", "list")
+    assert disk["transport"] == "vfio-user" and disk["bdev"] == "pci" and disk["read_only"]
+    assert disk["size_bytes"] == 8 * MIB
+    assert os.path.exists(disk["socket"])
+    ctl("disk", "rm", "pci")
+    assert ctl.json("disk", "list") == [] and ctl.json("bdev", "list") == []
+    assert "--read-only" in ctl.fails(USAGE, "disk", "add", "x", "--vfio-user", "--ram", "1M", "--read-only")
+
+
+def test_what_is_behind_a_disk_is_exchanged(ctl, room, image):
+    image("one", 8 * MIB)
+    image("two", 8 * MIB)
+    image("small", 1 * MIB)
+    ctl("disk", "add", "a", "--file", f"{room}/one")
+    ctl("disk", "swap", "a", "--file", f"{room}/two")
+    disk, = ctl.json("disk", "list")
+    assert disk["file"] == f"{room}/two"
+    ctl.fails(REFUSED, "disk", "swap", "a", "--file", f"{room}/small")
+    ctl("bdev", "add", "m", "--ram", "8M")
+    ctl("disk", "swap", "a", "--bdev", "m")
+    assert len(ctl.json("bdev", "list")) == 1
+    assert "--file" in ctl.fails(USAGE, "disk", "swap", "a")
+
+
+def test_devices_of_the_command_line_are_shown_drained_and_moved(served, load, room):
+    device, = served.json("device", "list")
+    assert device["name"] == "null" and device["from_command_line"]
+    assert "null" in served("device", "list") and "1 GiB" in served("disk", "list")
+    load(f"{room}/null")
+    wait_serving(served, "null")
+
+    def count():
+        return served.json("stats")["devices"][0]["disks"][0]["operations"]["read"]["ops"]
+
+    served("device", "drain", "null")
+    before = count()
+    assert served.json("stats")["devices"][0]["disks"][0]["in_flight"] == 0 and count() == before
+    served("device", "resume", "null")
+    wait_for("requests after the drain", lambda: count() > before)
+    served("device", "move", "null", "0", "0")
+    queue = [q for q in served.json("stats")["devices"][0]["queues"] if q["queue"] == 0]
+    assert queue[0]["loop"] == served.json("stats")["loops"][0]["name"]
+    assert "999" in served.fails(REFUSED, "device", "move", "null", "0", "999")
 
 
 def test_the_bdev_of_a_disk_can_be_given_and_kept(ctl):
@@ -313,7 +362,8 @@ def test_a_disk_that_cannot_be_made_leaves_nothing_behind(ctl, room):
     ["disk", "rm", "nope"], ["disk", "show", "nope"], ["disk", "list", "nope"], ["disk", "resize", "nope", "1M"],
     ["bdev", "show", "nope"], ["bdev", "rm", "nope"], ["qos", "set", "nope", "--iops", "1"], ["scsi", "rm", "nope"],
     ["scsi", "target", "add", "nope", "--ram", "1M"], ["scsi", "target", "rm", "nope", "0"],
-    ["scsi", "start", "nope"], ["scsi", "list", "nope"], ["nvme", "list", "nope"], ["nvme", "rm", "nope"],
+    ["scsi", "start", "nope"], ["device", "list", "nope"], ["device", "drain", "nope"], ["disk", "swap", "nope", "--file", "/x"],
+    ["device", "resume", "nope"], ["device", "move", "nope", "0", "0"], ["scsi", "list", "nope"], ["nvme", "list", "nope"], ["nvme", "rm", "nope"],
     ["nvme", "ns", "add", "nope", "--ram", "1M"], ["nvme", "ns", "rm", "nope", "1"], ["stats", "nope"],
     ["top", "-b", "-n1", "nope"],
 ])
@@ -350,7 +400,7 @@ def test_scsi_targets_come_and_go_with_their_bdevs(ctl, room):
     ctl.fails(REFUSED, "scsi", "target", "add", "s", "7", "--ram", "2M")
     ctl("scsi", "target", "rm", "s", "7")
     assert sorted(b["name"] for b in ctl.json("bdev", "list")) == ["m", "s.0"]
-    assert "scsi rm" in ctl.fails(USAGE, "disk", "rm", "s")
+    assert "scsi list" in ctl.fails(REFUSED, "disk", "rm", "s")
     ctl("scsi", "rm", "s")
     assert [b["name"] for b in ctl.json("bdev", "list")] == ["m"]
     assert "no virtio-scsi controllers" in ctl("scsi", "list")
@@ -393,7 +443,7 @@ def test_status_tells_what_is_there(ctl):
     said = ctl("status")
     assert str(ctl.daemon.process.pid) in said and "1, 0 with a front-end" in said
     status = ctl.json("status")
-    assert list(status) == ["socket", "version", "reactors", "controllers", "bdevs", "log_level"]
+    assert list(status) == ["socket", "version", "reactors", "devices", "bdevs", "log_level"]
 
 
 def test_log_level_is_shown_and_set(served):
@@ -647,7 +697,7 @@ def complete(ctl, *words, cwd="/"):
 
 
 def test_bash_completes_verbs_and_options(served):
-    assert complete(served, "d") == ["disk"]
+    assert complete(served, "d") == ["disk", "device"]
     assert complete(served, "disk", "r") == ["resize", "rm"]
     assert complete(served, "nvme", "") == ["add", "list", "rm", "ns"]
     assert complete(served, "nvme", "ns", "r") == ["rm"]
