@@ -29,7 +29,7 @@
 #define HTTP_SOCKET_DEFAULT "/var/run/vhostd/metrics.sock"
 #define HTTP_CLIENTS_MAX    16
 #define HTTP_MEMORY_BYTES   16384
-#define HTTP_PATIENCE_S	    20
+#define HTTP_PATIENCE_S	    10
 
 struct http_options {
 	char *socket, *mode;

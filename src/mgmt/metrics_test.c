@@ -37,7 +37,7 @@ static struct snapshot *rig_init(struct rig *r, const char *name)
 					  .conn_count = 1 };
 	r->disk.stats.ops[BLK_READ] = 5;
 	r->disk.stats.bytes[BLK_READ] = 20480;
-	r->disk.stats.ns[BLK_READ] = 9000;
+	r->disk.stats.latency_ns[BLK_READ] = 9000;
 	r->disk.stats.hist[BLK_READ][0] = 1;
 	r->disk.stats.hist[BLK_READ][10] = 3; /* 1024 to 2047 ns */
 	r->disk.stats.hist[BLK_READ][39] = 1;

@@ -203,17 +203,38 @@ enum {
 	EVENT_IDX = 4,
 	IN_ORDER = 8,
 	FILE_DISK = 16,
-	BIG_BLOCK = 32
+	BIG_BLOCK = 32,
+	FROM_STATE = 128 /* the controller is one that --state restores */
 };
+
+static void state_start(struct rig *r)
+{
+	FILE *f = fopen(daemon_path(&r->d, "state"), "w");
+
+	assert_non_null(f);
+	fprintf(f,
+		"{\"subsystems\": [{\"subsystem\": \"bdev\", \"config\": [{\"method\": "
+		"\"bdev_aio_create\", \"params\": {\"name\": \"disk\", \"filename\": \"%s\", "
+		"\"block_size\": 512}}]}, {\"subsystem\": \"vhost_blk\", \"config\": "
+		"[{\"method\": \"vhost_create_blk_controller\", \"params\": {\"ctrlr\": "
+		"\"a.sock\", \"dev_name\": \"disk\"}}]}]}\n",
+		daemon_path(&r->d, "disk"));
+	fclose(f);
+	daemon_start(&r->d, "--state", "@state", "-S", "@.", "--no-rpc", "--cores", "2", NULL);
+}
 
 static void matrix_start(struct rig *r, unsigned how)
 {
 	if (how & FILE_DISK) {
 		daemon_image(&r->d, "disk", DISK_BYTES);
-		daemon_start(&r->d, "--device",
-			     how & BIG_BLOCK ? "blk,socket=@a.sock,file=@disk,block-size=4096"
+		if (how & FROM_STATE)
+			state_start(r);
+		else
+			daemon_start(&r->d, "--device",
+				     how & BIG_BLOCK
+					     ? "blk,socket=@a.sock,file=@disk,block-size=4096"
 					     : "blk,socket=@a.sock,file=@disk",
-			     "--cores", "2", NULL);
+				     "--cores", "2", NULL);
 	} else {
 		daemon_start(&r->d, "--device",
 			     how & BIG_BLOCK ? "blk,socket=@a.sock,ram=8M,block-size=4096"
@@ -454,7 +475,7 @@ static void recover(unsigned packed, unsigned how)
 	static struct oracle oracle;
 	uint8_t *shadow = shadow_new();
 
-	matrix_start(r, FILE_DISK);
+	matrix_start(r, FILE_DISK | (how & FROM_STATE));
 	rig_up(r, &o);
 	oracle_init(&oracle, r, &r->q, shadow, 512);
 	for (unsigned round = 0; round < 8; round++) {
@@ -485,6 +506,16 @@ static void killed_under_io_a_split_ring_loses_and_repeats_nothing(void **state)
 static void killed_under_io_a_packed_ring_loses_and_repeats_nothing(void **state)
 {
 	recover(1, (unsigned)(uintptr_t)*state - 1);
+}
+
+static void killed_under_io_a_split_ring_finds_its_restored_controller(void **state)
+{
+	recover(0, FROM_STATE);
+}
+
+static void killed_under_io_a_packed_ring_finds_its_restored_controller(void **state)
+{
+	recover(1, FROM_STATE | 3);
 }
 
 static struct CMUnitTest tests[128];
@@ -535,6 +566,10 @@ int main(void)
 		    killed_under_io_a_split_ring_loses_and_repeats_nothing, how);
 		add("killed_under_io_a_packed_ring_loses_and_repeats_nothing",
 		    killed_under_io_a_packed_ring_loses_and_repeats_nothing, how);
+	}
+	if (!rig_over_vfio_user()) {
+		ADD(killed_under_io_a_split_ring_finds_its_restored_controller);
+		ADD(killed_under_io_a_packed_ring_finds_its_restored_controller);
 	}
 	return _cmocka_run_group_tests("blk_io", tests, count, NULL, NULL);
 }

