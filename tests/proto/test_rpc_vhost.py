@@ -373,6 +373,42 @@ def test_targets_come_and_go_under_load(serve, room):
     assert d.end() == 0, d.said()
 
 
+@pytest.mark.parametrize("how", ["--nvme", "--nvme-vhost"])
+def test_nvme_goes_under_load(serve, room, how):
+    d, rpc = serve("--cores", "2")
+    malloc(rpc, "M0", "M1")
+    if how == "--nvme":
+        os.mkdir(f"{room}/d")
+        rpc.call("nvmf_create_transport", trtype="VFIOUSER")
+        rpc.call("nvmf_create_subsystem", nqn=NQN)
+        rpc.call("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "M0"})
+        rpc.call("nvmf_subsystem_add_listener", nqn=NQN,
+                 listen_address={"trtype": "VFIOUSER", "traddr": f"{room}/d"})
+        path, name = f"{room}/d/cntrl", f"{NQN}@{room}/d"
+    else:
+        rpc.call("vhost_create_nvme_controller", ctrlr="n", io_queues=2)
+        rpc.call("vhost_nvme_controller_add_ns", ctrlr="n", bdev_name="M0")
+        path, name = f"{room}/n", "n"
+    with Load(path, how, "--rw", "randrw"):
+        wait_moving(rpc, name)
+        for _ in range(5):
+            if how == "--nvme":
+                assert rpc.call("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "M1"}) == 2
+                assert rpc.call("nvmf_subsystem_remove_ns", nqn=NQN, nsid=2) is True
+            else:
+                assert rpc.call("vhost_nvme_controller_add_ns", ctrlr="n", bdev_name="M1") is True
+                assert rpc.call("vhost_nvme_controller_remove_ns", ctrlr="n", nsid=2) is True
+        wait_moving(rpc, name)
+        if how == "--nvme":
+            assert len(rpc.call("nvmf_subsystem_get_controllers", nqn=NQN)) == 1
+            assert rpc.call("nvmf_delete_subsystem", nqn=NQN) is True
+        else:
+            assert rpc.call("vhost_delete_controller", ctrlr="n") is True
+    assert not os.path.exists(path) and rpc.call("device_get_devices") == []
+    assert rpc.call("bdev_malloc_delete", name="M0") is True
+    assert d.end() == 0, d.said()
+
+
 def test_a_drained_device_stands_still_until_it_is_resumed(serve, room):
     d, rpc = serve()
     malloc(rpc, "M0")
