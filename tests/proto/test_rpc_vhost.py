@@ -163,6 +163,7 @@ def test_a_delayed_controller_has_no_socket_before_its_start(serve, room):
 @pytest.mark.parametrize("method, params, words", [
     ("vhost_create_blk_controller", {"ctrlr": "x"}, ["dev_name"]),
     ("vhost_create_blk_controller", {"ctrlr": "", "dev_name": "M0"}, ["name"]),
+    ("vhost_create_blk_controller", {"ctrlr": "a\nb", "dev_name": "M0"}, ["printable", "0x0a"]),
     ("vhost_create_blk_controller", {"ctrlr": "a/b", "dev_name": "M0"}, ["a/b", "-S"]),
     ("vhost_create_blk_controller", {"ctrlr": "x", "dev_name": "No"}, ["No such device", "No"]),
     ("vhost_create_blk_controller", {"ctrlr": "b", "dev_name": "M0"}, ["File exists", "b"]),
