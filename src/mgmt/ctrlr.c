@@ -66,6 +66,11 @@ static int ctrlr_fill(struct ctrlr_new *new, const char *type, const char *name,
 		rc = devices_mask_parse(cpumask, new->def->loop_mask, reterr);
 	if (rc == 0 && !*name)
 		return err_set(reterr, -EINVAL, "expected a name, got ''");
+	for (const char *c = name; rc == 0 && *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			return err_set(reterr, -EINVAL,
+				       "expected a name of printable characters, got byte 0x%02x",
+				       (unsigned char)*c);
 	if (rc == 0)
 		rc = device_def_set(new->def, "name", name, reterr);
 	if (rc == 0 && cpumask && !(new->ctrlr->cpumask = strdup(cpumask)))

@@ -163,6 +163,7 @@ def test_a_delayed_controller_has_no_socket_before_its_start(serve, room):
 @pytest.mark.parametrize("method, params, words", [
     ("vhost_create_blk_controller", {"ctrlr": "x"}, ["dev_name"]),
     ("vhost_create_blk_controller", {"ctrlr": "", "dev_name": "M0"}, ["name"]),
+    ("vhost_create_blk_controller", {"ctrlr": "a\nb", "dev_name": "M0"}, ["printable", "0x0a"]),
     ("vhost_create_blk_controller", {"ctrlr": "a/b", "dev_name": "M0"}, ["a/b", "-S"]),
     ("vhost_create_blk_controller", {"ctrlr": "x", "dev_name": "No"}, ["No such device", "No"]),
     ("vhost_create_blk_controller", {"ctrlr": "b", "dev_name": "M0"}, ["File exists", "b"]),
@@ -370,6 +371,42 @@ def test_targets_come_and_go_under_load(serve, room):
         assert rpc.call("vhost_scsi_controller_remove_target", ctrlr="s", scsi_target_num=0) is True
         assert rpc.call("bdev_malloc_delete", name="M0") is True
         assert rpc.call("vhost_get_controllers")[0]["backend_specific"] == {"scsi": []}
+    assert d.end() == 0, d.said()
+
+
+@pytest.mark.parametrize("how", ["--nvme", "--nvme-vhost"])
+def test_nvme_goes_under_load(serve, room, how):
+    d, rpc = serve("--cores", "2")
+    malloc(rpc, "M0", "M1")
+    if how == "--nvme":
+        os.mkdir(f"{room}/d")
+        rpc.call("nvmf_create_transport", trtype="VFIOUSER")
+        rpc.call("nvmf_create_subsystem", nqn=NQN)
+        rpc.call("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "M0"})
+        rpc.call("nvmf_subsystem_add_listener", nqn=NQN,
+                 listen_address={"trtype": "VFIOUSER", "traddr": f"{room}/d"})
+        path, name = f"{room}/d/cntrl", f"{NQN}@{room}/d"
+    else:
+        rpc.call("vhost_create_nvme_controller", ctrlr="n", io_queues=2)
+        rpc.call("vhost_nvme_controller_add_ns", ctrlr="n", bdev_name="M0")
+        path, name = f"{room}/n", "n"
+    with Load(path, how, "--rw", "randrw"):
+        wait_moving(rpc, name)
+        for _ in range(5):
+            if how == "--nvme":
+                assert rpc.call("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "M1"}) == 2
+                assert rpc.call("nvmf_subsystem_remove_ns", nqn=NQN, nsid=2) is True
+            else:
+                assert rpc.call("vhost_nvme_controller_add_ns", ctrlr="n", bdev_name="M1") is True
+                assert rpc.call("vhost_nvme_controller_remove_ns", ctrlr="n", nsid=2) is True
+        wait_moving(rpc, name)
+        if how == "--nvme":
+            assert len(rpc.call("nvmf_subsystem_get_controllers", nqn=NQN)) == 1
+            assert rpc.call("nvmf_delete_subsystem", nqn=NQN) is True
+        else:
+            assert rpc.call("vhost_delete_controller", ctrlr="n") is True
+    assert not os.path.exists(path) and rpc.call("device_get_devices") == []
+    assert rpc.call("bdev_malloc_delete", name="M0") is True
     assert d.end() == 0, d.said()
 
 
