@@ -151,7 +151,7 @@ static const char help_text[] =
 	"  h, ?         this help; any key ends it\n"
 	"\n"
 	"  Latencies are those of the back-end: p50, p99, p99.9 of the last interval, from\n"
-	"  histograms of powers of two. BUSY: requests in flight, OLDEST: since when one\n"
+	"  histograms of powers of two. QD: requests in flight, OLDEST: since when one\n"
 	"  waits. BATCH: requests found by a look at a queue. NO IRQ: interrupts that the\n"
 	"  driver asked not to get.\n";
 
