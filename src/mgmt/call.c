@@ -137,8 +137,7 @@ static void call_dispatch(struct rpc_call *call)
 {
 	const bool changes = !(call->method->flags & (RPC_READS | RPC_ANYTIME));
 
-	if (!changes ||
-	    !state_admit(call, json_dumpb(call->params, NULL, 0, JSON_COMPACT), call_run))
+	if (!changes || !state_admit(call, call->params, call_run))
 		call_run(call);
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/check.h"
 #include "base/text.h"
@@ -117,6 +118,7 @@ int ctrlr_set_number(struct ctrlr_new *new, const char *key, uint64_t value, str
 int ctrlr_set_socket(struct ctrlr_new *new, const char *dir, const char *name, struct err *reterr)
 {
 	char path[256];
+	struct stat st;
 	int n;
 
 	if (!dir)
@@ -128,6 +130,11 @@ int ctrlr_set_socket(struct ctrlr_new *new, const char *dir, const char *name, s
 			       "expected the name of a file in %s, got '%.64s' (-S sets the "
 			       "folder)",
 			       dir, name);
+	if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
+		return err_set(reterr, -ENOENT,
+			       "%.108s: expected a folder for sockets; make it, or give another "
+			       "(-S)",
+			       dir);
 	n = snprintf(path, sizeof(path), "%s/%s", dir, name);
 	if (n >= (int)sizeof(path))
 		return err_set(reterr, -EINVAL,

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- lines ---- */
@@ -147,42 +146,40 @@ uint32_t jsonfile_line_of(const struct jsonfile *f, const char *way, const char 
 
 /* ---- files ---- */
 
-static int text_read(int fd, size_t size, char *text)
+#define TEXT_STEP_BYTES 65536
+
+/* Until its end: it may be a pipe. */
+static int text_load(int fd, struct jsonfile *f, struct err *reterr)
 {
-	size_t len = 0;
+	size_t len = 0, size = 0;
 
-	while (len < size) {
-		ssize_t n = read(fd, text + len, size - len);
+	for (;;) {
+		ssize_t n;
 
+		if (size - len < TEXT_STEP_BYTES) {
+			char *more = realloc(f->text, size += len + 2 * TEXT_STEP_BYTES);
+
+			if (!more)
+				return err_set(reterr, -ENOMEM, "%s: out of memory", f->path);
+			f->text = more;
+		}
+		n = read(fd, f->text + len, TEXT_STEP_BYTES - 1);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return -errno;
+			return err_set(reterr, -errno, "%s: cannot read: %s", f->path,
+				       strerror(errno));
+		len += (size_t)n;
+		f->text[len] = '\0';
 		if (n == 0)
 			break;
-		len += (size_t)n;
+		if (len > JSONFILE_BYTES_MAX)
+			return err_set(reterr, -EFBIG, "%s: expected at most %u bytes, got more",
+				       f->path, JSONFILE_BYTES_MAX);
 	}
-	text[len] = '\0';
-	return strlen(text) == len ? 0 : -EINVAL;
-}
-
-static int text_load(int fd, struct jsonfile *f, struct err *reterr)
-{
-	struct stat st;
-	int rc;
-
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		return err_set(reterr, -EINVAL, "%s: expected a regular file", f->path);
-	if (st.st_size > JSONFILE_BYTES_MAX)
-		return err_set(reterr, -EFBIG, "%s: expected at most %u bytes, got %lld", f->path,
-			       JSONFILE_BYTES_MAX, (long long)st.st_size);
-	f->text = malloc((size_t)st.st_size + 1);
-	if (!f->text)
-		return err_set(reterr, -ENOMEM, "%s: out of memory", f->path);
-	rc = text_read(fd, (size_t)st.st_size, f->text);
-	if (rc == -EINVAL)
-		return err_set(reterr, rc, "%s: expected JSON, got a zero byte", f->path);
-	return rc < 0 ? err_set(reterr, rc, "%s: cannot read: %s", f->path, strerror(-rc)) : 0;
+	if (strlen(f->text) != len)
+		return err_set(reterr, -EINVAL, "%s: expected JSON, got a zero byte", f->path);
+	return 0;
 }
 
 int jsonfile_load(struct jsonfile *f, const char *path, struct err *reterr)
@@ -193,7 +190,7 @@ int jsonfile_load(struct jsonfile *f, const char *path, struct err *reterr)
 	*f = (struct jsonfile){ .path = strdup(path) };
 	if (!f->path)
 		return err_set(reterr, -ENOMEM, "%s: out of memory", path);
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return err_set(reterr, -errno, "%s: cannot read: %s", path, strerror(errno));
 	rc = text_load(fd, f, reterr);

@@ -7,8 +7,8 @@
  *
  * An element of "config" may be {"batch": [calls]}, or an array of calls, too: they run one after
  * another as the others do. A section that is not known here (SPDK has many) is told and passed
- * over, and so is a method that only tunes what there is none of ("..._set_options").
- * Thread: main.
+ * over, and so is a method that only tunes what there is none of ("..._set_options"), or is about
+ * the start. Thread: main.
  */
 #ifndef MGMT_REPLAY_H
 #define MGMT_REPLAY_H

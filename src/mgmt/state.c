@@ -312,13 +312,14 @@ static void state_pump(void)
 
 /* ---- calls ---- */
 
-bool state_admit(struct rpc_call *call, size_t call_bytes, void (*run)(struct rpc_call *call))
+bool state_admit(struct rpc_call *call, const json_t *params, void (*run)(struct rpc_call *call))
 {
-	const size_t bytes = STATE_CALL_TIMES * call_bytes + STATE_CALL_BYTES;
 	struct state_call *c;
+	size_t bytes;
 
 	if (st.phase != STATE_ON)
 		return false;
+	bytes = STATE_CALL_TIMES * json_dumpb(params, NULL, 0, JSON_COMPACT) + STATE_CALL_BYTES;
 	c = calloc(1, sizeof(*c));
 	if (!c) {
 		state_refuse(call, ENOMEM);

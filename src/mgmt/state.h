@@ -45,6 +45,6 @@ void state_close(void);
  * False: the call may run now. True: it is run(call) when there is room for what it may change, or
  * it has been answered with an error.
  */
-bool state_admit(struct rpc_call *call, size_t call_bytes, void (*run)(struct rpc_call *call));
+bool state_admit(struct rpc_call *call, const json_t *params, void (*run)(struct rpc_call *call));
 
 #endif

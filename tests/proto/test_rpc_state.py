@@ -165,6 +165,19 @@ def test_everything_is_there_again_after_a_restart(serve, room, rpc, config, eve
     assert [c for part in before.values() for c in part] == on_disk(room)
 
 
+def test_with_wait_for_rpc_it_is_restored_at_framework_start_init(serve, room, rpc, config):
+    d = serve()
+    rpc(null()[0], **null()[1])
+    rpc("vhost_create_blk_controller", ctrlr="vm1", dev_name="N0")
+    before = config()
+    d.end()
+    serve("--wait-for-rpc")
+    assert not connects(os.path.join(room, "vm1"))
+    assert config()["bdev"] != before["bdev"]
+    rpc("framework_start_init")
+    assert config() == before and connects(os.path.join(room, "vm1"))
+
+
 def test_what_was_deleted_stays_away(serve, room, rpc, config):
     d = serve()
     rpc(null()[0], **null()[1])
@@ -277,7 +290,8 @@ SPDK_FILE = {"subsystems": [
                 "physical_block_size": 512, "md_size": 0, "dif_type": 0,
                 "dif_is_head_of_md": False, "dif_pi_format": 0,
                 "uuid": "1d7e6a35-d1a0-4ba5-a4ce-9ae0bbad4cbf"}}]},
-        {"method": "bdev_wait_for_examine"}]},
+        {"method": "bdev_wait_for_examine"},
+        {"method": "framework_wait_init"}, {"method": "framework_start_init"}]},
     {"subsystem": "vhost_blk", "config": [
         {"method": "vhost_create_blk_controller", "params": {
             "ctrlr": "vhost.0", "dev_name": "Malloc0", "cpumask": "1", "readonly": False,
@@ -330,6 +344,15 @@ def test_a_broken_file_is_named_by_check_and_start_and_leaves_nothing(refuse, ro
     assert r.returncode in (USAGE, RUNTIME), r.stderr
     assert re.search(r"c\.json:\d+", r.stderr), r.stderr
     assert os.listdir(room) == ["c.json"]
+
+
+def test_a_file_may_come_through_a_pipe(serve, room, rpc):
+    out, into = os.pipe()
+    os.write(into, json.dumps(calls("bdev", null())).encode())
+    os.close(into)
+    serve("-c", f"/dev/fd/{out}", state=None, pass_fds=[out])
+    os.close(out)
+    assert [b["name"] for b in rpc("bdev_get_bdevs")] == ["N0"]
 
 
 def test_a_call_that_fails_in_the_middle_leaves_nothing(refuse, room):

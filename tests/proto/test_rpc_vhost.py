@@ -1,6 +1,8 @@
 """Controllers by JSON-RPC: made, reached by a front-end, changed and removed under it, made again."""
 
+import json
 import os
+import signal
 import subprocess
 import time
 
@@ -283,6 +285,24 @@ def test_the_configuration_written_makes_the_same_controllers(serve, room):
     assert d.end() == 0, d.said()
 
 
+def test_what_has_lost_its_bdev_is_told_and_not_made_again(serve):
+    d, rpc = serve()
+    malloc(rpc, "M0", "M1")
+    rpc.call("vhost_create_blk_controller", ctrlr="b", dev_name="M0")
+    rpc.call("vhost_create_scsi_controller", ctrlr="s")
+    rpc.call("vhost_scsi_controller_add_target", ctrlr="s", scsi_target_num=0, bdev_name="M0")
+    rpc.call("vhost_scsi_controller_add_target", ctrlr="s", scsi_target_num=1, bdev_name="M1")
+    rpc.call("bdev_malloc_delete", name="M0")
+    assert rpc.call("vhost_get_controllers", name="b")[0]["backend_specific"]["block"]["bdev"] is None
+    assert rpc.call("framework_get_config", name="vhost_blk") == []
+    targets = [c["params"] for c in rpc.call("framework_get_config", name="vhost_scsi")
+               if c["method"] == "vhost_scsi_controller_add_target"]
+    assert targets == [{"ctrlr": "s", "scsi_target_num": 1, "bdev_name": "M1"}]
+    assert rpc.call("vhost_delete_controller", ctrlr="b") is True
+    assert rpc.call("vhost_scsi_controller_remove_target", ctrlr="s", scsi_target_num=0) is True
+    assert d.end() == 0, d.said()
+
+
 def test_devices_of_the_command_line_are_told_and_can_be_deleted(serve, room, image):
     d, rpc = serve("--device", f"blk,name=c,socket={room}/c,file={image()}")
     found = rpc.call("vhost_get_controllers")
@@ -294,6 +314,27 @@ def test_devices_of_the_command_line_are_told_and_can_be_deleted(serve, room, im
     malloc(rpc, "M0")
     rpc.call("vhost_create_blk_controller", ctrlr="c", dev_name="M0")
     assert d.end() == 0, d.said()
+
+
+def test_a_reload_after_a_device_of_the_file_was_deleted_goes_on(serve, room, image):
+    with open(f"{room}/c.json", "w", encoding="utf-8") as f:
+        json.dump({"devices": [{"type": "blk", "name": "a", "socket": f"{room}/a", "ram": "1M"},
+                               {"type": "scsi", "name": "s", "socket": f"{room}/s",
+                                "targets": [{"target": 0, "ram": "1M"}]}]}, f)
+    d, rpc = serve("-c", f"{room}/c.json")
+    rpc.call("vhost_delete_controller", ctrlr="s")
+    d.process.send_signal(signal.SIGHUP)
+    assert [c["ctrlr"] for c in rpc.call("vhost_get_controllers")] == ["a"]
+    rpc.call("vhost_delete_controller", ctrlr="a")
+    d.process.send_signal(signal.SIGHUP)
+    assert rpc.call("vhost_get_controllers") == []
+    assert d.end() == 0, d.said()
+
+
+def test_without_a_folder_for_sockets_the_error_says_so(serve, room):
+    _, rpc = serve("--socket-dir", f"{room}/none")
+    malloc(rpc, "M0")
+    fails(rpc, "vhost_create_blk_controller", INVALID_PARAMS, "none", "-S", ctrlr="b", dev_name="M0")
 
 
 # ---- under load ----
