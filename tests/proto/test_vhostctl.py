@@ -625,6 +625,7 @@ def test_top_shows_devices_and_queues_in_a_terminal(served, load, terminal, room
     wait_serving(served, "null")
     terminal.begin(VHOSTCTL, "top", "-d", "200ms")
     screen = terminal.wait("a device that serves", lambda s: "null" in s and "serving" in s and "us" in s)
+    assert re.search("\x1b\\[[0-9;]*32mserving", terminal.do("capture-pane", "-p", "-e", "-t", "t"))
     lines = screen.split("\n")
     assert "vhostctl top" in lines[0] and "1 device, 1 serving" in lines[1] and "IOPS" in lines[1]
     assert any(line.startswith("vhostd") and "[" in line and "%" in line for line in lines)
