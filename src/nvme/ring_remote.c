@@ -183,11 +183,13 @@ void nvme_ring_remote_look(struct nvme_cq *cq)
 bool nvme_ring_remote_publish(struct nvme_cq *cq)
 {
 	struct nvme_ring_remote *r = cq->remote;
+	/* Less those that are held, which are not in the shadow yet. */
+	uint32_t end = (cq->tail + cq->size - cq->held) % cq->size;
 
 	if (!r || !r->on)
 		return false;
-	if (!r->busy && !r->lost && r->at != cq->tail)
-		ring_move(r, cq->tail, cq->base);
+	if (!r->busy && !r->lost && r->at != end)
+		ring_move(r, end, cq->base);
 	return true;
 }
 
