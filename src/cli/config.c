@@ -90,13 +90,16 @@ int config_save(struct cli *cli, json_t **ret_result)
 
 /* ---- load ---- */
 
+#define CODE_INVALID_STATE (-1) /* SPDK's: not before, or not after, framework_start_init */
+
 struct load {
 	struct cli *cli;
-	const char *path, *subsystem;
+	const char *path;
+	json_t *later; /* calls that cannot be made yet, or any more: [subsystem, index, call] */
 	uint32_t done, failed;
 };
 
-static int load_call(struct load *l, const json_t *call, size_t index)
+static int load_call(struct load *l, const char *subsystem, size_t index, json_t *call)
 {
 	const char *method = member_str(call, "method");
 	struct cli *cli = l->cli;
@@ -106,13 +109,18 @@ static int load_call(struct load *l, const json_t *call, size_t index)
 		return err_set(&cli->err, -EBADMSG,
 			       "%s: subsystem %s: config[%zu]: expected {\"method\": ..., "
 			       "\"params\": {...}}",
-			       l->path, l->subsystem, index);
+			       l->path, subsystem, index);
 	rc = cli_do(cli, method, json_incref(json_object_get(call, "params")));
 	if (rc == 0) {
 		l->done++;
 		return 0;
 	}
-	err_prefix(&cli->err, rc, "%s: subsystem %s: config[%zu]: %s", l->path, l->subsystem, index,
+	if (rc == -EREMOTEIO && conn_code(cli->conn) == CODE_INVALID_STATE) {
+		json_array_append_new(l->later,
+				      json_pack("[s, I, O]", subsystem, (json_int_t)index, call));
+		return 0;
+	}
+	err_prefix(&cli->err, rc, "%s: subsystem %s: config[%zu]: %s", l->path, subsystem, index,
 		   method);
 	if (rc != -EREMOTEIO || !cli_flag(cli, "keep-going"))
 		return rc;
@@ -123,22 +131,22 @@ static int load_call(struct load *l, const json_t *call, size_t index)
 
 static int load_subsystem(struct load *l, const json_t *subsystem)
 {
-	const json_t *config = json_object_get(subsystem, "config"), *one, *inner;
+	const char *name = member_str(subsystem, "subsystem");
+	json_t *config = json_object_get(subsystem, "config"), *one, *inner;
 	size_t i, j;
 	int rc;
 
-	l->subsystem = member_str(subsystem, "subsystem");
 	json_array_foreach(config, i, one)
 	{
 		if (!json_is_array(one)) {
-			rc = load_call(l, one, i);
+			rc = load_call(l, name, i, one);
 			if (rc < 0)
 				return rc;
 			continue;
 		}
 		json_array_foreach(one, j, inner)
 		{
-			rc = load_call(l, inner, i);
+			rc = load_call(l, name, i, inner);
 			if (rc < 0)
 				return rc;
 		}
@@ -146,7 +154,7 @@ static int load_subsystem(struct load *l, const json_t *subsystem)
 	return 0;
 }
 
-static int load_all(struct load *l, const json_t *config)
+static int load_subsystems(struct load *l, const json_t *config)
 {
 	const json_t *subsystems = json_object_get(config, "subsystems"), *one;
 	size_t i;
@@ -163,6 +171,50 @@ static int load_all(struct load *l, const json_t *config)
 		if (rc < 0)
 			return rc;
 	}
+	return 0;
+}
+
+/* A daemon that waits (--wait-for-rpc) starts now, and then the rest can be called. */
+static int load_later(struct load *l)
+{
+	json_t *later = l->later, *one;
+	size_t i;
+	int rc = 0;
+
+	if (cli_do(l->cli, "framework_start_init", NULL) < 0)
+		return conn_code(l->cli->conn) == CODE_INVALID_STATE ? 0 : -EREMOTEIO;
+	l->later = json_array();
+	json_array_foreach(later, i, one)
+	{
+		if (rc == 0)
+			rc = load_call(l, json_string_value(json_array_get(one, 0)),
+				       (size_t)json_integer_value(json_array_get(one, 1)),
+				       json_array_get(one, 2));
+	}
+	json_decref(later);
+	return rc;
+}
+
+/* What sets up a daemon before it starts says nothing that a running one could still do. */
+static void load_skipped(const struct load *l)
+{
+	const json_t *one;
+	size_t i;
+
+	json_array_foreach(l->later, i, one) fprintf(
+		stderr, "vhostctl: %s: skipped %s: only before the start (--wait-for-rpc)\n",
+		l->path, member_str(json_array_get(one, 2), "method"));
+}
+
+static int load_all(struct load *l, const json_t *config)
+{
+	int rc = load_subsystems(l, config);
+
+	if (rc == 0 && json_array_size(l->later))
+		rc = load_later(l);
+	if (rc < 0)
+		return rc;
+	load_skipped(l);
 	if (l->failed)
 		return err_set(&l->cli->err, -EREMOTEIO, "%s: %u calls failed, %u were done",
 			       l->path, l->failed, l->done);
@@ -186,7 +238,9 @@ int config_load(struct cli *cli, json_t **ret_result)
 	if (!config)
 		return err_set(&cli->err, -EBADMSG, "%s: line %d, column %d: %s", l.path,
 			       detail.line, detail.column, detail.text);
+	l.later = json_array();
 	rc = load_all(&l, config);
+	json_decref(l.later);
 	json_decref(config);
 	*ret_result = json_pack("{s:I}", "calls", (json_int_t)l.done);
 	return rc;

@@ -18,10 +18,12 @@
 
 #include <curses.h>
 
+#include "base/check.h"
 #include "base/num.h"
 #include "cli/top.h"
 #include "cli/view.h"
 
+#define SELECTED     (A_BOLD | A_UNDERLINE)
 #define FIRST_MS     250 /* rates are there soon */
 #define KEY_WAIT_MS  200ul
 #define INTERVAL_MIN 100ull
@@ -29,7 +31,7 @@
 
 struct screen {
 	struct top *top;
-	bool paused, away, help, quit;
+	bool paused, away, help, quit, colour;
 	uint32_t selected, first; /* rows of the table */
 	uint32_t row_count;
 	uint64_t rounds;
@@ -108,6 +110,43 @@ static void head_draw(const struct screen *s)
 	line_draw(0, A_BOLD, line, (int)strlen(line));
 }
 
+/* Words of a row that have a colour, and the pair of it. */
+static const struct {
+	const char *word;
+	short pair, colour;
+} state_words[] = {
+	{ " serving ", 1, COLOR_GREEN },
+	{ " running ", 1, COLOR_GREEN },
+	{ " connected ", 2, COLOR_YELLOW },
+	{ " broken ", 3, COLOR_RED },
+};
+
+static void colours_start(void)
+{
+	start_color();
+	use_default_colors();
+	for (size_t i = 0; i < ARRAY_SIZE(state_words); i++)
+		init_pair(state_words[i].pair, state_words[i].colour, -1);
+}
+
+/* The state in the row that was drawn at y. */
+static void state_colour(int y, attr_t attr, const char *line, int len)
+{
+	char *row = strndup(line, (size_t)len);
+
+	for (size_t i = 0; row && i < ARRAY_SIZE(state_words); i++) {
+		char *at = strstr(row, state_words[i].word);
+
+		if (!at)
+			continue;
+		at[1] = '\0'; /* what is left of it, and its space */
+		mvchgat(y, (int)table_width(row), (int)strlen(state_words[i].word) - 2, attr,
+			state_words[i].pair, NULL);
+		break;
+	}
+	free(row);
+}
+
 /* Titles, and the rows that fit; the selected one is among them. */
 static void table_draw(struct screen *s, int y, const char *text)
 {
@@ -131,7 +170,10 @@ static void table_draw(struct screen *s, int y, const char *text)
 	for (; line_next(&text, &line, &len); row++) {
 		if (row < s->first || row >= s->first + (uint32_t)room)
 			continue;
-		line_draw(y++, row == s->selected ? A_BOLD | A_UNDERLINE : A_NORMAL, line, len);
+		line_draw(y, row == s->selected ? SELECTED : A_NORMAL, line, len);
+		if (s->colour)
+			state_colour(y, row == s->selected ? SELECTED : A_NORMAL, line, len);
+		y++;
 	}
 }
 
@@ -151,7 +193,7 @@ static const char help_text[] =
 	"  h, ?         this help; any key ends it\n"
 	"\n"
 	"  Latencies are those of the back-end: p50, p99, p99.9 of the last interval, from\n"
-	"  histograms of powers of two. BUSY: requests in flight, OLDEST: since when one\n"
+	"  histograms of powers of two. QD: requests in flight, OLDEST: since when one\n"
 	"  waits. BATCH: requests found by a look at a queue. NO IRQ: interrupts that the\n"
 	"  driver asked not to get.\n";
 
@@ -362,6 +404,9 @@ int screen_run(struct top *top)
 	noecho();
 	curs_set(0);
 	keypad(stdscr, TRUE);
+	s.colour = top->cli->colour && has_colors();
+	if (s.colour)
+		colours_start();
 	rc = rounds_run(&s);
 	endwin();
 	delscreen(terminal);

@@ -477,7 +477,7 @@ const struct verb verbs[] = {
 	  "writes the calls that make what is there, as SPDK's save_config" },
 	{ "config load",
 	  config_load_args,
-	  { "rpc_get_methods" },
+	  { "framework_start_init" },
 	  config_load,
 	  NULL,
 	  "makes what a file of `config save` says" },

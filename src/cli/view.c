@@ -98,7 +98,7 @@ void view_devices(const struct rates *r, FILE *out, bool colour)
 {
 	static const char *const titles[] = {
 		"DEVICE", "TYPE", "STATE",  ">READ/S", ">WRITE/S", ">READ",   ">WRITE",
-		">P50",	  ">P99", ">P99.9", ">BUSY",   ">OLDEST",  ">ERRORS", NULL,
+		">P50",	  ">P99", ">P99.9", ">QD",     ">OLDEST",  ">ERRORS", NULL,
 	};
 	struct table *t = table_new(titles);
 	char buf[FORMAT_BYTES];
@@ -149,11 +149,11 @@ void view_queues(const struct rates *r, const char *device, FILE *out, bool colo
 {
 	static const char *const sums[] = {
 		"DEVICE", "QUEUE", "KIND",    "STATE",	"LOOP",	 ">SIZE",   ">REQUESTS",
-		">BATCH", ">BUSY", ">OLDEST", ">KICKS", ">IRQS", ">NO IRQ", NULL,
+		">BATCH", ">QD",   ">OLDEST", ">KICKS", ">IRQS", ">NO IRQ", NULL,
 	};
 	static const char *const titles[] = {
 		"DEVICE", "QUEUE", "KIND",    "STATE",	 "LOOP",   ">SIZE",   ">REQ/S",
-		">BATCH", ">BUSY", ">OLDEST", ">KICK/S", ">IRQ/S", ">NO IRQ", NULL,
+		">BATCH", ">QD",   ">OLDEST", ">KICK/S", ">IRQ/S", ">NO IRQ", NULL,
 	};
 	struct table *t = table_new(r->seconds > 0 ? titles : sums);
 
@@ -200,7 +200,7 @@ void view_totals(const struct rates *r, FILE *out, bool colour)
 {
 	static const char *const titles[] = {
 		"DEVICE", "STATE",  ">READS", ">WRITES", ">READ",	">WRITTEN", ">P50",
-		">P99",	  ">P99.9", ">BUSY",  ">ERRORS", ">RECONNECTS", NULL,
+		">P99",	  ">P99.9", ">QD",    ">ERRORS", ">RECONNECTS", NULL,
 	};
 	struct table *t = table_new(titles);
 	char buf[FORMAT_BYTES];

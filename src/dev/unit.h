@@ -4,10 +4,10 @@
  * in unit.c (one definition), unit_share.c (which of them are one and the same) and unit_open.c
  * (those that are open); what differs is a struct unit_kind, in unit_scsi.c and unit_nvme.c.
  *
- * Logical units that have a `share` name or an image's path in common are one, shown in several
- * places: opened once, with the same reservations. Namespaces are one where their subsystem and
- * NSID are. What is said of one unit in several places adds up (the first is the leader, and gets
- * it all); two that say different things of one key are refused.
+ * Logical units that have a `share` name, an image's path or a bdev in common are one, shown in
+ * several places: opened once, with the same reservations. Namespaces are one where their subsystem
+ * and NSID are. What is said of one unit in several places adds up (the first is the leader, and
+ * gets it all); two that say different things of one key are refused.
  */
 #ifndef DEV_UNIT_H
 #define DEV_UNIT_H

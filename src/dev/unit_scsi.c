@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dev/bdev.h"
 #include "dev/device.h"
 #include "dev/unit.h"
 #include "base/check.h"
@@ -106,14 +107,23 @@ static void unit_scsi_name(const struct unit_def *unit, const struct device_def 
 			 unit->place.lun);
 }
 
-/* By its share name or its image. */
+/* And not one that was deleted and made again under its name. */
+static bool unit_scsi_same_bdev(const struct unit_open *open, const struct unit_def *unit)
+{
+	const struct bdev *bdev = unit->back.bdev && open->blk ? bdev_find(unit->back.bdev) : NULL;
+
+	return bdev && bdev_of(open->blk) == bdev;
+}
+
+/* By its share name, its image or its bdev. */
 static bool unit_scsi_same(const struct unit_open *open, const struct unit_def *unit,
 			   const struct device *dev)
 {
 	const struct unit_def *def = &open->def;
 
 	return (unit->share && def->share && !strcmp(unit->share, def->share)) ||
-	       (unit->back.file && def->back.file && !strcmp(unit->back.file, def->back.file));
+	       (unit->back.file && def->back.file && !strcmp(unit->back.file, def->back.file)) ||
+	       unit_scsi_same_bdev(open, unit);
 }
 
 /* Of the text and its end, so that where one text ends and the next begins counts. */
@@ -203,8 +213,8 @@ const struct unit_kind unit_scsi = {
 		"there are\n"
 		"units (a colon in a value is written `\\:`, a comma `\\,`); in the JSON file\n"
 		"`\"targets\": [{\"target\": 0, \"lun\": 0, \"file\": \"/srv/a.img\"}, ...]`.\n"
-		"Units that have a `share` name or an image's path in common, of one device or "
-		"several, are one\n"
+		"Units that have a `share` name, an image's path or a bdev in common, of one "
+		"device or several, are one\n"
 		"unit: opened once, with the same reservations; what they say of it adds up.\n",
 	.check = unit_scsi_check,
 	.state_suffix = ".scsi-state",

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/check.h"
 #include "base/text.h"
@@ -65,6 +66,11 @@ static int ctrlr_fill(struct ctrlr_new *new, const char *type, const char *name,
 		rc = devices_mask_parse(cpumask, new->def->loop_mask, reterr);
 	if (rc == 0 && !*name)
 		return err_set(reterr, -EINVAL, "expected a name, got ''");
+	for (const char *c = name; rc == 0 && *c; c++)
+		if ((unsigned char)*c < 0x20 || *c == 0x7f)
+			return err_set(reterr, -EINVAL,
+				       "expected a name of printable characters, got byte 0x%02x",
+				       (unsigned char)*c);
 	if (rc == 0)
 		rc = device_def_set(new->def, "name", name, reterr);
 	if (rc == 0 && cpumask && !(new->ctrlr->cpumask = strdup(cpumask)))
@@ -117,6 +123,7 @@ int ctrlr_set_number(struct ctrlr_new *new, const char *key, uint64_t value, str
 int ctrlr_set_socket(struct ctrlr_new *new, const char *dir, const char *name, struct err *reterr)
 {
 	char path[256];
+	struct stat st;
 	int n;
 
 	if (!dir)
@@ -128,6 +135,11 @@ int ctrlr_set_socket(struct ctrlr_new *new, const char *dir, const char *name, s
 			       "expected the name of a file in %s, got '%.64s' (-S sets the "
 			       "folder)",
 			       dir, name);
+	if (stat(dir, &st) < 0 || !S_ISDIR(st.st_mode))
+		return err_set(reterr, -ENOENT,
+			       "%.108s: expected a folder for sockets; make it, or give another "
+			       "(-S)",
+			       dir);
 	n = snprintf(path, sizeof(path), "%s/%s", dir, name);
 	if (n >= (int)sizeof(path))
 		return err_set(reterr, -EINVAL,

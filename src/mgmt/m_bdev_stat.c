@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "mgmt/exchange.h"
 #include "mgmt/framework.h"
 #include "mgmt/m_bdev.h"
 #include "mgmt/tables.h"
@@ -188,6 +189,12 @@ static void get_iostat(struct rpc_call *call, void *params)
 	size_t i;
 	int rc = 0;
 
+	if (p->reset_mode != RESET_NONE && call->ex && !call->ex->admin) {
+		rpc_error(call, RPC_INVALID_STATE,
+			  "reset_mode: this socket is read-only, and a reset changes something: "
+			  "use the socket that --rpc-socket names");
+		return;
+	}
 	if (names && !json_is_array(names))
 		rc = err_set(&err, -EINVAL, "names: expected an array, got an object");
 	else if (p->per_channel && json_array_size(names) != 1)

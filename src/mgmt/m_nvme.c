@@ -123,12 +123,15 @@ void m_nvme_write(json_t *calls)
 				 json_pack("{s:o, s:i, s:o}", "ctrlr", ctrlr_text(dev->def->name),
 					   "io_queues", (int)dev->def->num_queues, "cpumask",
 					   ctrlr_text(c->cpumask)));
-		list_for_each(unit, &dev->units, node)
+		list_for_each(unit, &dev->units, node) {
+			if (!ctrlr_unit_bdev(unit)) /* it is gone */
+				continue;
 			ctrlr_write_call(calls, "vhost_nvme_controller_add_ns",
 					 json_pack("{s:o, s:o, s:i}", "ctrlr",
 						   ctrlr_text(dev->def->name), "bdev_name",
 						   ctrlr_text(unit_open_def(unit->open)->back.bdev),
 						   "nsid", (int)unit->place.number));
+		}
 	}
 }
 

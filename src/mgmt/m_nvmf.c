@@ -634,8 +634,10 @@ static void write_subsystem(json_t *calls, struct device *dev)
 				   ctrlr_text(dev->def->model), "max_namespaces",
 				   (int)c->max_namespaces));
 	list_for_each(unit, &dev->units, node) {
-		json_t *ns = ns_json(unit);
+		json_t *ns = ctrlr_unit_bdev(unit) ? ns_json(unit) : NULL;
 
+		if (!ns) /* its bdev is gone */
+			continue;
 		json_object_del(ns, "name");
 		json_object_set_new(ns, "bdev_name",
 				    ctrlr_text(unit_open_def(unit->open)->back.bdev));

@@ -215,6 +215,8 @@ static void write_one(json_t *calls, struct device *dev)
 	const struct device_def *def = dev->def;
 	const struct device_unit *unit;
 
+	if (blk && !ctrlr_blk_bdev(dev)) /* it is gone */
+		return;
 	ctrlr_write_call(calls,
 			 blk ? "vfu_virtio_create_blk_endpoint" : "vfu_virtio_create_scsi_endpoint",
 			 json_pack("{s:o, s:o, s:o, s:i, s:i, s:b}", "name", ctrlr_text(def->name),
@@ -222,11 +224,14 @@ static void write_one(json_t *calls, struct device *dev)
 				   ctrlr_text(ctrlr_of(dev)->cpumask),
 				   blk ? "num_queues" : "num_io_queues", (int)def->num_queues,
 				   "qsize", (int)def->queue_size, "packed_ring", (int)def->packed));
-	list_for_each(unit, &dev->units, node)
+	list_for_each(unit, &dev->units, node) {
+		if (!ctrlr_unit_bdev(unit)) /* it is gone */
+			continue;
 		ctrlr_write_call(calls, "vfu_virtio_scsi_add_target",
 				 json_pack("{s:o, s:i, s:o}", "name", ctrlr_text(def->name),
 					   "scsi_target_num", (int)unit->place.number, "bdev_name",
 					   ctrlr_text(unit_open_def(unit->open)->back.bdev)));
+	}
 }
 
 /* The folder of each, and at the end the one that is set now. */

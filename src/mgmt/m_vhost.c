@@ -401,7 +401,7 @@ static void get_scsi_devices(struct rpc_call *call, void *params)
 	rpc_result(call, list);
 }
 
-/* ---- what recreates them ---- */
+/* ---- what recreates them: what has lost its bdev is left out ---- */
 
 static void write_coalescing(json_t *calls, const struct device *dev)
 {
@@ -426,7 +426,7 @@ void m_vhost_blk_write(json_t *calls)
 		const struct ctrlr *c = ctrlr_of(dev);
 		json_t *params;
 
-		if (!c || c->kind != CTRLR_BLK)
+		if (!c || c->kind != CTRLR_BLK || !ctrlr_blk_bdev(dev))
 			continue;
 		params = json_pack("{s:o, s:o, s:o, s:b, s:s}", "ctrlr", ctrlr_text(dev->def->name),
 				   "dev_name", ctrlr_text(dev->def->back.bdev), "cpumask",
@@ -447,7 +447,7 @@ static void write_targets(json_t *calls, struct device *dev)
 	list_for_each(unit, &dev->units, node) {
 		const char *bdev = unit_open_def(unit->open)->back.bdev;
 
-		if (!unit->leaving && bdev)
+		if (!unit->leaving && ctrlr_unit_bdev(unit))
 			ctrlr_write_call(calls, "vhost_scsi_controller_add_target",
 					 json_pack("{s:o, s:i, s:o}", "ctrlr",
 						   ctrlr_text(dev->def->name), "scsi_target_num",

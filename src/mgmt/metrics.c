@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "mgmt/http.h"
 
 #define NS_PER_S ((uint64_t)1000000000)
 /* Latencies: the first bucket ends at 2^10 ns, the last before infinity at 2^35. */
@@ -431,14 +432,34 @@ void metrics_write(const struct snapshot *snap, enum metrics_format format, FILE
 		fputs("# EOF\n", out);
 }
 
+static void docs_options(void)
+{
+	fputs("| option | value | default | what |\n|---|---|---|---|\n", stdout);
+	for (size_t i = 0; i < http_options_table.count; i++) {
+		const struct opts_row *row = &http_options_table.rows[i];
+
+		printf("| --%s | %s | %s | %s |\n", row->name,
+		       row->type == OPTS_BOOL  ? ""
+		       : row->type == OPTS_U32 ? "number"
+					       : "text",
+		       row->type != OPTS_BOOL && row->def ? row->def : "", row->help);
+	}
+}
+
 void metrics_docs_print(void)
 {
 	fputs("# Metrics\n\n"
-	      "What `/metrics` of the socket that `--metrics-socket` or `--metrics-port` makes "
-	      "answers.\nCounters begin at 0 with the daemon; those of a queue, with the queue. "
-	      "Latencies are\nin buckets of powers of two, for operations that happened. A disk "
-	      "that several devices\nshow counts what all of them do. This page is printed by "
-	      "`vhostd --help-metrics`.\n\n"
+	      "Metrics (`/metrics`), a status page (`/`) and what it reads (`/status.json`), over "
+	      "HTTP on a\nunix socket, and on request on 127.0.0.1. Without options, unless the "
+	      "daemon serves one\ndisk for a monitor, the socket is " HTTP_SOCKET_DEFAULT
+	      ", if it can be made.\nThis page is printed by `vhostd --help-metrics`; "
+	      "`grafana-vhostd.json` beside it is a\ndashboard for Grafana.\n\n",
+	      stdout);
+	docs_options();
+	fputs("\nCounters begin at 0 with the daemon; those of a queue, with the queue. Latencies "
+	      "are in\nbuckets of powers of two, for operations that happened, and right to one "
+	      "iteration of the\nloop. A disk that several devices show counts what all of them "
+	      "do.\n\n"
 	      "| metric | type | labels | what |\n|---|---|---|---|\n",
 	      stdout);
 	for (size_t i = 0; i < ARRAY_SIZE(metrics); i++) {

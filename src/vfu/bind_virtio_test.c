@@ -497,6 +497,60 @@ static void quiet_waits_for_chains_and_queues_go_on_where_they_stopped(void **st
 	assert_int_equal(used_idx(f, 0), 2);
 }
 
+static void run_both(struct fixture *f, struct loop *other)
+{
+	for (int i = 0; i < 20; i++) {
+		loop_run_once(f->loop, false);
+		loop_run_once(other, false);
+	}
+}
+
+static void management_drains_queues_and_moves_one_to_another_loop(void **state)
+{
+	struct fixture *f = *state;
+	struct err err = { 0 };
+	struct loop *other;
+
+	assert_int_equal(
+		loop_new(&(struct loop_params){ .name = "other", .cpu = -1 }, &other, &err), 0);
+	f->keep = true;
+	up(f);
+	submit(f, 0, MEM_GPA + 0x3000);
+	notify(f, 0);
+	f->dev->ops->queues_drain(f->dev, true);
+	run(f);
+	give_back(f);
+	run(f);
+	f->keep = false;
+	submit(f, 0, MEM_GPA + 0x3000);
+	notify(f, 0);
+	assert_int_equal(f->chains, 1);
+	quiesce(f); /* nothing runs: told at once */
+	f->dev->ops->resume(f->dev);
+	run(f);
+	assert_int_equal(f->chains, 1);
+	f->dev->ops->queues_drain(f->dev, false);
+	run(f);
+	assert_int_equal(used_idx(f, 0), 2);
+
+	assert_int_equal(f->dev->ops->queue_move(f->dev, QUEUES, other, &err), -ERANGE);
+	assert_string_equal(err.msg, "queue: expected 0..2, got 3");
+	assert_int_equal(f->dev->ops->queue_move(f->dev, 0, other, &err), 0);
+	run_both(f, other);
+	submit(f, 0, MEM_GPA + 0x3000);
+	notify(f, 0);
+	assert_int_equal(f->chains, 2);
+	run_both(f, other);
+	assert_int_equal(used_idx(f, 0), 3);
+	assert_int_equal(f->dev->ops->queue_move(f->dev, 0, f->loop, &err), 0);
+	run_both(f, other);
+	loop_free(other);
+	submit(f, 0, MEM_GPA + 0x3000);
+	notify(f, 0);
+	run(f);
+	assert_int_equal(used_idx(f, 0), 4);
+}
+
 static void memory_that_goes_and_comes_back_does_not_hurt_a_running_queue(void **state)
 {
 	struct fixture *f = *state;
@@ -672,6 +726,7 @@ int main(void)
 		T(with_msix_each_queue_has_its_vector_whenever_the_descriptors_come),
 		T(a_configuration_change_changes_the_generation),
 		T(quiet_waits_for_chains_and_queues_go_on_where_they_stopped),
+		T(management_drains_queues_and_moves_one_to_another_loop),
 		T(memory_that_goes_and_comes_back_does_not_hurt_a_running_queue),
 		T(memory_that_goes_before_the_first_start_is_no_lie),
 		T(a_reset_by_the_session_is_done_at_once),

@@ -143,6 +143,65 @@ static void disabling_drains_and_enabling_starts_again(void **state)
 	PUMP_UNTIL(f, used_idx(f, 0) == 1);
 }
 
+static void a_drained_session_talks_on_and_its_rings_wait(void **state)
+{
+	struct fixture *f = *state;
+	struct msg_state ring = { 0, 0 };
+
+	start(f);
+	f->keep = true;
+	submit(f, 0);
+	PUMP_UNTIL(f, f->kept_count == 1);
+	session_drain(f->session, true);
+	submit(f, 0);
+	pump_ms(f, 10);
+	assert_int_equal(f->session->rings[0].v.state, VRING_DRAINING);
+	f->keep = false;
+	give_back(f);
+	PUMP_UNTIL(f, f->session->rings[0].v.state == VRING_STOPPED);
+	must_state(f, MSG_SET_VRING_ENABLE, 1, 1);
+	set_memory(f);
+	pump_ms(f, 10);
+	assert_int_equal(f->chains, 1);
+	session_drain(f->session, false);
+	PUMP_UNTIL(f, used_idx(f, 0) == 2);
+	session_drain(f->session, true);
+	assert_int_equal(ask(f, MSG_GET_VRING_BASE, &ring, 8).state.num, 2);
+}
+
+static void a_moved_ring_goes_on_where_it_was(void **state)
+{
+	struct fixture *f = *state;
+	struct loop *other;
+	struct err err = { 0 };
+
+	assert_int_equal(
+		loop_new(&(struct loop_params){ .name = "other", .cpu = -1 }, &other, &err), 0);
+	start(f);
+	submit(f, 0);
+	PUMP_UNTIL(f, used_idx(f, 0) == 1);
+	assert_int_equal(session_ring_move(f->session, 2, other, &err), -ERANGE);
+	assert_string_equal(err.msg, "queue: expected 0..1, got 2");
+	f->keep = true;
+	submit(f, 0);
+	PUMP_UNTIL(f, f->kept_count == 1);
+	assert_int_equal(session_ring_move(f->session, 0, other, &err), 0);
+	pump_ms(f, 10);
+	assert_ptr_equal(f->session->rings[0].v.loop, f->loop); /* it waits for its chain */
+	f->keep = false;
+	give_back(f);
+	submit(f, 0);
+	PUMP_UNTIL(f, (loop_run_once(other, false), used_idx(f, 0) == 3));
+	assert_ptr_equal(f->session->rings[0].v.loop, other);
+	assert_int_equal(session_ring_move(f->session, 0, f->loop, &err), 0);
+	PUMP_UNTIL(f, (loop_run_once(other, false),
+		       f->session->rings[0].v.loop == f->loop &&
+			       f->session->rings[0].v.cmd == VRING_CMD_NONE));
+	loop_free(other);
+	submit(f, 0);
+	PUMP_UNTIL(f, used_idx(f, 0) == 4);
+}
+
 static void a_packed_ring_is_accepted_and_stopped_again(void **state)
 {
 	struct fixture *f = *state;
@@ -410,6 +469,8 @@ int main(void)
 		T(regions_are_added_to_running_rings_and_taken_away),
 		T(memory_taken_from_under_a_ring_stops_that_ring_only),
 		T(disabling_drains_and_enabling_starts_again),
+		T(a_drained_session_talks_on_and_its_rings_wait),
+		T(a_moved_ring_goes_on_where_it_was),
 		T(a_packed_ring_is_accepted_and_stopped_again),
 		T(without_the_protocol_feature_rings_start_enabled),
 		T(kick_may_come_before_call_and_the_request_is_notified_then),

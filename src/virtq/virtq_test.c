@@ -77,6 +77,32 @@ static void chains_go_round_and_the_base_is_told(void **state)
 	round_trips(TR_PACKED, 7, 100); /* no power of two */
 }
 
+static void the_oldest_chain_is_found_among_those_in_flight(void **state)
+{
+	struct td d = { TR_DATA, 1, VQ_DESC_WRITE };
+	struct vq_chain *c[3];
+	struct tr t;
+
+	tr_init(&t, formats[0], 8);
+	tr_start(&t);
+	assert_int_equal(virtq_oldest(t.vq), 0);
+	for (uint16_t i = 0; i < 3; i++) {
+		tr_add(&t, i, &d, 1);
+		c[i] = virtq_pop(t.vq);
+		assert_non_null(c[i]);
+		c[i]->popped_ns = i == 2 ? 0 : 200 - 100 * i; /* 200, 100, not told */
+	}
+	assert_int_equal(virtq_oldest(t.vq), 100);
+	virtq_push(t.vq, c[1], 1);
+	assert_int_equal(virtq_oldest(t.vq), 200);
+	virtq_push(t.vq, c[0], 1);
+	assert_int_equal(virtq_oldest(t.vq), 0);
+	virtq_push(t.vq, c[2], 1);
+	virtq_publish(t.vq);
+	virtq_stop(t.vq);
+	tr_fini(&t);
+}
+
 /* One request; then the ring is stopped and started again with the base that it gave. */
 static uint32_t packed_one_request(struct tr *t, uint16_t id)
 {
@@ -435,6 +461,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(chains_go_round_and_the_base_is_told),
+		cmocka_unit_test(the_oldest_chain_is_found_among_those_in_flight),
 		cmocka_unit_test(packed_base_0_of_a_fresh_ring_means_wrap_counters_of_1),
 		cmocka_unit_test(in_order_holds_back_what_came_later),
 		cmocka_unit_test(a_full_ring_of_32768_is_popped_at_once),

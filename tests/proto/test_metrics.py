@@ -174,6 +174,34 @@ def test_a_request_that_does_not_end_gets_older(start, room, busy):
         assert 0 <= value(found, "vhostd_queue_in_flight") <= 4
 
 
+def test_devices_that_the_management_socket_makes_come_and_go(start, room):
+    d = start("--rpc-socket", room + "/r", "--metrics-socket", room + "/m", "-S", room)
+    for path in ("/r", "/m"):
+        d.wait_listening(room + path)
+
+    def call(method, **params):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(TIMEOUT_S)
+            s.connect(room + "/r")
+            s.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method,
+                                  "params": params}).encode())
+            answer = json.loads(s.recv(65536))
+        assert "error" not in answer, answer
+
+    def names():
+        time.sleep(0.05)  # a snapshot is used again for 20 ms
+        return {dict(labels)["device"] for name, labels in
+                samples(get(UnixHttp(room + "/m"), "/metrics")[2]) if name == "vhostd_device_info"}
+    assert names() == set()
+    call("bdev_null_create", name="n", num_blocks=2048, block_size=512)
+    call("vhost_create_blk_controller", ctrlr="c", dev_name="n")
+    assert names() == {"c"}
+    found = samples(get(UnixHttp(room + "/m"), "/metrics")[2])
+    assert value(found, "vhostd_disk_operations_total", device="c", op="read") == 0
+    call("vhost_delete_controller", ctrlr="c")
+    assert names() == set()
+
+
 def test_only_reading_is_possible_and_each_refusal_says_what_to_do(serve, room):
     _, port = serve()
     for method in ("POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
@@ -293,7 +321,7 @@ def table():
     """The metrics' names, as the binary prints them."""
     out = subprocess.run([VHOSTD, "--help-metrics"], capture_output=True, text=True,
                          timeout=TIMEOUT_S, check=True).stdout
-    return out, set(re.findall(r"^\| (\w+) \|", out, re.M)) - {"metric"}
+    return out, set(re.findall(r"^\| (\w+) \|", out, re.M)) - {"metric", "option"}
 
 
 def test_the_page_of_the_metrics_is_what_the_binary_prints():

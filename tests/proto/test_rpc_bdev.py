@@ -269,6 +269,17 @@ def test_the_configuration_makes_all_of_them_again(bdevs):
     assert by_name[0] == by_name[1]
 
 
+def test_a_reader_cannot_reset_counters(room, start):
+    path, reader = os.path.join(room, "rpc"), os.path.join(room, "reader")
+    d = start("--rpc-socket", path, "--rpc-readonly-socket", reader, cwd=room)
+    d.wait_listening(reader)
+    with Rpc(reader) as rpc:
+        assert rpc.call("bdev_get_iostat")["bdevs"] == []
+        with pytest.raises(RpcError) as e:
+            rpc.call("bdev_get_iostat", reset_mode="all")
+        assert e.value.code == -1 and "read-only" in e.value.message
+
+
 def test_files_and_null_grow_and_are_looked_at_again(bdevs):
     path = bdevs.file("a")
     bdevs("bdev_aio_create", name="A", filename=path)
@@ -353,13 +364,35 @@ def test_channels_and_queue_depth_are_told_while_there_is_load(bdevs):
         load.process.communicate()
 
 
+def blk_disk(bdevs):
+    return bdevs.disk("M"), []
+
+
+def scsi_disk(bdevs):
+    bdevs("vhost_create_scsi_controller", ctrlr="disk")
+    bdevs("vhost_scsi_controller_add_target", ctrlr="disk", scsi_target_num=0, bdev_name="M")
+    return os.path.join(bdevs.room, "disk"), ["--scsi"]
+
+
+def nvme_disk(bdevs):
+    nqn, folder = "nqn.2026-01.io.spdk:c", os.path.join(bdevs.room, "n")
+    os.mkdir(folder)
+    bdevs("nvmf_create_transport", trtype="VFIOUSER")
+    bdevs("nvmf_create_subsystem", nqn=nqn, allow_any_host=True)
+    bdevs("nvmf_subsystem_add_ns", nqn=nqn, namespace={"bdev_name": "M"})
+    bdevs("nvmf_subsystem_add_listener", nqn=nqn,
+          listen_address={"trtype": "VFIOUSER", "traddr": folder})
+    return os.path.join(folder, "cntrl"), ["--nvme"]
+
+
 @needs_bench
-def test_a_back_end_is_exchanged_under_load_without_an_error(bdevs):
+@pytest.mark.parametrize("disk_of", [blk_disk, scsi_disk, nvme_disk])
+def test_a_back_end_is_exchanged_under_load_without_an_error(bdevs, disk_of):
     bdevs.malloc("M", 2 * MIB)
-    disk = bdevs.disk("M")
-    load = Load(disk, seconds=8)
+    disk, args = disk_of(bdevs)
+    load = Load(disk, *args, seconds=5)
     wait_ops(bdevs, "M")
-    for i in range(20):
+    for i in range(12):
         if i % 2:
             bdevs("bdev_swap", name="M", filename=bdevs.file(f"f{i}", 2 * MIB))
         else:
@@ -368,10 +401,29 @@ def test_a_back_end_is_exchanged_under_load_without_an_error(bdevs):
         assert bdevs.names() == ["M"]
         wait_ops(bdevs, "M")
     assert bdevs.one("M")["product_name"] == "AIO disk"
-    assert sum(".f" in f or "/f" in f for f in bdevs.daemon.files()) >= 1
+    assert [f for f in bdevs.daemon.files() if f.startswith(os.path.join(bdevs.room, "f"))] == [
+        os.path.join(bdevs.room, "f11")]
     end = load.end()
     assert end["errors"] == 0 and end["ios"] > 0
-    assert bdevs("vhost_get_controllers")[0]["backend_specific"]["block"]["bdev"] == "M"
+    assert bdevs("bdev_aio_delete", name="M") is True
+
+
+@needs_bench
+def test_a_bdev_in_two_places_of_scsi_is_one_unit_until_it_is_made_again(bdevs):
+    bdevs.malloc("M")
+    for name in "ab":
+        bdevs("vhost_create_scsi_controller", ctrlr=name)
+        bdevs("vhost_scsi_controller_add_target", ctrlr=name, scsi_target_num=0, bdev_name="M")
+        path = os.path.join(bdevs.room, name)
+        assert Load(path, "--scsi", "--count", "100").end()["errors"] == 0
+    bdevs("bdev_malloc_delete", name="M")
+    bdevs.malloc("M")
+    bdevs("vhost_create_scsi_controller", ctrlr="c")
+    bdevs("vhost_scsi_controller_add_target", ctrlr="c", scsi_target_num=0, bdev_name="M")
+    path = os.path.join(bdevs.room, "c")
+    assert Load(path, "--scsi", "--count", "100").end()["errors"] == 0
+    for name in "abc":
+        assert bdevs("vhost_delete_controller", ctrlr=name) is True
 
 
 @needs_bench

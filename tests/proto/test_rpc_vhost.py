@@ -1,6 +1,8 @@
 """Controllers by JSON-RPC: made, reached by a front-end, changed and removed under it, made again."""
 
+import json
 import os
+import signal
 import subprocess
 import time
 
@@ -161,6 +163,7 @@ def test_a_delayed_controller_has_no_socket_before_its_start(serve, room):
 @pytest.mark.parametrize("method, params, words", [
     ("vhost_create_blk_controller", {"ctrlr": "x"}, ["dev_name"]),
     ("vhost_create_blk_controller", {"ctrlr": "", "dev_name": "M0"}, ["name"]),
+    ("vhost_create_blk_controller", {"ctrlr": "a\nb", "dev_name": "M0"}, ["printable", "0x0a"]),
     ("vhost_create_blk_controller", {"ctrlr": "a/b", "dev_name": "M0"}, ["a/b", "-S"]),
     ("vhost_create_blk_controller", {"ctrlr": "x", "dev_name": "No"}, ["No such device", "No"]),
     ("vhost_create_blk_controller", {"ctrlr": "b", "dev_name": "M0"}, ["File exists", "b"]),
@@ -283,6 +286,24 @@ def test_the_configuration_written_makes_the_same_controllers(serve, room):
     assert d.end() == 0, d.said()
 
 
+def test_what_has_lost_its_bdev_is_told_and_not_made_again(serve):
+    d, rpc = serve()
+    malloc(rpc, "M0", "M1")
+    rpc.call("vhost_create_blk_controller", ctrlr="b", dev_name="M0")
+    rpc.call("vhost_create_scsi_controller", ctrlr="s")
+    rpc.call("vhost_scsi_controller_add_target", ctrlr="s", scsi_target_num=0, bdev_name="M0")
+    rpc.call("vhost_scsi_controller_add_target", ctrlr="s", scsi_target_num=1, bdev_name="M1")
+    rpc.call("bdev_malloc_delete", name="M0")
+    assert rpc.call("vhost_get_controllers", name="b")[0]["backend_specific"]["block"]["bdev"] is None
+    assert rpc.call("framework_get_config", name="vhost_blk") == []
+    targets = [c["params"] for c in rpc.call("framework_get_config", name="vhost_scsi")
+               if c["method"] == "vhost_scsi_controller_add_target"]
+    assert targets == [{"ctrlr": "s", "scsi_target_num": 1, "bdev_name": "M1"}]
+    assert rpc.call("vhost_delete_controller", ctrlr="b") is True
+    assert rpc.call("vhost_scsi_controller_remove_target", ctrlr="s", scsi_target_num=0) is True
+    assert d.end() == 0, d.said()
+
+
 def test_devices_of_the_command_line_are_told_and_can_be_deleted(serve, room, image):
     d, rpc = serve("--device", f"blk,name=c,socket={room}/c,file={image()}")
     found = rpc.call("vhost_get_controllers")
@@ -294,6 +315,27 @@ def test_devices_of_the_command_line_are_told_and_can_be_deleted(serve, room, im
     malloc(rpc, "M0")
     rpc.call("vhost_create_blk_controller", ctrlr="c", dev_name="M0")
     assert d.end() == 0, d.said()
+
+
+def test_a_reload_after_a_device_of_the_file_was_deleted_goes_on(serve, room, image):
+    with open(f"{room}/c.json", "w", encoding="utf-8") as f:
+        json.dump({"devices": [{"type": "blk", "name": "a", "socket": f"{room}/a", "ram": "1M"},
+                               {"type": "scsi", "name": "s", "socket": f"{room}/s",
+                                "targets": [{"target": 0, "ram": "1M"}]}]}, f)
+    d, rpc = serve("-c", f"{room}/c.json")
+    rpc.call("vhost_delete_controller", ctrlr="s")
+    d.process.send_signal(signal.SIGHUP)
+    assert [c["ctrlr"] for c in rpc.call("vhost_get_controllers")] == ["a"]
+    rpc.call("vhost_delete_controller", ctrlr="a")
+    d.process.send_signal(signal.SIGHUP)
+    assert rpc.call("vhost_get_controllers") == []
+    assert d.end() == 0, d.said()
+
+
+def test_without_a_folder_for_sockets_the_error_says_so(serve, room):
+    _, rpc = serve("--socket-dir", f"{room}/none")
+    malloc(rpc, "M0")
+    fails(rpc, "vhost_create_blk_controller", INVALID_PARAMS, "none", "-S", ctrlr="b", dev_name="M0")
 
 
 # ---- under load ----
@@ -329,6 +371,42 @@ def test_targets_come_and_go_under_load(serve, room):
         assert rpc.call("vhost_scsi_controller_remove_target", ctrlr="s", scsi_target_num=0) is True
         assert rpc.call("bdev_malloc_delete", name="M0") is True
         assert rpc.call("vhost_get_controllers")[0]["backend_specific"] == {"scsi": []}
+    assert d.end() == 0, d.said()
+
+
+@pytest.mark.parametrize("how", ["--nvme", "--nvme-vhost"])
+def test_nvme_goes_under_load(serve, room, how):
+    d, rpc = serve("--cores", "2")
+    malloc(rpc, "M0", "M1")
+    if how == "--nvme":
+        os.mkdir(f"{room}/d")
+        rpc.call("nvmf_create_transport", trtype="VFIOUSER")
+        rpc.call("nvmf_create_subsystem", nqn=NQN)
+        rpc.call("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "M0"})
+        rpc.call("nvmf_subsystem_add_listener", nqn=NQN,
+                 listen_address={"trtype": "VFIOUSER", "traddr": f"{room}/d"})
+        path, name = f"{room}/d/cntrl", f"{NQN}@{room}/d"
+    else:
+        rpc.call("vhost_create_nvme_controller", ctrlr="n", io_queues=2)
+        rpc.call("vhost_nvme_controller_add_ns", ctrlr="n", bdev_name="M0")
+        path, name = f"{room}/n", "n"
+    with Load(path, how, "--rw", "randrw"):
+        wait_moving(rpc, name)
+        for _ in range(5):
+            if how == "--nvme":
+                assert rpc.call("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "M1"}) == 2
+                assert rpc.call("nvmf_subsystem_remove_ns", nqn=NQN, nsid=2) is True
+            else:
+                assert rpc.call("vhost_nvme_controller_add_ns", ctrlr="n", bdev_name="M1") is True
+                assert rpc.call("vhost_nvme_controller_remove_ns", ctrlr="n", nsid=2) is True
+        wait_moving(rpc, name)
+        if how == "--nvme":
+            assert len(rpc.call("nvmf_subsystem_get_controllers", nqn=NQN)) == 1
+            assert rpc.call("nvmf_delete_subsystem", nqn=NQN) is True
+        else:
+            assert rpc.call("vhost_delete_controller", ctrlr="n") is True
+    assert not os.path.exists(path) and rpc.call("device_get_devices") == []
+    assert rpc.call("bdev_malloc_delete", name="M0") is True
     assert d.end() == 0, d.said()
 
 

@@ -502,6 +502,31 @@ def test_what_config_save_writes_makes_the_same_again(ctl, start, room):
     assert r.returncode == REFUSED and "calls failed, 0 were done" in r.stderr
 
 
+STARTUP = {"subsystems": [
+    {"subsystem": "bdev", "config": [
+        {"method": "bdev_null_create", "params": {"name": "n", "block_size": 512, "num_blocks": 2048}}]},
+    {"subsystem": "iobuf", "config": [{"method": "iobuf_set_options", "params": {"small_pool_count": 8192}}]},
+]}
+
+
+def test_a_daemon_that_waits_is_started_by_config_load(start, room):
+    with open(f"{room}/c", "w", encoding="utf-8") as f:
+        json.dump(STARTUP, f)
+    d = start("-r", f"{room}/rpc", "--wait-for-rpc")
+    d.wait_listening(f"{room}/rpc")
+    ctl = Ctl(f"{room}/rpc")
+    assert ctl.json("config", "load", f"{room}/c") == {"calls": 2}
+    assert [b["name"] for b in ctl.json("bdev", "list")] == ["n"]
+
+
+def test_what_only_a_daemon_that_waits_takes_is_skipped_by_one_that_runs(ctl, room):
+    with open(f"{room}/c", "w", encoding="utf-8") as f:
+        json.dump(STARTUP, f)
+    r = ctl.run("config", "load", f"{room}/c")
+    assert r.returncode == OK and "skipped iobuf_set_options: only before the start" in r.stderr
+    assert [b["name"] for b in ctl.json("bdev", "list")] == ["n"]
+
+
 @pytest.mark.parametrize("text, words", [
     ("{", ["line 1", "column"]),
     ("[]", ['{"subsystems": [...]}']),
@@ -600,6 +625,7 @@ def test_top_shows_devices_and_queues_in_a_terminal(served, load, terminal, room
     wait_serving(served, "null")
     terminal.begin(VHOSTCTL, "top", "-d", "200ms")
     screen = terminal.wait("a device that serves", lambda s: "null" in s and "serving" in s and "us" in s)
+    assert re.search("\x1b\\[[0-9;]*32mserving", terminal.do("capture-pane", "-p", "-e", "-t", "t"))
     lines = screen.split("\n")
     assert "vhostctl top" in lines[0] and "1 device, 1 serving" in lines[1] and "IOPS" in lines[1]
     assert any(line.startswith("vhostd") and "[" in line and "%" in line for line in lines)

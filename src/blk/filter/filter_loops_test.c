@@ -19,7 +19,7 @@ struct load {
 		struct iovec iov;
 		char buf[512];
 	} reqs[LOAD_DEPTH];
-	uint32_t in_flight;
+	uint32_t idx, in_flight;
 	_Atomic uint64_t done, failed;
 	_Atomic bool stop, idle;
 };
@@ -61,7 +61,7 @@ static void load_start(void *arg)
 		r->req = (struct blk_req){ .op = op,
 					   .iov = &r->iov,
 					   .iov_count = op <= BLK_WRITE,
-					   .offset_bytes = i * 512ull,
+					   .offset_bytes = (i + l->idx * LOAD_DEPTH) * 512ull,
 					   .len_bytes = op == BLK_FLUSH ? 0 : 512,
 					   .done = load_done };
 		load_submit(r);
@@ -139,6 +139,7 @@ static void everything_changes_under_load_of_two_loops_and_each_request_ends(voi
 		assert_int_equal(loop_new(&lp, &loads[i].loop, NULL), 0);
 		assert_int_equal(loop_thread_start(loads[i].loop, NULL), 0);
 		loads[i].dev = part;
+		loads[i].idx = i;
 		loop_call(loads[i].loop, load_start, &loads[i]);
 	}
 	for (uint32_t round = 0; round < ROUNDS; round++) {
