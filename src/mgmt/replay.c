@@ -410,7 +410,9 @@ static void run_answered(void *arg, int code, const char *text)
 		if (run->ignore)
 			log_error("%s; going on without it", full.msg);
 		else
-			run->rc = err_set(run->reterr, -EINVAL, "%s", full.msg);
+			run->rc = err_set(run->reterr, -EINVAL,
+					  "%.400s; --json-ignore-init-errors goes on without it",
+					  full.msg);
 	}
 	run->at_call++;
 	run->answered = true;

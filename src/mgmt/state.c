@@ -125,19 +125,28 @@ static json_t *section_calls(const struct rpc_section *s)
 	return calls;
 }
 
-static void state_write(void *arg, FILE *to)
+/* All of it; NULL: no memory. */
+static char *state_text(void)
 {
 	json_t *list = json_array(), *root;
+	bool whole = true;
+	char *text = NULL;
 
 	for (uint32_t i = 0; i < rpc_section_count; i++)
 		if (rpc_sections[i].write)
-			json_array_append_new(list, json_pack("{s:s, s:o}", "subsystem",
-							      rpc_sections[i].name, "config",
-							      section_calls(&rpc_sections[i])));
+			whole &= !json_array_append_new(
+				list, json_pack("{s:s, s:o}", "subsystem", rpc_sections[i].name,
+						"config", section_calls(&rpc_sections[i])));
 	root = json_pack("{s:o}", "subsystems", list);
-	json_dumpf(root, to, JSON_INDENT(2));
-	fputc('\n', to);
+	if (root && whole)
+		text = json_dumps(root, JSON_INDENT(1));
 	json_decref(root);
+	return text;
+}
+
+static void state_write(void *arg, FILE *to)
+{
+	fprintf(to, "%s\n", (const char *)arg);
 }
 
 /* ---- answers ---- */
@@ -229,10 +238,13 @@ static struct state_writing *writing_new(void)
 static bool state_save(void)
 {
 	struct state_writing *w = writing_new();
+	char *text = w ? state_text() : NULL;
 	struct state_call *c;
 
-	if (!w)
+	if (!text) {
+		free(w);
 		return false;
+	}
 	while ((c = state_pop(&st.changed)) != NULL)
 		list_append(&w->calls, &c->node);
 	w->save.spare_bytes = st.phase == STATE_STOPPING
@@ -241,7 +253,8 @@ static bool state_save(void)
 	st.spare_bytes = 0; /* this writing takes it */
 	st.pending_bytes = 0;
 	st.writing++;
-	statefile_save(&st.file, &w->save, st.loop, state_write, NULL);
+	statefile_save(&st.file, &w->save, st.loop, state_write, text);
+	free(text);
 	return true;
 }
 

@@ -475,6 +475,26 @@ def test_many_changes_share_a_writing(serve, room, rpc):
         [f"N{i}" for i in range(60)]
 
 
+def test_every_change_that_was_answered_survives_sigterm(serve, room):
+    for turn in range(5):
+        d = serve(state=f"state{turn}")
+        with Rpc(os.path.join(room, "rpc")) as client:
+            client.send(b"".join(json.dumps({"jsonrpc": "2.0", "id": i, "method": null()[0],
+                                             "params": null(f"N{i}")[1]}).encode()
+                                 for i in range(200)))
+            first = client.answer()
+            d.process.send_signal(signal.SIGTERM)
+            answers = [first]
+            try:
+                while True:
+                    answers.append(client.answer())
+            except (EOFError, OSError):
+                pass
+        assert d.process.wait(TIMEOUT_S) == 0
+        made = {a["result"] for a in answers if "result" in a}
+        assert made <= {c["params"].get("name") for c in on_disk(room, f"state{turn}")}
+
+
 # ---- a disk that is full ----
 
 def test_no_room_refuses_the_change_and_keeps_the_old_state(serve, room, rpc):
