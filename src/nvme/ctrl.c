@@ -165,10 +165,28 @@ static void stopped_check(struct nvme_ctrl *ctrl)
 		stopped(ctrl->params.port);
 }
 
-void nvme_ctrl_on_drained(struct nvme_ctrl *ctrl)
+static void ctrl_free_again(struct loop_work *work)
+{
+	nvme_ctrl_on_drained(container_of(work, struct nvme_ctrl, free_work));
+}
+
+/* The end of nvme_ctrl_free; what the last commands left to the phase "done" comes first. */
+static void ctrl_free_end(struct nvme_ctrl *ctrl)
 {
 	void (*freed)(void *port) = ctrl->freed_fn;
 	void *port = ctrl->params.port;
+
+	if (ctrl->mem.work_queued || (ctrl->front.cq && ctrl->front.cq->mem.work_queued)) {
+		ctrl->free_work.fn = ctrl_free_again;
+		loop_defer(ctrl->params.main_loop, &ctrl->free_work);
+		return;
+	}
+	ctrl_fini(ctrl);
+	freed(port);
+}
+
+void nvme_ctrl_on_drained(struct nvme_ctrl *ctrl)
+{
 
 	if (ctrl_is_busy(ctrl))
 		return;
@@ -187,9 +205,8 @@ void nvme_ctrl_on_drained(struct nvme_ctrl *ctrl)
 	case NVME_STATE_COUNT:
 		break;
 	}
-	if (freed) {
-		ctrl_fini(ctrl);
-		freed(port);
+	if (ctrl->freed_fn) {
+		ctrl_free_end(ctrl);
 		return;
 	}
 	if (ctrl->state == NVME_DISABLED && ctrl->cc & NVME_CC_EN) {

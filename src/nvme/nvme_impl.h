@@ -344,6 +344,7 @@ struct nvme_ctrl {
 	bool quiet; /* from nvme_ctrl_quiesce to nvme_ctrl_resume */
 	/* what a front waits for */
 	void (*quiet_fn)(void *port), (*stopped_fn)(void *port), (*freed_fn)(void *port);
+	struct loop_work free_work;
 	struct log_limit log_limit;
 	struct nvme_features features;
 	struct nvme_aen aen;
