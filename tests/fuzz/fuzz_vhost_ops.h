@@ -249,7 +249,7 @@ static void op_message(struct front *f, bool bent)
 	uint8_t number = take8(f), operand = take8(f), how = bent ? take8(f) : 0;
 	struct words w;
 
-	words_make(f, &w, msg_table[(number & 0x7f) % msg_table_count].number, operand);
+	words_make(f, &w, msg_table[(number & 0x7f) % msg_table_count].shape.number, operand);
 	if (number & 0x80)
 		w.hdr.flags |= MSG_NEED_REPLY;
 	if (how & 1) {
