@@ -216,9 +216,12 @@ static void endpoint_on_stopped(struct loop_msg *msg)
 	struct endpoint *ep = container_of(msg, struct endpoint, event);
 	void (*stopped)(void *arg) = ep->stopped;
 	void *arg = ep->stopped_arg;
+	const struct endpoint_params p = ep->params;
 
 	list_remove(&ep->node);
 	endpoint_free(ep);
+	if (p.ops->released)
+		p.ops->released(p.arg);
 	stopped(arg);
 }
 
@@ -245,7 +248,7 @@ static void endpoint_step(struct endpoint *ep)
 	else if (ep->params.client && ep->params.reconnect_ms)
 		endpoint_connect_later(ep);
 	else if (ep->params.on_done)
-		ep->params.on_done(ep->params.arg);
+		ep->params.on_done(ep->params.done_arg);
 }
 
 void endpoint_stop(struct endpoint *ep, void (*stopped)(void *arg), void *arg)

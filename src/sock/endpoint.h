@@ -49,6 +49,8 @@ struct endpoint_ops {
 		     struct err *reterr);
 	/* The endpoint stops: begin to end. Does nothing for one that is already ending. */
 	void (*close)(struct endpoint_conn *conn);
+	/* Optional: a started endpoint has stopped, and arg may go. Before stopped() is called. */
+	void (*released)(void *arg);
 };
 
 struct endpoint_params {
@@ -66,7 +68,8 @@ struct endpoint_params {
 	void *arg;
 	/* Optional: an inherited connected socket or a one-shot client has ended (the program
 	 * exits). */
-	void (*on_done)(void *arg);
+	void (*on_done)(void *done_arg);
+	void *done_arg;
 };
 
 /*

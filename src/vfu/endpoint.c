@@ -13,8 +13,6 @@ struct vfu_endpoint {
 	struct vfu_endpoint_params params; /* name and path are only good during the start */
 	struct endpoint *ep;
 	bool drained;
-	void (*stopped)(void *arg);
-	void *stopped_arg;
 };
 
 static void vfu_endpoint_on_session_ended(struct vfu_session *s, void *arg)
@@ -57,31 +55,12 @@ static void vfu_endpoint_close(struct endpoint_conn *conn)
 static const struct endpoint_ops vfu_endpoint_ops = {
 	.serve = vfu_endpoint_serve,
 	.close = vfu_endpoint_close,
+	.released = free,
 };
-
-static void vfu_endpoint_on_done(void *arg)
-{
-	struct vfu_endpoint *v = arg;
-
-	if (v->params.on_done)
-		v->params.on_done(v->params.arg);
-}
-
-static void vfu_endpoint_on_stopped(void *arg)
-{
-	struct vfu_endpoint *v = arg;
-	void (*stopped)(void *arg) = v->stopped;
-	void *stopped_arg = v->stopped_arg;
-
-	free(v);
-	stopped(stopped_arg);
-}
 
 void vfu_endpoint_stop(struct vfu_endpoint *v, void (*stopped)(void *arg), void *arg)
 {
-	v->stopped = stopped;
-	v->stopped_arg = arg;
-	endpoint_stop(v->ep, vfu_endpoint_on_stopped, v);
+	endpoint_stop(v->ep, stopped, arg);
 }
 
 static void vfu_endpoint_check_lost(struct endpoint_conn *conn)
@@ -117,7 +96,8 @@ int vfu_endpoint_start(const struct vfu_endpoint_params *p, struct vfu_endpoint 
 						       .main_loop = p->main_loop,
 						       .ops = &vfu_endpoint_ops,
 						       .arg = v,
-						       .on_done = vfu_endpoint_on_done },
+						       .on_done = p->on_done,
+						       .done_arg = p->arg },
 			    &v->ep, reterr);
 	if (rc) {
 		free(v);

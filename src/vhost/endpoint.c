@@ -13,8 +13,6 @@ struct vhost_endpoint {
 	struct vhost_endpoint_params params; /* name and path are only good during the start */
 	struct endpoint *ep;
 	bool drained;
-	void (*stopped)(void *arg);
-	void *stopped_arg;
 };
 
 static void vhost_endpoint_on_session_ended(struct session *s, void *arg)
@@ -61,31 +59,12 @@ static void vhost_endpoint_close(struct endpoint_conn *conn)
 static const struct endpoint_ops vhost_endpoint_ops = {
 	.serve = vhost_endpoint_serve,
 	.close = vhost_endpoint_close,
+	.released = free,
 };
-
-static void vhost_endpoint_on_done(void *arg)
-{
-	struct vhost_endpoint *v = arg;
-
-	if (v->params.on_done)
-		v->params.on_done(v->params.arg);
-}
-
-static void vhost_endpoint_on_stopped(void *arg)
-{
-	struct vhost_endpoint *v = arg;
-	void (*stopped)(void *arg) = v->stopped;
-	void *stopped_arg = v->stopped_arg;
-
-	free(v);
-	stopped(stopped_arg);
-}
 
 void vhost_endpoint_stop(struct vhost_endpoint *v, void (*stopped)(void *arg), void *arg)
 {
-	v->stopped = stopped;
-	v->stopped_arg = arg;
-	endpoint_stop(v->ep, vhost_endpoint_on_stopped, v);
+	endpoint_stop(v->ep, stopped, arg);
 }
 
 static void vhost_session_check_lost(struct endpoint_conn *conn)
@@ -121,7 +100,8 @@ int vhost_endpoint_start(const struct vhost_endpoint_params *p, struct vhost_end
 						       .main_loop = p->main_loop,
 						       .ops = &vhost_endpoint_ops,
 						       .arg = v,
-						       .on_done = vhost_endpoint_on_done },
+						       .on_done = p->on_done,
+						       .done_arg = p->arg },
 			    &v->ep, reterr);
 	if (rc) {
 		free(v);

@@ -10,8 +10,6 @@
 struct vhost_nvme_endpoint {
 	struct vhost_nvme_params params; /* name and path are only good during the start */
 	struct endpoint *ep;
-	void (*stopped)(void *arg);
-	void *stopped_arg;
 };
 
 static void nvme_endpoint_on_session_ended(struct nvme_session *s)
@@ -41,9 +39,18 @@ static void nvme_endpoint_close(struct endpoint_conn *conn)
 			   "the endpoint stops");
 }
 
+static void nvme_endpoint_released(void *arg)
+{
+	struct vhost_nvme_endpoint *v = arg;
+
+	nvme_subsys_unref(v->params.subsys);
+	free(v);
+}
+
 static const struct endpoint_ops nvme_endpoint_ops = {
 	.serve = nvme_endpoint_serve,
 	.close = nvme_endpoint_close,
+	.released = nvme_endpoint_released,
 };
 
 static void nvme_endpoint_conn_check_lost(struct endpoint_conn *conn)
@@ -56,30 +63,9 @@ void vhost_nvme_check_lost(void)
 	endpoint_conns_visit(&nvme_endpoint_ops, nvme_endpoint_conn_check_lost);
 }
 
-static void nvme_endpoint_on_done(void *arg)
-{
-	struct vhost_nvme_endpoint *v = arg;
-
-	if (v->params.on_done)
-		v->params.on_done(v->params.arg);
-}
-
-static void nvme_endpoint_on_stopped(void *arg)
-{
-	struct vhost_nvme_endpoint *v = arg;
-	void (*stopped)(void *arg) = v->stopped;
-	void *stopped_arg = v->stopped_arg;
-
-	nvme_subsys_unref(v->params.subsys);
-	free(v);
-	stopped(stopped_arg);
-}
-
 void vhost_nvme_endpoint_stop(struct vhost_nvme_endpoint *v, void (*stopped)(void *arg), void *arg)
 {
-	v->stopped = stopped;
-	v->stopped_arg = arg;
-	endpoint_stop(v->ep, nvme_endpoint_on_stopped, v);
+	endpoint_stop(v->ep, stopped, arg);
 }
 
 static int nvme_endpoint_check(const struct vhost_nvme_params *p, struct err *reterr)
@@ -116,7 +102,8 @@ int vhost_nvme_endpoint_start(const struct vhost_nvme_params *p,
 						       .main_loop = p->main_loop,
 						       .ops = &nvme_endpoint_ops,
 						       .arg = v,
-						       .on_done = nvme_endpoint_on_done },
+						       .on_done = p->on_done,
+						       .done_arg = p->arg },
 			    &v->ep, reterr);
 	if (rc) {
 		nvme_subsys_unref(p->subsys);
