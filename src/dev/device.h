@@ -253,6 +253,8 @@ extern const struct device_front front_vhost, front_vfu, front_vhost_nvme;
 int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr);
 
 /* For the fronts. */
+/* The path, unless the socket was inherited. */
+const char *front_path(const struct device_def *def);
 void device_on_stopped(void *dev);
 void device_on_done(void *dev);
 

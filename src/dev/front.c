@@ -5,8 +5,7 @@
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
 
-/* The path, unless the socket was inherited. */
-static const char *front_path(const struct device_def *def)
+const char *front_path(const struct device_def *def)
 {
 	return def->fd >= 0 ? NULL : def->socket;
 }

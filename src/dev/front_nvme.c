@@ -7,7 +7,7 @@ static int front_vhost_nvme_start(struct device *dev, struct err *reterr)
 	const struct device_def *def = dev->def;
 	const struct vhost_nvme_params params = {
 		.name = def->name,
-		.socket_path = def->fd >= 0 ? NULL : def->socket,
+		.socket_path = front_path(def),
 		.fd = def->fd,
 		.client = def->client,
 		.reconnect_ms = def->reconnect_ms,

@@ -78,4 +78,17 @@ struct queue_visitor {
 	uint32_t conn_idx; /* the visited room's: queues are of this connection */
 };
 
+/* Tells v of the connection idx; returns the visitor for its queues. */
+static inline struct queue_visitor queue_visitor_enter(const struct queue_visitor *v, uint32_t idx,
+						       const char *state)
+{
+	struct queue_visitor queues = *v;
+	const struct conn_stats stats = { .idx = idx, .state = state };
+
+	queues.conn_idx = idx;
+	if (v->conn)
+		v->conn(&stats, v->arg);
+	return queues;
+}
+
 #endif

@@ -110,12 +110,9 @@ int vfu_endpoint_start(const struct vfu_endpoint_params *p, struct vfu_endpoint 
 static void vfu_endpoint_conn_visit(struct endpoint_conn *conn, uint32_t idx, void *arg)
 {
 	const struct vfu_session *s = container_of(conn, struct vfu_session, endpoint_conn);
-	struct queue_visitor v = *(const struct queue_visitor *)arg;
-	const struct conn_stats stats = { .idx = idx, .state = vfu_session_state_name(s->state) };
+	const struct queue_visitor v =
+		queue_visitor_enter(arg, idx, vfu_session_state_name(s->state));
 
-	v.conn_idx = idx;
-	if (v.conn)
-		v.conn(&stats, v.arg);
 	if (s->dev && s->dev->ops->queues_visit)
 		s->dev->ops->queues_visit(s->dev, &v);
 }

@@ -114,12 +114,8 @@ int vhost_endpoint_start(const struct vhost_endpoint_params *p, struct vhost_end
 static void vhost_endpoint_conn_visit(struct endpoint_conn *conn, uint32_t idx, void *arg)
 {
 	const struct session *s = container_of(conn, struct session, endpoint_conn);
-	struct queue_visitor v = *(const struct queue_visitor *)arg;
-	const struct conn_stats stats = { .idx = idx, .state = session_state_name(s->state) };
+	const struct queue_visitor v = queue_visitor_enter(arg, idx, session_state_name(s->state));
 
-	v.conn_idx = idx;
-	if (v.conn)
-		v.conn(&stats, v.arg);
 	for (uint32_t i = 0; v.queue && i < s->ring_count; i++) {
 		struct queue_stats q;
 

@@ -117,12 +117,9 @@ int vhost_nvme_endpoint_start(const struct vhost_nvme_params *p,
 static void vhost_nvme_endpoint_conn_visit(struct endpoint_conn *conn, uint32_t idx, void *arg)
 {
 	const struct nvme_session *s = container_of(conn, struct nvme_session, endpoint_conn);
-	struct queue_visitor v = *(const struct queue_visitor *)arg;
-	const struct conn_stats stats = { .idx = idx, .state = nvme_session_state_name(s->state) };
+	const struct queue_visitor v =
+		queue_visitor_enter(arg, idx, nvme_session_state_name(s->state));
 
-	v.conn_idx = idx;
-	if (v.conn)
-		v.conn(&stats, v.arg);
 	if (s->ctrl)
 		nvme_ctrl_queues_visit(s->ctrl, &v);
 }
