@@ -52,7 +52,8 @@ static void docs_method(const struct rpc_method *m)
 	if (m->alias)
 		printf("Old name: `%s`.\n", m->alias);
 	if (!(m->flags & RPC_READS))
-		printf("Not on the read-only socket.\n");
+		printf("Not on the read-only socket.%s\n",
+		       m->flags & RPC_SAVES ? " Kept by `--state`." : "");
 	printf("Result: `%s`.\n", m->result);
 	if (!m->params || !m->params->count)
 		return;
