@@ -219,6 +219,17 @@ def test_sighup_leaves_what_the_socket_made(serve, room, rpc):
     assert rpc("vhost_get_controllers", name="vm1")
 
 
+def test_sighup_tells_that_changed_calls_of_a_file_are_not_run(serve, room, rpc):
+    path = write(room, calls("bdev", null("A")))
+    d = serve("-c", path, state=None)
+    d.process.send_signal(signal.SIGHUP)
+    assert rpc("spdk_get_version") and "calls have changed" not in d.said()
+    write(room, calls("bdev", null("A"), null("B")))
+    d.process.send_signal(signal.SIGHUP)
+    wait_for("a line about it", lambda: "c.json: its calls have changed" in d.said())
+    assert [b["name"] for b in rpc("bdev_get_bdevs")] == ["A"]
+
+
 def test_two_daemons_cannot_have_one_file(serve, room, refuse):
     serve()
     said = refuse(RUNTIME, "--state", os.path.join(room, "state"), "--no-rpc", cwd=room)
