@@ -108,9 +108,15 @@ EVERYTHING = [
                                "serial_number": "SPDK0"}),
     ("nvmf_subsystem_add_ns", {"nqn": "nqn.2019-07.io.spdk:cnode0",
                                "namespace": {"bdev_name": "Null6"}}),
+    ("nvmf_subsystem_add_host", {"nqn": "nqn.2019-07.io.spdk:cnode0", "host": "nqn.host"}),
     ("nvmf_subsystem_add_listener", {"nqn": "nqn.2019-07.io.spdk:cnode0",
                                      "listen_address": {"trtype": "VFIOUSER",
-                                                        "traddr": "@/vfu"}}),
+                                                        "traddr": "@/vfu"},
+                                     "ana_state": "non_optimized"}),
+    ("nvmf_subsystem_listener_set_ana_state", {"nqn": "nqn.2019-07.io.spdk:cnode0",
+                                               "listen_address": {"trtype": "VFIOUSER",
+                                                                  "traddr": "@/vfu"},
+                                               "ana_state": "inaccessible"}),
     ("vfu_tgt_set_base_path", {"path": "@"}),
     ("vfu_virtio_create_blk_endpoint", {"name": "vfu.blk", "bdev_name": "Null7"}),
     ("vfu_virtio_create_scsi_endpoint", {"name": "vfu.scsi"}),
@@ -541,7 +547,8 @@ def test_no_room_refuses_the_change_and_keeps_the_old_state(serve, room, rpc):
 
 # Those of EVERYTHING that cannot be undone: settings, and a namespace whose number was not given.
 NOT_UNDONE = ["bdev_set_qos_limit", "vhost_controller_set_coalescing", "nvmf_create_transport",
-              "vfu_tgt_set_base_path", "vhost_nvme_controller_add_ns"]
+              "vfu_tgt_set_base_path", "vhost_nvme_controller_add_ns",
+              "nvmf_subsystem_listener_set_ana_state"]
 
 
 @pytest.mark.parametrize("nth", range(1, len(EVERYTHING) + 1))
