@@ -13,7 +13,7 @@ import time
 import pytest
 
 from conftest import TIMEOUT_S, VHOSTD, connects, wait_for
-from rpcclient import Rpc, RpcError
+from rpcclient import Rpc, RpcError, methods
 
 USAGE = 2
 RUNTIME = 1
@@ -492,6 +492,23 @@ def test_every_change_that_was_answered_survives_kill_9(room, start):
             w.join()
         stop.cancel()
         end(d, room, signal.SIGKILL)
+
+
+def test_every_method_that_is_saved_is_refused_without_room_and_no_other_is(serve, room):
+    """All that `vhostd --help-rpc` lists: what changes the state cannot slip past the check."""
+    serve(env={**os.environ, "VHOSTD_FAULT": f"state-spare={ENOSPC}"})
+    all_methods = [m for m in methods().values() if not m.startup]
+    assert sum(m.saves for m in all_methods) > 40
+    with Rpc(os.path.join(room, "rpc")) as client:
+        for m in all_methods:
+            try:
+                client.call(m.name, no_such_parameter=1)
+                said = ""
+            except RpcError as e:
+                said = e.message
+            assert ("nothing was changed" in said) == m.saves, (m.name, said)
+            assert ("no_such_parameter" in said or "requires no parameters" in said) != m.saves, \
+                (m.name, said)
 
 
 def test_many_changes_share_a_writing(serve, room, rpc):
