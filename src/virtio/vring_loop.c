@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "base/num.h"
 #include "base/trace.h"
 #include "virtio/vring.h"
 
@@ -133,6 +134,39 @@ static void vring_bell_ring(struct vring *v)
 	notify_send(&v->call_bell);
 }
 
+/* ---- notifications that are held back: see struct vring_coalescing ---- */
+
+/* Rings, with all that is held back. */
+static void vring_bell_now(struct vring *v)
+{
+	v->hold.merged += v->hold.owed;
+	v->hold.owed = false;
+	loop_timer_stop(&v->hold.timer);
+	vring_bell_ring(v);
+}
+
+/* What is held back is due; one that the driver does not want any more is left out. */
+static void vring_hold_end(struct vring *v)
+{
+	struct vring_hold *h = &v->hold;
+
+	loop_timer_stop(&h->timer);
+	if (!h->owed)
+		return;
+	h->owed = false;
+	if (virtq_notify_off(v->vq)) {
+		h->merged++;
+		return;
+	}
+	h->next_ns = loop_now_ns(v->loop) + h->delay_ns;
+	vring_bell_ring(v);
+}
+
+static void vring_on_hold_timer(struct loop_timer *t)
+{
+	vring_hold_end(container_of(t, struct vring, hold.timer));
+}
+
 /* ---- drain ---- */
 
 static void vring_bell_idle(struct notify *n)
@@ -146,6 +180,7 @@ static void vring_bell_idle(struct notify *n)
 /* Every chain was pushed and published, and nothing of the virtq is on a FIFO. */
 static void vring_drained(struct vring *v)
 {
+	vring_hold_end(v);
 	v->owner->vdev->ops->queue_stop(v->queue);
 	v->queue = NULL;
 	v->setup.base = virtq_stop(v->vq);
@@ -159,12 +194,8 @@ static bool vring_is_drained(const struct vring *v)
 	return v->draining && v->source_stopped && virtq_inflight(v->vq) == 0;
 }
 
-static void vring_publish(struct loop_work *work)
+static inline __attribute__((always_inline)) void vring_published(struct vring *v)
 {
-	struct vring *v = container_of(work, struct vring, publish);
-
-	if (virtq_publish(v->vq))
-		vring_bell_ring(v);
 	loop_source_answered(&v->source);
 	/* What waited for a piece array gets no kick of its own. */
 	if (unlikely(virtq_repoll(v->vq)))
@@ -172,6 +203,15 @@ static void vring_publish(struct loop_work *work)
 	/* With vring_finish on the FIFO, that one does it: v may be gone after vring_drained. */
 	if (unlikely(!v->finish_queued && vring_is_drained(v)))
 		vring_drained(v);
+}
+
+static void vring_publish(struct loop_work *work)
+{
+	struct vring *v = container_of(work, struct vring, publish);
+
+	if (virtq_publish(v->vq))
+		vring_bell_ring(v);
+	vring_published(v);
 }
 
 /* On the publish FIFO behind whatever the virtq put there: see vring_on_source_stopped. */
@@ -212,6 +252,80 @@ static void vring_cmd_drain(struct vring *v)
 	loop_source_stop(&v->source, vring_on_source_stopped);
 }
 
+/* ---- coalescing: vring_publish_held takes the place of vring_publish ---- */
+
+static uint64_t vring_hold_delay_ns(const struct vring_coalescing *c, uint64_t chains, uint64_t ns)
+{
+	uint64_t rate = MIN(chains, (uint64_t)UINT32_MAX) * 1000000000 / ns;
+	uint64_t over = rate > c->iops_threshold ? rate - c->iops_threshold : 0;
+
+	/* over is below 2^39, and the base below 2^20 */
+	return MIN(c->delay_base_us * over / c->iops_threshold, VRING_DELAY_MAX_NS / 1000) * 1000;
+}
+
+/* Looks at the rate; as in SPDK a notification may go out at each look. */
+static void vring_hold_look(struct vring *v, uint64_t now_ns)
+{
+	struct vring_hold *h = &v->hold;
+	struct virtq_stats vs;
+
+	if (now_ns - h->window_ns < VRING_RATE_WINDOW_NS)
+		return;
+	virtq_stats_get(v->vq, &vs);
+	h->delay_ns =
+		vring_hold_delay_ns(&h->c, vs.chains - h->window_chains, now_ns - h->window_ns);
+	h->window_ns = h->next_ns = now_ns;
+	h->window_chains = vs.chains;
+}
+
+static void vring_publish_held(struct loop_work *work)
+{
+	struct vring *v = container_of(work, struct vring, publish);
+	struct vring_hold *h = &v->hold;
+	uint64_t now_ns = loop_now_ns(v->loop);
+	bool wanted = virtq_publish(v->vq);
+
+	vring_hold_look(v, now_ns);
+	if (wanted && now_ns >= h->next_ns) {
+		h->next_ns = now_ns + h->delay_ns;
+		vring_bell_now(v);
+	} else if (h->owed && now_ns >= h->next_ns) {
+		vring_hold_end(v);
+	} else if (wanted && h->owed) {
+		h->merged++;
+	} else if (wanted) {
+		h->owed = true;
+		loop_timer_start(v->loop, &h->timer, h->next_ns);
+	}
+	vring_published(v);
+}
+
+static void vring_hold_set(struct vring *v)
+{
+	uint64_t setting = __atomic_load_n(&v->owner->coalescing, __ATOMIC_RELAXED);
+	struct vring_hold *h = &v->hold;
+	struct virtq_stats vs;
+
+	virtq_stats_get(v->vq, &vs);
+	vring_hold_end(v);
+	h->c = (struct vring_coalescing){ .delay_base_us = (uint32_t)(setting >> 32),
+					  .iops_threshold = (uint32_t)setting };
+	h->delay_ns = h->next_ns = 0;
+	h->window_ns = loop_now_ns(v->loop);
+	h->window_chains = vs.chains;
+	v->publish.fn =
+		h->c.delay_base_us && h->c.iops_threshold ? vring_publish_held : vring_publish;
+}
+
+void vring_loop_on_coalesce(struct loop_msg *msg)
+{
+	struct vring *v = container_of(msg, struct vring, coalesce_msg);
+
+	__atomic_store_n(&v->coalesce_posted, false, __ATOMIC_SEQ_CST);
+	if (v->vq)
+		vring_hold_set(v);
+}
+
 /* ---- start ---- */
 
 static int vring_queue_start(struct vring *v)
@@ -248,6 +362,8 @@ static void vring_cmd_start(struct vring *v)
 		return;
 	}
 	v->counts = (struct queue_counts){ 0 };
+	v->hold.merged = 0;
+	vring_hold_set(v);
 	v->draining = v->source_stopped = v->finish_queued = v->broken_told = false;
 	v->source = (struct loop_source){ .ops = vring_ops(v),
 					  .kick_fd = v->kick_fd,
@@ -269,7 +385,7 @@ static void vring_call_swapped(struct notify *n)
 	notify_start(n, v->loop, v->cmd_fd);
 	/* The old bell may have been one that nobody hears: QEMU starts rings with such, and gives
 	 * the guest's afterwards. */
-	vring_bell_ring(v);
+	vring_bell_now(v);
 	vring_answer(v, 0);
 }
 
@@ -289,15 +405,15 @@ static void vring_cmd_map(struct vring *v)
 	v->cmd_map = v->vq ? virtq_set_map(v->vq, v->cmd_map) : NULL;
 	if (v->vq) {
 		loop_source_wake(&v->source);
-		vring_bell_ring(v);
+		vring_bell_now(v);
 	}
 	vring_answer(v, 0);
 }
 
 void vring_loop_init(struct vring *v)
 {
-	v->publish.fn = vring_publish;
 	v->finish.fn = vring_finish;
+	loop_timer_init(&v->hold.timer, vring_on_hold_timer);
 	notify_init(&v->call_bell);
 }
 
