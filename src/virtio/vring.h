@@ -112,6 +112,7 @@ struct vring {
 	bool draining, source_stopped, finish_queued, broken_told;
 	bool lazy_waits; /* a lazy queue's model waits for chains */
 	struct vring_hold {
+		bool on;
 		struct vring_coalescing c;
 		uint64_t delay_ns;	/* between two notifications, at the last rate */
 		uint64_t next_ns;	/* none before */

@@ -167,6 +167,73 @@ static void vring_on_hold_timer(struct loop_timer *t)
 	vring_hold_end(container_of(t, struct vring, hold.timer));
 }
 
+static uint64_t vring_hold_delay_ns(const struct vring_coalescing *c, uint64_t chains, uint64_t ns)
+{
+	uint64_t rate = MIN(chains, (uint64_t)UINT32_MAX) * 1000000000 / ns;
+	uint64_t over = rate > c->iops_threshold ? rate - c->iops_threshold : 0;
+
+	/* over is below 2^39, and the base below 2^20 */
+	return MIN(c->delay_base_us * over / c->iops_threshold, VRING_DELAY_MAX_NS / 1000) * 1000;
+}
+
+/* Looks at the rate; as in SPDK a notification may go out at each look. */
+static void vring_hold_look(struct vring *v, uint64_t now_ns)
+{
+	struct vring_hold *h = &v->hold;
+	struct virtq_stats vs;
+
+	if (now_ns - h->window_ns < VRING_RATE_WINDOW_NS)
+		return;
+	virtq_stats_get(v->vq, &vs);
+	h->delay_ns =
+		vring_hold_delay_ns(&h->c, vs.chains - h->window_chains, now_ns - h->window_ns);
+	h->window_ns = h->next_ns = now_ns;
+	h->window_chains = vs.chains;
+}
+
+/* A notification is wanted: now, or when it is due. */
+static __attribute__((noinline)) void vring_bell_hold(struct vring *v)
+{
+	struct vring_hold *h = &v->hold;
+	uint64_t now_ns = loop_now_ns(v->loop);
+
+	vring_hold_look(v, now_ns);
+	if (now_ns >= h->next_ns) {
+		h->next_ns = now_ns + h->delay_ns;
+		vring_bell_now(v);
+	} else if (h->owed) {
+		h->merged++;
+	} else {
+		h->owed = true;
+		loop_timer_start(v->loop, &h->timer, h->next_ns);
+	}
+}
+
+static void vring_hold_set(struct vring *v)
+{
+	uint64_t setting = __atomic_load_n(&v->owner->coalescing, __ATOMIC_RELAXED);
+	struct vring_hold *h = &v->hold;
+	struct virtq_stats vs;
+
+	virtq_stats_get(v->vq, &vs);
+	vring_hold_end(v);
+	h->c = (struct vring_coalescing){ .delay_base_us = (uint32_t)(setting >> 32),
+					  .iops_threshold = (uint32_t)setting };
+	h->on = h->c.delay_base_us && h->c.iops_threshold;
+	h->delay_ns = h->next_ns = 0;
+	h->window_ns = loop_now_ns(v->loop);
+	h->window_chains = vs.chains;
+}
+
+void vring_loop_on_coalesce(struct loop_msg *msg)
+{
+	struct vring *v = container_of(msg, struct vring, coalesce_msg);
+
+	__atomic_store_n(&v->coalesce_posted, false, __ATOMIC_SEQ_CST);
+	if (v->vq)
+		vring_hold_set(v);
+}
+
 /* ---- drain ---- */
 
 static void vring_bell_idle(struct notify *n)
@@ -194,8 +261,16 @@ static bool vring_is_drained(const struct vring *v)
 	return v->draining && v->source_stopped && virtq_inflight(v->vq) == 0;
 }
 
-static inline __attribute__((always_inline)) void vring_published(struct vring *v)
+static void vring_publish(struct loop_work *work)
 {
+	struct vring *v = container_of(work, struct vring, publish);
+
+	if (virtq_publish(v->vq)) {
+		if (unlikely(v->hold.on))
+			vring_bell_hold(v);
+		else
+			vring_bell_ring(v);
+	}
 	loop_source_answered(&v->source);
 	/* What waited for a piece array gets no kick of its own. */
 	if (unlikely(virtq_repoll(v->vq)))
@@ -203,15 +278,6 @@ static inline __attribute__((always_inline)) void vring_published(struct vring *
 	/* With vring_finish on the FIFO, that one does it: v may be gone after vring_drained. */
 	if (unlikely(!v->finish_queued && vring_is_drained(v)))
 		vring_drained(v);
-}
-
-static void vring_publish(struct loop_work *work)
-{
-	struct vring *v = container_of(work, struct vring, publish);
-
-	if (virtq_publish(v->vq))
-		vring_bell_ring(v);
-	vring_published(v);
 }
 
 /* On the publish FIFO behind whatever the virtq put there: see vring_on_source_stopped. */
@@ -250,80 +316,6 @@ static void vring_cmd_drain(struct vring *v)
 	v->on_record = virtq_resubmits(v->vq) && virtq_broken(v->vq) == VIRTQ_NONE;
 	v->draining = true;
 	loop_source_stop(&v->source, vring_on_source_stopped);
-}
-
-/* ---- coalescing: vring_publish_held takes the place of vring_publish ---- */
-
-static uint64_t vring_hold_delay_ns(const struct vring_coalescing *c, uint64_t chains, uint64_t ns)
-{
-	uint64_t rate = MIN(chains, (uint64_t)UINT32_MAX) * 1000000000 / ns;
-	uint64_t over = rate > c->iops_threshold ? rate - c->iops_threshold : 0;
-
-	/* over is below 2^39, and the base below 2^20 */
-	return MIN(c->delay_base_us * over / c->iops_threshold, VRING_DELAY_MAX_NS / 1000) * 1000;
-}
-
-/* Looks at the rate; as in SPDK a notification may go out at each look. */
-static void vring_hold_look(struct vring *v, uint64_t now_ns)
-{
-	struct vring_hold *h = &v->hold;
-	struct virtq_stats vs;
-
-	if (now_ns - h->window_ns < VRING_RATE_WINDOW_NS)
-		return;
-	virtq_stats_get(v->vq, &vs);
-	h->delay_ns =
-		vring_hold_delay_ns(&h->c, vs.chains - h->window_chains, now_ns - h->window_ns);
-	h->window_ns = h->next_ns = now_ns;
-	h->window_chains = vs.chains;
-}
-
-static void vring_publish_held(struct loop_work *work)
-{
-	struct vring *v = container_of(work, struct vring, publish);
-	struct vring_hold *h = &v->hold;
-	uint64_t now_ns = loop_now_ns(v->loop);
-	bool wanted = virtq_publish(v->vq);
-
-	vring_hold_look(v, now_ns);
-	if (wanted && now_ns >= h->next_ns) {
-		h->next_ns = now_ns + h->delay_ns;
-		vring_bell_now(v);
-	} else if (h->owed && now_ns >= h->next_ns) {
-		vring_hold_end(v);
-	} else if (wanted && h->owed) {
-		h->merged++;
-	} else if (wanted) {
-		h->owed = true;
-		loop_timer_start(v->loop, &h->timer, h->next_ns);
-	}
-	vring_published(v);
-}
-
-static void vring_hold_set(struct vring *v)
-{
-	uint64_t setting = __atomic_load_n(&v->owner->coalescing, __ATOMIC_RELAXED);
-	struct vring_hold *h = &v->hold;
-	struct virtq_stats vs;
-
-	virtq_stats_get(v->vq, &vs);
-	vring_hold_end(v);
-	h->c = (struct vring_coalescing){ .delay_base_us = (uint32_t)(setting >> 32),
-					  .iops_threshold = (uint32_t)setting };
-	h->delay_ns = h->next_ns = 0;
-	h->window_ns = loop_now_ns(v->loop);
-	h->window_chains = vs.chains;
-	v->publish.fn =
-		h->c.delay_base_us && h->c.iops_threshold ? vring_publish_held : vring_publish;
-}
-
-void vring_loop_on_coalesce(struct loop_msg *msg)
-{
-	struct vring *v = container_of(msg, struct vring, coalesce_msg);
-
-	__atomic_store_n(&v->coalesce_posted, false, __ATOMIC_SEQ_CST);
-	if (v->vq)
-		vring_hold_set(v);
 }
 
 /* ---- start ---- */
@@ -412,6 +404,7 @@ static void vring_cmd_map(struct vring *v)
 
 void vring_loop_init(struct vring *v)
 {
+	v->publish.fn = vring_publish;
 	v->finish.fn = vring_finish;
 	loop_timer_init(&v->hold.timer, vring_on_hold_timer);
 	notify_init(&v->call_bell);
