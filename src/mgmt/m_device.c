@@ -436,12 +436,17 @@ static void set_slow_threshold(struct rpc_call *call, void *params)
 	rpc_result_saved(call, json_true());
 }
 
-void m_device_write(json_t *calls)
+static void write_slow(json_t *calls, const void *obj)
+{
+	ctrlr_write_call(
+		calls, "device_set_slow_threshold",
+		json_pack("{s:I}", "threshold_ms", (json_int_t)(slow.threshold_ns / 1000000)));
+}
+
+void m_device_write(struct section_out *out)
 {
 	if (slow.threshold_ns)
-		ctrlr_write_call(calls, "device_set_slow_threshold",
-				 json_pack("{s:I}", "threshold_ms",
-					   (json_int_t)(slow.threshold_ns / 1000000)));
+		section_object(out, NULL, 0, write_slow, NULL);
 }
 
 static void get_slow_requests(struct rpc_call *call, void *params)
@@ -488,7 +493,7 @@ const struct rpc_method m_device[] = {
 	METHOD("device_resume", &resume_params, 0, resume, "after device_drain: goes on", "true"),
 	METHOD("device_migrate_queue", &migrate_params, 0, migrate_queue,
 	       "moves a queue to another data loop; requests under way end first", "true"),
-	METHOD("device_set_slow_threshold", &slow_params, 0, set_slow_threshold,
+	METHOD("device_set_slow_threshold", &slow_params, RPC_SAVES, set_slow_threshold,
 	       "logs requests that take longer", "true"),
 	{ "device_get_slow_requests", .flags = RPC_READS, .run = get_slow_requests,
 	  .help = "the last of these: at most 64",
