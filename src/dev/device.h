@@ -282,6 +282,8 @@ int subsystems_resolve(struct device_def *defs, uint32_t def_count, struct err *
 /* What names that are made up are made of: a name that we made ("nvme0") goes by the place in the
  * command line; the socket's path stays. */
 const char *device_nvme_lasting_name(const struct device_def *def);
+/* How good a path to the namespaces a running device is: as device_def.ana. Thread: main. */
+void device_nvme_ana_set(struct device *dev, int ana);
 
 /* ---- the units of a running device: device_unit.c ---- */
 

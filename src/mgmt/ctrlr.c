@@ -42,6 +42,7 @@ static void ctrlr_free(void *owner)
 	struct ctrlr *c = owner;
 
 	section_drop(&c->saved);
+	json_decref(c->hosts);
 	free(c->cpumask);
 	free(c->traddr);
 	free(c);

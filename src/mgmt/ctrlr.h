@@ -38,6 +38,7 @@ struct ctrlr {
 	/* nvmf */
 	char *traddr; /* of a listener */
 	bool allow_any_host;
+	json_t *hosts; /* names; NULL: none */
 	uint32_t max_namespaces;
 	struct section_text saved; /* of all its calls; see ctrlr_changed */
 };
