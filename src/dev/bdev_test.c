@@ -251,7 +251,7 @@ static void watchers_hear_what_comes_changes_and_goes(void **state)
 	bdev_watch(&w);
 	a = made("a");
 	b = made("b");
-	assert_int_equal(blk_dev_resize(a->dev, 4 << 20, NULL), 0);
+	assert_int_equal(blk_dev_resize(a->dev, 4 << 20, false, NULL), 0);
 	gone(a);
 	bdev_unwatch(&w);
 	gone(b);

@@ -221,4 +221,6 @@ void m_bdev_write(json_t *calls)
 			write_one(bdev, calls);
 	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
 		m_bdev_qos_write(bdev, calls);
+	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
+		m_bdev_incomplete_write(bdev, calls);
 }

@@ -102,12 +102,17 @@ struct blk_dev *m_bdev_node(const struct bdev *bdev);
 /* {rw_ios_per_sec, ...}: 0 is no limit. */
 json_t *m_bdev_rate_limits(const struct bdev *bdev);
 void m_bdev_qos_write(const struct bdev *bdev, json_t *calls);
+/* m_bdev_work.c: those that are not whole. */
+void m_bdev_incomplete_write(const struct bdev *bdev, json_t *calls);
 /* m_bdev_part.c: are partitions looked for on each new bdev? */
 void m_bdev_auto_examine_set(bool on);
 bool m_bdev_auto_examine(void);
 /* m_bdev_backend.c: the back-end of an aio bdev. block_bytes 0: the file's. */
 int m_bdev_file_open(const char *name, const char *filename, uint32_t block_bytes, bool read_only,
 		     bool discard, struct blk_dev **ret_dev, struct err *reterr);
+/* m_bdev_backend.c: see resize.h. */
+struct resize_how;
+void m_bdev_resize_answer(struct rpc_call *call, struct bdev *bdev, const struct resize_how *how);
 /* m_bdev_filter.c: blk_dev_open_on, and -EPERM: base is claimed. */
 int m_bdev_open_on(const char *type, const char *name, const char *params, struct bdev *base,
 		   struct blk_dev **ret_dev, struct err *reterr);

@@ -31,6 +31,9 @@ struct state_call {
 	size_t bytes; /* waiting for room: what it may add */
 	void (*run)(struct rpc_call *call);
 	json_t *result; /* waiting for the disk */
+	/* or, without a call: */
+	void (*then)(void *arg, bool saved);
+	void *then_arg;
 };
 
 struct state_writing {
@@ -167,7 +170,9 @@ static void state_refuse(struct rpc_call *call, int error)
 
 static void changed_answer(struct state_call *c, bool ok, int error)
 {
-	if (ok)
+	if (!c->call)
+		c->then(c->then_arg, ok);
+	else if (ok)
 		rpc_result(c->call, c->result);
 	else
 		rpc_error(
@@ -349,27 +354,39 @@ bool state_admit(struct rpc_call *call, const json_t *params, void (*run)(struct
 	return true;
 }
 
-void rpc_result_saved(struct rpc_call *call, json_t *result)
+/* False: no memory. */
+static bool changed_wait(const struct state_call *what)
 {
-	struct state_call *c;
+	struct state_call *c = malloc(sizeof(*c));
 
-	if (st.phase == STATE_OFF || !result) {
-		rpc_result(call, result);
-		return;
-	}
-	c = calloc(1, sizeof(*c));
-	if (!c) {
-		json_decref(result);
-		rpc_result(call, NULL);
-		return;
-	}
-	*c = (struct state_call){ .call = call, .result = result };
+	if (!c)
+		return false;
+	*c = *what;
 	if (st.phase == STATE_STOPPING) {
 		changed_answer(c, false, ESHUTDOWN);
-		return;
+		return true;
 	}
 	list_append(&st.changed, &c->node);
 	pump_post();
+	return true;
+}
+
+void rpc_result_saved(struct rpc_call *call, json_t *result)
+{
+	if (st.phase == STATE_OFF || !result) {
+		rpc_result(call, result);
+	} else if (!changed_wait(&(struct state_call){ .call = call, .result = result })) {
+		json_decref(result);
+		rpc_result(call, NULL);
+	}
+}
+
+void state_changed(void (*then)(void *arg, bool saved), void *arg)
+{
+	if (st.phase == STATE_OFF)
+		then(arg, true);
+	else if (!changed_wait(&(struct state_call){ .then = then, .then_arg = arg }))
+		then(arg, false);
 }
 
 /* ---- its life ---- */

@@ -338,6 +338,34 @@ int file_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr)
 	return 0;
 }
 
+/* Beyond the end it stays without a size until ftruncate: who is killed here has changed nothing.
+ */
+int file_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes)
+{
+	struct file_dev *file = container_of(dev, struct file_dev, dev);
+	int r;
+
+	if (file->block_device)
+		return -EOPNOTSUPP;
+	if (dev->caps.read_only)
+		return -EROFS;
+	do
+		r = fallocate(file->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset_bytes, (off_t)len_bytes);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+/* Truncating a file to the size that it has frees what is allocated behind it. */
+void file_allocate_undo(struct blk_dev *dev)
+{
+	struct file_dev *file = container_of(dev, struct file_dev, dev);
+	struct stat st;
+
+	if (fstat(file->fd, &st) < 0 || ftruncate(file->fd, st.st_size) < 0)
+		log_warning("%s: what was allocated beyond its end stays: %s", file->path,
+			    strerror(errno));
+}
+
 /* Regular files only: a block device calls all of itself data. */
 int file_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
 	     uint64_t *ret_end_bytes, bool *ret_mapped)
