@@ -161,10 +161,13 @@ int blk_dev_resize_check(struct blk_dev *dev, uint64_t size_bytes, bool may_shri
 			 struct err *reterr);
 /*
  * Allocates storage for a range, which may lie beyond the end: neither size nor contents change.
+ * more_bytes is what is to follow: when there is no room for both nothing is allocated, so that
+ * nobody else's room is used up for what cannot come to its end.
  * -EOPNOTSUPP: this node cannot (only regular files can); -ENOSPC, or fallocate's other errors.
  * Thread: job, since it may wait for storage; the caller keeps a reference.
  */
-int blk_dev_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes);
+int blk_dev_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+		     uint64_t more_bytes);
 /* Gives back what is allocated beyond the end. Thread: job, as above. */
 void blk_dev_allocate_undo(struct blk_dev *dev);
 struct blk_listener {

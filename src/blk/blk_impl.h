@@ -50,7 +50,8 @@ struct blk_impl {
 	 * `passes`. Thread: main. */
 	int (*resize)(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr);
 	/* See blk_dev_allocate. Both or none; NULL: it cannot. Thread: job. */
-	int (*allocate)(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes);
+	int (*allocate)(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+			uint64_t more_bytes);
 	void (*allocate_undo)(struct blk_dev *dev);
 	/* Of a filter: its size, now that the base's changed. NULL: the same. Thread: main. */
 	uint64_t (*resized)(struct blk_dev *dev);

@@ -223,9 +223,10 @@ int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, bool may_shrink, st
 	return r < 0 ? r : blk_dev_rescan(d, reterr);
 }
 
-int blk_dev_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes)
+int blk_dev_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+		     uint64_t more_bytes)
 {
-	return dev->impl->allocate ? dev->impl->allocate(dev, offset_bytes, len_bytes)
+	return dev->impl->allocate ? dev->impl->allocate(dev, offset_bytes, len_bytes, more_bytes)
 				   : -EOPNOTSUPP;
 }
 

@@ -79,7 +79,8 @@ static void allocation_run(struct job *job)
 	if (a->undoing)
 		blk_dev_allocate_undo(a->disk);
 	else
-		a->rc = blk_dev_allocate(a->disk, a->at_bytes, a->step_bytes);
+		a->rc = blk_dev_allocate(a->disk, a->at_bytes, a->step_bytes,
+					 a->to_bytes - a->at_bytes - a->step_bytes);
 }
 
 static void allocation_undo(struct allocation *a, int rc)

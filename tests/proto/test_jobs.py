@@ -509,6 +509,29 @@ def test_without_space_the_file_is_as_it_was_and_no_guest_hears_of_a_size(jobs, 
         assert f.read(MIB) == b"data" * (MIB // 4)
 
 
+def test_a_cancelled_allocation_gives_its_space_back(jobs):
+    jobs.file("a", 8 * MIB)
+    # In one text, so that the second comes while the first step is under way.
+    answers = jobs.rpc.ask([{"jsonrpc": "2.0", "id": 1, "method": "bdev_resize",
+                             "params": {"name": "a", "new_size": "4G", "allocate": True}},
+                            {"jsonrpc": "2.0", "id": 2, "method": "bdev_resize", "params": {"name": "a", "new_size": "5G"}},
+                            {"jsonrpc": "2.0", "id": 3, "method": "job_cancel", "params": {"id": 1}}])
+    assert "space for \"a\" is being allocated" in answers[1]["error"]["message"] and answers[2]["result"] is True
+    jobs.end(answers[0]["result"], "cancelled")
+    assert os.path.getsize(jobs.path("a")) == 8 * MIB and blocks(jobs.path("a")) < MIB
+    assert jobs.one("a")["num_blocks"] == 8 * MIB // 512
+
+
+def test_a_disk_that_goes_while_space_is_allocated_makes_it_fail(jobs):
+    jobs.file("a", 8 * MIB)
+    answers = jobs.rpc.ask([{"jsonrpc": "2.0", "id": 1, "method": "bdev_resize",
+                             "params": {"name": "a", "new_size": "4G", "allocate": True}},
+                            {"jsonrpc": "2.0", "id": 2, "method": "bdev_aio_delete", "params": {"name": "a"}}])
+    assert answers[1]["result"] is True
+    assert '"a": it was deleted' in jobs.end(answers[0]["result"], "failed")["error"]
+    assert os.path.getsize(jobs.path("a")) == 8 * MIB and blocks(jobs.path("a")) < MIB
+
+
 def test_disks_of_the_command_line_are_resized_too(jobs, start, room, image):
     d = start("--rpc-socket", f"{room}/rpc2", "--device", f"blk,name=vm1,socket={room}/vm1,file={image('one', 8 * MIB)}",
               "--device", f"scsi,name=s,socket={room}/s,target=0:file={image('two', 8 * MIB)},"

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -338,9 +339,19 @@ int file_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr)
 	return 0;
 }
 
+/* Is there so much? What a file system does not tell is found out by trying. */
+static bool has_room(const struct file_dev *file, uint64_t bytes)
+{
+	struct statvfs fs;
+
+	return fstatvfs(file->fd, &fs) < 0 || !fs.f_blocks ||
+	       bytes / MAX(fs.f_frsize, 1ul) <= fs.f_bavail;
+}
+
 /* Beyond the end it stays without a size until ftruncate: who is killed here has changed nothing.
  */
-int file_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes)
+int file_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+		  uint64_t more_bytes)
 {
 	struct file_dev *file = container_of(dev, struct file_dev, dev);
 	int r;
@@ -349,6 +360,8 @@ int file_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes
 		return -EOPNOTSUPP;
 	if (dev->caps.read_only)
 		return -EROFS;
+	if (!has_room(file, len_bytes + more_bytes))
+		return -ENOSPC;
 	do
 		r = fallocate(file->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset_bytes, (off_t)len_bytes);
 	while (r < 0 && errno == EINTR);
