@@ -49,7 +49,8 @@ static void a_line_tells_percentage_rate_and_time_left(void **state)
 static void a_bar_fills_what_the_line_leaves(void **state)
 {
 	shows(90, "b", "a", 25 * MIB, 100 * MIB, 5.0 * MIB,
-	      "copy a to b  [======>                  ]   25 %  25 MiB of 100 MiB  5.00 MiB/s  15 s "
+	      "copy a to b  [======>                  ]   25 %  25 MiB of 100 MiB  5.00 MiB/s  15 "
+	      "s "
 	      "left");
 	shows(80, "b", NULL, 100 * MIB, 100 * MIB, 0,
 	      "copy b  [========================================]  100 %  100 MiB of 100 MiB");
