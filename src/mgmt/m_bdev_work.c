@@ -23,6 +23,7 @@
 #include "dev/devices.h"
 #include "mgmt/jobs.h"
 #include "mgmt/m_bdev.h"
+#include "mgmt/sections.h"
 #include "mgmt/state.h"
 #include "mgmt/tables.h"
 
@@ -41,6 +42,12 @@ struct bdev_work {
 	int rc; /* what jobs_end is told */
 	struct err err;
 };
+
+int m_bdev_incomplete_set(struct bdev *bdev, const char *why, struct err *reterr)
+{
+	section_drop(&m_bdev_of(bdev)->marked);
+	return bdev_incomplete_set(bdev, why, reterr);
+}
 
 /* ---- the source ---- */
 
@@ -198,7 +205,7 @@ static void work_on_done(struct blk_bulk *bulk)
 		work_end(w);
 		return;
 	}
-	bdev_incomplete_set(dst, NULL, NULL);
+	m_bdev_incomplete_set(dst, NULL, NULL);
 	state_changed(work_on_unmarked, w);
 }
 
@@ -219,7 +226,7 @@ static void work_unsaved(struct bdev_work *w)
 	struct bdev *dst = bdev_of(w->dst);
 
 	if (dst)
-		bdev_incomplete_set(dst, w->before, NULL);
+		m_bdev_incomplete_set(dst, w->before, NULL);
 	w->rc = err_set(&w->err, -EIO, "\"%.64s\": the state cannot be written; nothing was begun",
 			w->dst_name);
 	work_end(w);
@@ -266,11 +273,11 @@ static int work_job_begin(struct bdev_work *w, enum job_kind kind, struct bdev *
 	w->before = dst->incomplete ? strdup(dst->incomplete) : NULL;
 	snprintf(why, sizeof(why), "%s%s%.255s", job_kind_names[kind], w->src ? " of " : "",
 		 w->src ? w->src_name : "");
-	rc = bdev_incomplete_set(dst, why, reterr);
+	rc = m_bdev_incomplete_set(dst, why, reterr);
 	if (rc == 0)
 		rc = jobs_begin(&params, &w->job, reterr);
 	if (rc < 0)
-		bdev_incomplete_set(dst, w->before, NULL);
+		m_bdev_incomplete_set(dst, w->before, NULL);
 	return rc;
 }
 
@@ -405,20 +412,20 @@ static void set_incomplete(struct rpc_call *call, void *params)
 	else if (rc == 0 && p->incomplete && (bdev->users || bdev->claimed))
 		rc = err_set(&err, -EBUSY, "name: \"%s\" is used; let that go first", bdev->name);
 	if (rc == 0)
-		rc = bdev_incomplete_set(bdev, p->incomplete ? p->reason : NULL, &err);
+		rc = m_bdev_incomplete_set(bdev, p->incomplete ? p->reason : NULL, &err);
 	if (rc < 0)
 		rpc_fail(call, rc, &err);
 	else
 		rpc_result_saved(call, json_true());
 }
 
-void m_bdev_incomplete_write(const struct bdev *bdev, json_t *calls)
+void m_bdev_incomplete_write(json_t *calls, const void *obj)
 {
-	if (bdev->incomplete)
-		json_array_append_new(calls,
-				      json_pack("{s:s, s:{s:s, s:b, s:s}}", "method",
-						"bdev_set_incomplete", "params", "name", bdev->name,
-						"incomplete", true, "reason", bdev->incomplete));
+	const struct bdev *bdev = obj;
+
+	json_array_append_new(calls, json_pack("{s:s, s:{s:s, s:b, s:s}}", "method",
+					       "bdev_set_incomplete", "params", "name", bdev->name,
+					       "incomplete", true, "reason", bdev->incomplete));
 }
 
 #define JOB_RESULT                                                                                 \
@@ -427,18 +434,18 @@ void m_bdev_incomplete_write(const struct bdev *bdev, json_t *calls)
 static const struct opts_table format_table = M_BDEV_NAME_TABLE("bdev_format");
 
 const struct rpc_method m_bdev_work[] = {
-	{ "bdev_copy", NULL, &copy_table, sizeof(struct copy), 0, 0, copy,
+	{ "bdev_copy", NULL, &copy_table, sizeof(struct copy), RPC_SAVES, 0, copy,
 	  "begins to copy all of a bdev to another, which is incomplete until that is done; what "
 	  "is "
 	  "zero becomes a hole where it can",
 	  JOB_RESULT },
-	{ "bdev_format", NULL, &format_table, sizeof(struct m_bdev_name), 0, 0, format,
+	{ "bdev_format", NULL, &format_table, sizeof(struct m_bdev_name), RPC_SAVES, 0, format,
 	  "begins to write zeroes to all of a bdev that nobody uses, which is incomplete until "
 	  "that "
 	  "is done; its space is given back where it can",
 	  JOB_RESULT },
-	{ "bdev_set_incomplete", NULL, &set_incomplete_table, sizeof(struct set_incomplete), 0, 0,
-	  set_incomplete,
+	{ "bdev_set_incomplete", NULL, &set_incomplete_table, sizeof(struct set_incomplete),
+	  RPC_SAVES, 0, set_incomplete,
 	  "says whether the contents of a bdev are whole: a copy or a format that did not come to "
 	  "its end leaves one that devices do not get",
 	  "true" },

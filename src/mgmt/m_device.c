@@ -238,7 +238,7 @@ static void resize(struct rpc_call *call, void *params)
 	if (rc < 0)
 		ctrlr_fail(call, rc, &err);
 	else if (!p->how.new_size)
-		rpc_result_true(call);
+		rpc_result_saved(call, json_true());
 	else if (bdev_of(disk.node))
 		m_bdev_resize_answer(call, bdev_of(disk.node), &p->how);
 	else
@@ -495,12 +495,17 @@ static void set_slow_threshold(struct rpc_call *call, void *params)
 	rpc_result_saved(call, json_true());
 }
 
-void m_device_write(json_t *calls)
+static void write_slow(json_t *calls, const void *obj)
+{
+	ctrlr_write_call(
+		calls, "device_set_slow_threshold",
+		json_pack("{s:I}", "threshold_ms", (json_int_t)(slow.threshold_ns / 1000000)));
+}
+
+void m_device_write(struct section_out *out)
 {
 	if (slow.threshold_ns)
-		ctrlr_write_call(calls, "device_set_slow_threshold",
-				 json_pack("{s:I}", "threshold_ms",
-					   (json_int_t)(slow.threshold_ns / 1000000)));
+		section_object(out, NULL, 0, write_slow, NULL);
 }
 
 static void get_slow_requests(struct rpc_call *call, void *params)
@@ -537,7 +542,7 @@ const struct rpc_method m_device[] = {
 	       "[{name, queues[{session, queue, kind, state, loop, size, in_flight, oldest_us, "
 	       "requests, publishes, notifications_sent, notifications_suppressed, kicks, "
 	       "kick_errors, empty_polls}]}]"),
-	METHOD("device_resize", &resize_params, 0, resize,
+	METHOD("device_resize", &resize_params, RPC_SAVES, resize,
 	       "looks at the sizes of its disks again, or gives one of them another; guests are "
 	       "told",
 	       "true; with allocate, what job_wait tells of the job"),
@@ -549,7 +554,7 @@ const struct rpc_method m_device[] = {
 	METHOD("device_resume", &resume_params, 0, resume, "after device_drain: goes on", "true"),
 	METHOD("device_migrate_queue", &migrate_params, 0, migrate_queue,
 	       "moves a queue to another data loop; requests under way end first", "true"),
-	METHOD("device_set_slow_threshold", &slow_params, 0, set_slow_threshold,
+	METHOD("device_set_slow_threshold", &slow_params, RPC_SAVES, set_slow_threshold,
 	       "logs requests that take longer", "true"),
 	{ "device_get_slow_requests", .flags = RPC_READS, .run = get_slow_requests,
 	  .help = "the last of these: at most 64",

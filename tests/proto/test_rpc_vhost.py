@@ -114,6 +114,23 @@ def test_katas_five_calls_in_its_order_and_again_after_a_restart(serve, room, im
 
 # ---- every kind, reached ----
 
+def test_target_minus_1_is_the_first_that_is_free(serve):
+    d, rpc = serve()
+    malloc(rpc, "M0")
+    rpc.call("vhost_create_scsi_controller", ctrlr="s")
+
+    def add(number):
+        return rpc.call("vhost_scsi_controller_add_target", ctrlr="s", scsi_target_num=number,
+                        bdev_name="M0")
+    assert [add(n) for n in (1, -1, -1, 5, -1)] == [1, 0, 2, 5, 3]
+    rpc.call("vhost_scsi_controller_remove_target", ctrlr="s", scsi_target_num=1)
+    assert [add(-1), add(-1), add(-1)] == [1, 4, 6]
+    assert {add(-1) for _ in range(249)} == set(range(7, 256))
+    with pytest.raises(RpcError, match="all of 0..255 are in use"):
+        add(-1)
+    assert d.end() == 0, d.said()
+
+
 def test_front_ends_reach_what_methods_make(serve, room):
     d, rpc = serve()
     malloc(rpc, "M0", "M1", "M2", "M3")
@@ -181,9 +198,9 @@ def test_a_delayed_controller_has_no_socket_before_its_start(serve, room):
     ("vhost_scsi_controller_add_target", {"ctrlr": "b", "scsi_target_num": 0, "bdev_name": "M0"},
      ["No such device", "blk"]),
     ("vhost_scsi_controller_add_target", {"ctrlr": "s", "scsi_target_num": 256, "bdev_name": "M0"},
-     ["0..255", "256"]),
-    ("vhost_scsi_controller_add_target", {"ctrlr": "s", "scsi_target_num": -1, "bdev_name": "M0"},
-     ["0..255", "-1"]),
+     ["-1..255", "256"]),
+    ("vhost_scsi_controller_add_target", {"ctrlr": "s", "scsi_target_num": -2, "bdev_name": "M0"},
+     ["-1..255", "-2"]),
     ("vhost_scsi_controller_add_target", {"ctrlr": "s", "scsi_target_num": 1, "bdev_name": "M0"},
      ["File exists", "target 1"]),
     ("vhost_scsi_controller_remove_target", {"ctrlr": "s", "scsi_target_num": 7},
