@@ -33,8 +33,9 @@ static int follow_interrupted(struct cli *cli, const json_t *job)
 
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
-	fprintf(stderr, "%svhostctl: interrupted: job %lld is being cancelled\n",
-		isatty(STDERR_FILENO) ? "\n" : "", member_int(job, "id"));
+	if (!cli->json)
+		fprintf(stderr, "%svhostctl: interrupted: job %lld is being cancelled\n",
+			isatty(STDERR_FILENO) ? "\n" : "", member_int(job, "id"));
 	interrupted = 0;
 	if (cli_do(cli, "job_cancel", id_params(job)) == -EREMOTEIO)
 		cli->err = kept; /* it has ended meanwhile: how, is told next */
