@@ -329,6 +329,7 @@ void jobs_fini(void)
 {
 	while (!list_empty(&jobs.all))
 		job_free(list_entry(jobs.all.next, struct long_job, node));
+	jobs.ended = 0;
 	loop_free(jobs.loop);
 	jobs.loop = NULL;
 }
