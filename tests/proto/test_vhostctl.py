@@ -834,6 +834,7 @@ def test_a_disk_is_copied_and_formatted(slow, room):
 
 
 def test_the_bar_shows_rate_percentage_and_time_left(slow, terminal):
+    slow("qos", "set", "a", "--read-bandwidth", "1M")
     terminal.begin(VHOSTCTL, "disk", "copy", "a", "b")
     shape = r"copy a to b  \[=+> *\]  +\d+ %  [\d.]+ MiB of 32 MiB  [\d.]+ MiB/s  \d+ s left"
     screen = terminal.wait("a bar", lambda s: re.search(shape, s))
@@ -846,6 +847,7 @@ def test_the_bar_shows_rate_percentage_and_time_left(slow, terminal):
 
 
 def test_ctrl_c_cancels_and_says_so(slow, terminal):
+    slow("qos", "set", "a", "--read-bandwidth", "1M")
     terminal.begin(VHOSTCTL, "disk", "copy", "a", "b")
     terminal.wait("a bar", lambda s: re.search(r"\[=+>", s))
     terminal.keys("C-c")
