@@ -71,9 +71,19 @@ static bool device_has(const struct device *dev, const struct blk_dev *handle)
 	return look.found;
 }
 
+/* A device that may write to it now; NULL: none. */
+static const struct device *source_writer(const struct blk_dev *handle)
+{
+	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
+		if (!dev->def->back.read_only && device_has(dev, handle) && !device_is_drained(dev))
+			return dev;
+	return NULL;
+}
+
 /* May it be copied now? */
 static int source_check(const struct bdev *bdev, struct err *reterr)
 {
+	const struct device *writer;
 	int rc = bdev_usable(bdev, reterr);
 
 	if (rc < 0)
@@ -90,24 +100,23 @@ static int source_check(const struct bdev *bdev, struct err *reterr)
 			"src: \"%s\" is claimed by another bdev on it, which may write to it; "
 			"copy that, or delete it first",
 			bdev->name);
-	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
-		if (device_has(dev, bdev->dev) && !device_is_drained(dev))
-			return err_set(
-				reterr, -EBUSY,
-				"src: the device '%.64s' may write to \"%.64s\"; device_drain "
-				"it first, and device_resume it after the copy",
-				dev->def->name, bdev->name);
+	writer = source_writer(bdev->dev);
+	if (writer)
+		return err_set(reterr, -EBUSY,
+			       "src: the device '%.64s' may write to \"%.64s\"; device_drain it "
+			       "first, and device_resume it after the copy",
+			       writer->def->name, bdev->name);
 	return 0;
 }
 
-/* How often it was written to. */
+/* How often it was written to; what is under way is a running writer's. */
 static uint64_t source_changes(const struct blk_dev *handle)
 {
 	struct blk_stats s;
 
 	blk_dev_stats(handle, &s);
 	return s.ops[BLK_WRITE] + s.ops[BLK_WRITE_ZEROES] + s.ops[BLK_DISCARD] +
-	       s.ops[BLK_SECURE_ERASE] + s.in_flight;
+	       s.ops[BLK_SECURE_ERASE];
 }
 
 /* Is it still what it was when the copy began? */
@@ -119,7 +128,7 @@ static int source_recheck(const struct bdev_work *w, struct err *reterr)
 		return err_set(reterr, -ESTALE,
 			       "src: \"%.64s\" got another size meanwhile; copy it again",
 			       w->src_name);
-	if (!w->src_fixed && source_changes(w->src) != w->src_changes)
+	if (!w->src_fixed && (source_changes(w->src) != w->src_changes || source_writer(w->src)))
 		return err_set(
 			reterr, -ESTALE,
 			"src: \"%.64s\" was written to meanwhile: a device of it was resumed or "

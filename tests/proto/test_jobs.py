@@ -275,6 +275,19 @@ def test_a_live_disk_moves_to_a_copy_of_its_data(jobs):
 
 
 @needs_bench
+def test_a_disk_that_guests_only_read_is_copied_while_they_do(jobs):
+    jobs.malloc("a", 16 * MIB)
+    fill_all(jobs, "c", "a")
+    jobs.file("b", 16 * MIB)
+    jobs("vhost_create_blk_controller", ctrlr="disk", dev_name="a", readonly=True)
+    guest = load(jobs.path("disk"), "--rw", "randread", "--qd", "4", seconds=3)
+    wait_for("requests", lambda: jobs("bdev_get_iostat", names=["a"])["bdevs"][0]["num_read_ops"] > 100)
+    jobs.end(jobs("bdev_copy", src="a", dst="b"))
+    assert jobs.contents("b") == jobs.contents("data-c")
+    assert loaded(guest)["errors"] == 0
+
+
+@needs_bench
 def test_a_source_that_is_written_to_meanwhile_makes_the_copy_fail(jobs):
     jobs.malloc("a", 16 * MIB)
     jobs.malloc("b", 16 * MIB)
