@@ -71,13 +71,25 @@ static bool device_has(const struct device *dev, const struct blk_dev *handle)
 	return look.found;
 }
 
+/* Of a device that has a disk, and those that show it with it: controllers of its subsystem. */
+static const struct device *device_writer(const struct device *holder)
+{
+	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
+		if ((dev == holder || (dev->subsys && dev->subsys == holder->subsys)) &&
+		    !dev->def->back.read_only && !device_is_drained(dev))
+			return dev;
+	return NULL;
+}
+
 /* A device that may write to it now; NULL: none. */
 static const struct device *source_writer(const struct blk_dev *handle)
 {
-	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
-		if (!dev->def->back.read_only && device_has(dev, handle) && !device_is_drained(dev))
-			return dev;
-	return NULL;
+	const struct device *writer = NULL;
+
+	for (struct device *dev = devices_next(NULL); dev && !writer; dev = devices_next(dev))
+		if (device_has(dev, handle))
+			writer = device_writer(dev);
+	return writer;
 }
 
 /* May it be copied now? */

@@ -17,6 +17,7 @@ from rpcclient import Rpc, RpcError
 BENCH = os.path.join(os.path.dirname(VHOSTD), "vhostd-bench")
 MIB = 1 << 20
 STAMP = 0x9e3779b97f4a7c15
+NQN = "nqn.2026-01.io.example:n"
 needs_bench = pytest.mark.skipif(not os.path.exists(BENCH), reason="no vhostd-bench")
 
 
@@ -252,21 +253,45 @@ def test_an_operator_may_take_it_as_it_is(jobs):
     assert "is used" in jobs.refused("bdev_set_incomplete", name="a", incomplete=True)
 
 
+def blk_device(jobs, bdev):
+    """Its name, its socket, and the bench's words."""
+    return "disk", jobs.disk(bdev), []
+
+
+def scsi_device(jobs, bdev):
+    jobs("vhost_create_scsi_controller", ctrlr="s")
+    jobs("vhost_scsi_controller_add_target", ctrlr="s", scsi_target_num=0, bdev_name=bdev)
+    return "s", jobs.path("s"), ["--scsi"]
+
+
+def nvme_device(jobs, bdev):
+    os.mkdir(jobs.path("n"))
+    jobs("nvmf_create_transport", trtype="VFIOUSER")
+    jobs("nvmf_create_subsystem", nqn=NQN, allow_any_host=True)
+    jobs("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": bdev})
+    jobs("nvmf_subsystem_add_listener", nqn=NQN, listen_address={"trtype": "VFIOUSER", "traddr": jobs.path("n")})
+    name, = [d["name"] for d in jobs("device_get_devices") if d["socket"]]
+    return name, jobs.path("n/cntrl"), ["--nvme"]
+
+
 @needs_bench
-def test_a_live_disk_moves_to_a_copy_of_its_data(jobs):
+@pytest.mark.parametrize("device", [blk_device, scsi_device, nvme_device])
+def test_a_live_disk_moves_to_a_copy_of_its_data(jobs, device):
     size = 64 * MIB
     fill(jobs.path("a"), size, {0: stamped(0, 16 * MIB // 512)})
     jobs.file("a", 0)
     jobs.file("b", size)
-    guest = load(jobs.disk("a"), "--verify", "--rw", "randrw", "--span", str(16 * MIB), "--qd", "4", seconds=6)
+    name, path, words = device(jobs, "a")
+    guest = load(path, *words, "--verify", "--rw", "randrw", "--span", str(16 * MIB), "--qd", "4", seconds=6)
     wait_for("requests", lambda: jobs("bdev_get_iostat", names=["a"])["bdevs"][0]["num_write_ops"] > 100)
-    assert "the device 'disk' may write to \"a\"; device_drain" in jobs.refused("bdev_copy", src="a", dst="b")
-    jobs("device_drain", name="disk")
+    said = jobs.refused("bdev_copy", src="a", dst="b")
+    assert "may write to \"a\"; device_drain it first" in said
+    jobs("device_drain", name=name)
     jobs.end(jobs("bdev_copy", src="a", dst="b"))
     assert jobs.contents("a") == jobs.contents("b")
     jobs("bdev_swap", name="a", new_bdev="b")
     os.truncate(jobs.path("a"), 0)
-    jobs("device_resume", name="disk")
+    jobs("device_resume", name=name)
     end = loaded(guest)
     assert end["errors"] == 0 and end["mismatches"] == 0 and end["ios"] > 1000
     assert [b["name"] for b in jobs("bdev_get_bdevs")] == ["a"]
@@ -443,6 +468,37 @@ def test_kill_9_at_any_moment_of_a_short_copy(kept, room, moment):
         assert written in (data, bytes(16 * MIB))
 
 
+def test_kill_9_leaves_no_half_format_that_looks_whole(kept, room):
+    with open(kept.path("a"), "wb") as f:
+        f.write(os.urandom(40 * MIB))
+    kept.file("a", 0)
+    kept("bdev_error_create", base_name="a")
+    kept("bdev_error_inject_error", name="EE_a", io_type="all", error_type="pending", num=1)
+    kept("bdev_format", name="EE_a")
+    wait_for("some of it", lambda: kept("job_get_jobs")[0]["done_bytes"] > 0)
+    kept.kill()
+    kept.begin()
+    assert kept.one("EE_a")["incomplete"] == "format"
+    assert "a format did not come to its end" in kept.refused("vhost_create_blk_controller", ctrlr="x", dev_name="EE_a")
+    kept.end(kept("bdev_format", name="EE_a"))
+    kept.kill()
+    kept.begin()
+    assert "incomplete" not in kept.one("EE_a") and kept.contents("a") == bytes(40 * MIB)
+
+
+@pytest.mark.parametrize("moment", range(4))
+def test_kill_9_leaves_a_file_of_one_size_or_the_other(kept, moment):
+    kept.file("a", 8 * MIB)
+    kept.rpc.send({"jsonrpc": "2.0", "id": 1, "method": "bdev_resize",
+                   "params": {"name": "a", "new_size": "4G", "allocate": True}})
+    time.sleep(moment * 0.003)
+    kept.kill()
+    size = os.path.getsize(kept.path("a"))
+    assert size == 8 * MIB or (size == 4096 * MIB and blocks(kept.path("a")) >= 4088 * MIB)
+    kept.begin()
+    assert kept.one("a")["num_blocks"] * 512 == size
+
+
 def test_sigterm_ends_a_copy_and_the_process(kept, room):
     with open(kept.path("a"), "wb") as f:
         f.write(os.urandom(64 * MIB))
@@ -617,14 +673,13 @@ def test_so_many_run_at_a_time(jobs):
 
 
 def test_what_a_guest_formats_is_listed_by_the_name_of_its_device(jobs):
-    nqn = "nqn.2026-01.io.example:n"
     jobs.malloc("m", 64 * MIB)
     jobs("bdev_error_create", base_name="m")
     jobs("nvmf_create_transport", trtype="VFIOUSER")
-    jobs("nvmf_create_subsystem", nqn=nqn, allow_any_host=True)
-    jobs("nvmf_subsystem_add_ns", nqn=nqn, namespace={"bdev_name": "EE_m", "nsid": 2})
+    jobs("nvmf_create_subsystem", nqn=NQN, allow_any_host=True)
+    jobs("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "EE_m", "nsid": 2})
     os.mkdir(jobs.path("n"))
-    jobs("nvmf_subsystem_add_listener", nqn=nqn, listen_address={"trtype": "VFIOUSER", "traddr": jobs.path("n")})
+    jobs("nvmf_subsystem_add_listener", nqn=NQN, listen_address={"trtype": "VFIOUSER", "traddr": jobs.path("n")})
 
     def resumed():
         jobs("bdev_error_resume_pending", name="EE_m")
@@ -636,13 +691,13 @@ def test_what_a_guest_formats_is_listed_by_the_name_of_its_device(jobs):
         guest.submit(0x80, nsid=2, cdw10=1 << 9)  # Format NVM, user data erase
         wait_for("the format", lambda: jobs("job_get_jobs"))
         work, = jobs("job_get_jobs")
-        assert work == {"id": None, "kind": "format", "name": nqn, "unit": "2", "state": "running", "done_bytes": 0,
+        assert work == {"id": None, "kind": "format", "name": NQN, "unit": "2", "state": "running", "done_bytes": 0,
                         "total_bytes": 64 * MIB, "elapsed_ms": None, "cancellable": False}
         wait_for("its end", resumed)
         jobs("bdev_error_inject_error", name="EE_m", io_type="all", error_type="pending", num=1)
         guest.submit(0x84, cdw10=2)  # Sanitize, block erase
         wait_for("the sanitize", lambda: jobs("job_get_jobs"))
-        work, = jobs("job_get_jobs", name=nqn)
+        work, = jobs("job_get_jobs", name=NQN)
         assert work["kind"] == "sanitize" and work["unit"] == "" and work["total_bytes"] == 64 * MIB
         wait_for("its end", resumed)
 
