@@ -245,6 +245,18 @@ void device_disks_visit(const struct device *dev,
 			void (*fn)(const char *unit, const struct blk_dev *blk, void *arg),
 			void *arg);
 
+/* A disk of it, by its unit as above; NULL: there is none. No reference. */
+struct blk_dev *device_disk_find(const struct device *dev, const char *unit);
+
+struct device_work {
+	const char *kind; /* "format", "sanitize" */
+	uint64_t done_bytes, total_bytes;
+};
+/* What takes long and guests have begun; unit "": all of an nvme device's subsystem. */
+void device_work_visit(const struct device *dev,
+		       void (*fn)(const char *unit, const struct device_work *work, void *arg),
+		       void *arg);
+
 /* ---- how front-ends reach it: front.c (Thread: main) ---- */
 
 struct device_front {
