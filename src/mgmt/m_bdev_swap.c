@@ -313,7 +313,13 @@ static int swap_check(const struct swap *p, const struct bdev *bdev, struct err 
 		return err_set(reterr, -EINVAL,
 			       "name: \"%s\" is on bdev \"%s\"; exchange what is behind that",
 			       bdev->name, bdev->base->name);
-	return 0;
+	if (bdev->copied)
+		return err_set(
+			reterr, -EBUSY,
+			"name: a copy from \"%s\" is under way; wait for that, or cancel it: "
+			"job_get_jobs",
+			bdev->name);
+	return bdev_usable(bdev, reterr);
 }
 
 /* The back-end of a bdev that nobody uses. */
@@ -327,6 +333,8 @@ static int swap_take(struct exchange *x, const char *name, struct blk_dev **ret_
 		return rc;
 	if (from == x->bdev || from->base)
 		return err_set(reterr, -EINVAL, "new_bdev: expected another bdev, on no other");
+	if (bdev_usable(from, reterr) < 0)
+		return err_prefix(reterr, -EBUSY, "new_bdev");
 	if (from->claimed || from->users || from->swapping)
 		return err_set(reterr, -EBUSY,
 			       "new_bdev: \"%s\" is used (by %u devices%s); let them go first",

@@ -279,6 +279,10 @@ def test_a_delayed_controller_has_no_socket_before_its_start(serve, room):
     ("vhost_delete_controller", {"ctrlr": "zz"}, ["No such device", "zz"]),
     ("vhost_controller_set_coalescing",
      {"ctrlr": "b", "delay_base_us": 1000001, "iops_threshold": 1}, ["1000000", "1000001"]),
+    ("vhost_controller_set_coalescing",
+     {"ctrlr": "b", "delay_base_us": 1, "iops_threshold": 0}, ["iops_threshold", "at least 1"]),
+    ("vhost_controller_set_coalescing",
+     {"ctrlr": "n", "delay_base_us": 1, "iops_threshold": 1000}, ["NVMe", "08h"]),
     ("virtio_blk_create_transport", {"name": "vhost_user_blk"}, ["File exists"]),
     ("virtio_blk_get_transports", {"name": "x"}, ["No such device"]),
     ("vhost_create_nvme_controller", {"ctrlr": "x", "io_queues": 0}, ["io_queues", "0"]),
@@ -354,6 +358,8 @@ def test_the_configuration_written_makes_the_same_controllers(serve, room):
     rpc.call("vfu_virtio_create_blk_endpoint", name="vb", bdev_name="M0", qsize=64)
     rpc.call("vfu_virtio_create_scsi_endpoint", name="vs", packed_ring=True)
     rpc.call("vfu_virtio_scsi_add_target", name="vs", scsi_target_num=2, bdev_name="M1")
+    for name in ("vs", "late"):
+        rpc.call("vhost_controller_set_coalescing", ctrlr=name, delay_base_us=5, iops_threshold=600)
     rpc.call("nvmf_create_transport", trtype="VFIOUSER", max_queue_depth=32)
     rpc.call("nvmf_create_subsystem", nqn=NQN, serial_number="S", model_number="M")
     rpc.call("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "M1", "nguid": "01" * 16})
