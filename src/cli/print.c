@@ -282,6 +282,8 @@ static void print_one_bdev(struct cli *cli, const json_t *b)
 	snprintf(text, sizeof(text), "%lld bytes", member_int(b, "block_size"));
 	pair(cli, "block", text);
 	pair(cli, "claimed", member_true(b, "claimed") ? "yes" : "no");
+	if (*member_str(b, "incomplete"))
+		pair(cli, "incomplete", member_str(b, "incomplete"));
 	print_limits(cli, json_object_get(b, "assigned_rate_limits"));
 	print_members(cli, json_object_get(b, "driver_specific"));
 }
