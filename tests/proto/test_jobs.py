@@ -501,6 +501,28 @@ def test_kill_9_leaves_a_file_of_one_size_or_the_other(kept, moment):
     assert kept.one("a")["num_blocks"] * 512 == size
 
 
+def test_a_state_that_cannot_be_written_lets_nothing_begin(room, start):
+    env = {**os.environ, "VHOSTD_FAULT": "state-fsync:3"}  # the third change is the mark
+    kept = Jobs(lambda *args: start(*args, "--state", f"{room}/state", env=env), room)
+    fill(kept.path("a"), 8 * MIB, {0: b"data"})
+    kept.file("a", 0)
+    kept.file("b", 8 * MIB)
+    assert "nothing was begun" in kept.refused("bdev_copy", src="a", dst="b")
+    assert kept.contents("b") == bytes(8 * MIB) and "incomplete" not in kept.one("b")
+    assert kept("job_get_jobs")[0]["state"] == "failed"
+    kept.end(kept("bdev_copy", src="a", dst="b"))
+    assert "bdev_set_incomplete" not in [c["method"] for c in on_disk(room)]
+
+
+def test_a_copy_whose_end_cannot_be_saved_says_so(room, start):
+    env = {**os.environ, "VHOSTD_FAULT": "state-fsync:4"}
+    kept = Jobs(lambda *args: start(*args, "--state", f"{room}/state", env=env), room)
+    kept.file("a", 8 * MIB)
+    kept.file("b", 8 * MIB)
+    job = kept.end(kept("bdev_copy", src="a", dst="b"), "failed")
+    assert "all was written, but the state could not be" in job["error"]
+
+
 def test_sigterm_ends_a_copy_and_the_process(kept, room):
     with open(kept.path("a"), "wb") as f:
         f.write(os.urandom(64 * MIB))
