@@ -2,7 +2,6 @@
 #include "base/text.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,10 +31,9 @@ uint64_t text_hash(uint64_t hash, const char *text)
 
 void text_uuid(const uint8_t uuid[16], char text[TEXT_UUID_BYTES])
 {
-	for (int i = 0; i < 16; i++) {
-		const bool dash = i == 4 || i == 6 || i == 8 || i == 10;
+	char *const end = text + TEXT_UUID_BYTES;
 
-		/* no more than there is: a fortified snprintf looks */
-		text += snprintf(text, 3u + dash, "%s%02x", dash ? "-" : "", uuid[i]);
-	}
+	for (int i = 0; i < 16; i++)
+		text += snprintf(text, (size_t)(end - text), "%s%02x",
+				 i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
 }

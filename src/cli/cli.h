@@ -20,7 +20,7 @@
 #define CLI_SOCKET_DEFAULT "/var/run/vhostd/rpc.sock"
 #define CLI_SOCKET_ENV	   "VHOSTD_RPC_SOCKET"
 #define CLI_TIMEOUT_MS	   60000
-#define CLI_VERB_CALLS_MAX 8
+#define CLI_VERB_CALLS_MAX 10
 #define CLI_VERB_WORDS_MAX 3 /* "nvme ns add" */
 
 enum cli_exit {
@@ -123,6 +123,7 @@ int disk_copy(struct cli *cli, json_t **ret_result);
 int disk_format(struct cli *cli, json_t **ret_result);
 int disk_swap(struct cli *cli, json_t **ret_result);
 int disk_rm(struct cli *cli, json_t **ret_result);
+int scsi_add(struct cli *cli, json_t **ret_result);
 int scsi_list(struct cli *cli, json_t **ret_result);
 int scsi_rm(struct cli *cli, json_t **ret_result);
 int scsi_target_add(struct cli *cli, json_t **ret_result);

@@ -134,7 +134,7 @@ static void offer_values(struct complete *c, const struct arg *row)
 		offer_members(c, "device_get_devices", "name", "blk");
 		break;
 	case OFFER_SCSI:
-		offer_members(c, "vhost_get_controllers", "ctrlr", "scsi");
+		offer_members(c, "device_get_devices", "name", "scsi");
 		break;
 	case OFFER_NVME:
 		offer_members(c, "nvmf_get_subsystems", "nqn", NULL);

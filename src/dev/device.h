@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/opts.h"
+#include "virtio/coalescing.h"
 
 struct blk_dev;
 struct device;
@@ -178,6 +179,7 @@ struct device {
 	struct list units; /* struct device_unit */
 	uint32_t leaving;  /* units that are being detached */
 	bool stopping;
+	struct vring_coalescing coalescing; /* device_coalesce */
 	/* set by the owner */
 	void (*on_done)(struct device *dev); /* an inherited or one-shot connection ended */
 	void (*stopped)(struct device *dev); /* after device_stop */
@@ -214,6 +216,12 @@ bool device_is_drained(const struct device *dev);
  * identifier, with its submission queues. Also -ENOTCONN: no front-end is there; -ERANGE.
  */
 int device_queue_move(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr);
+
+/*
+ * Notifications of its virtqueues, those of front-ends to come too, are coalesced so from now on;
+ * it need not be started. -EOPNOTSUPP: it is an NVMe controller; -EINVAL.
+ */
+int device_coalesce(struct device *dev, const struct vring_coalescing *c, struct err *reterr);
 
 /* ---- what is counted: device_stats.c ---- */
 
@@ -262,6 +270,8 @@ struct device_front {
 	/* See device_drain and device_queue_move. */
 	void (*drain)(struct device *dev, bool drained);
 	int (*queue_move)(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr);
+	/* dev->coalescing changed; NULL: no virtqueues. */
+	void (*coalesce)(struct device *dev);
 };
 
 extern const struct device_front front_vhost, front_vfu, front_vhost_nvme;
@@ -284,6 +294,8 @@ int subsystems_resolve(struct device_def *defs, uint32_t def_count, struct err *
 /* What names that are made up are made of: a name that we made ("nvme0") goes by the place in the
  * command line; the socket's path stays. */
 const char *device_nvme_lasting_name(const struct device_def *def);
+/* How good a path to the namespaces a running device is: as device_def.ana. Thread: main. */
+void device_nvme_ana_set(struct device *dev, int ana);
 
 /* ---- the units of a running device: device_unit.c ---- */
 

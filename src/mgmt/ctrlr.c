@@ -42,6 +42,7 @@ static void ctrlr_free(void *owner)
 	struct ctrlr *c = owner;
 
 	section_drop(&c->saved);
+	json_decref(c->hosts);
 	free(c->cpumask);
 	free(c->traddr);
 	free(c);
@@ -93,7 +94,6 @@ int ctrlr_begin(enum ctrlr_kind kind, const char *type, const char *name, const 
 		goto fail;
 	}
 	new.ctrlr->kind = kind;
-	new.ctrlr->iops_threshold = CTRLR_IOPS_THRESHOLD;
 	rc = ctrlr_fill(&new, type, name, cpumask, reterr);
 	if (rc < 0)
 		goto fail;
@@ -455,6 +455,17 @@ void ctrlr_write_call(json_t *calls, const char *method, json_t *params)
 			json_object_del(params, key);
 	}
 	json_array_append_new(calls, json_pack("{s:s, s:o}", "method", method, "params", params));
+}
+
+void ctrlr_write_coalescing(json_t *calls, const struct device *dev)
+{
+	const struct vring_coalescing *c = &dev->coalescing;
+
+	if (ctrlr_of(dev)->coalescing)
+		ctrlr_write_call(calls, "vhost_controller_set_coalescing",
+				 json_pack("{s:o, s:I, s:I}", "ctrlr", ctrlr_text(dev->def->name),
+					   "delay_base_us", (json_int_t)c->delay_base_us,
+					   "iops_threshold", (json_int_t)c->iops_threshold));
 }
 
 void ctrlr_write_given(json_t *params, const char *param, const struct device *dev, const char *key)

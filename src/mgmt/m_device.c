@@ -125,12 +125,13 @@ static json_t *device_json(struct device *dev)
 	char mask[80];
 
 	device_disks_visit(dev, disk_json, &disks);
-	return json_pack("{s:o, s:s, s:s, s:o, s:s, s:b, s:b, s:o, s:o}", "name",
+	return json_pack("{s:o, s:s, s:s, s:o, s:s, s:b, s:b, s:o, s:o, s:o*}", "name",
 			 ctrlr_text(def->name), "type", def->type->name, "transport",
 			 device_transport_names[def->transport], "socket", ctrlr_text(def->socket),
 			 "cpumask", devices_mask_text(dev, mask, sizeof(mask)), "started",
 			 dev->ep != NULL, "from_command_line", ctrlr_of(dev) == NULL, "sessions",
-			 ctrlr_sessions_json(dev), "disks", disks.list);
+			 ctrlr_sessions_json(dev), "disks", disks.list, "targets",
+			 def->type == &device_scsi ? ctrlr_targets_json(dev) : NULL);
 }
 
 static void get_devices(struct rpc_call *call, void *params)
@@ -536,7 +537,8 @@ const struct rpc_method m_device[] = {
 	       "all devices, whoever made them",
 	       "[{name, type, transport, socket, cpumask, started, from_command_line, "
 	       "sessions[{vid, id, name, started, max_queues, inflight_task_cnt, state}], "
-	       "disks[{unit, size_bytes, block_size, readonly}]}]"),
+	       "disks[{unit, size_bytes, block_size, readonly}], and of scsi devices "
+	       "targets[{scsi_dev_num, id, target_name, luns[{id, bdev_name}]}]}]"),
 	METHOD("device_get_queues", &get_queues_params, RPC_READS, get_queues,
 	       "what is counted of each queue, and the age of its oldest request in flight",
 	       "[{name, queues[{session, queue, kind, state, loop, size, in_flight, oldest_us, "

@@ -95,5 +95,7 @@ struct nvme_ctrl;
 void nvme_ctrl_ana_set(struct nvme_ctrl *ctrl, enum nvme_ana state);
 /* The same for all controllers of that name (struct nvme_ctrl_params). */
 void nvme_subsys_ana_set(struct nvme_subsys *subsys, const char *name, enum nvme_ana state);
+/* CNTLID of the first controller of that name; 0: there is none. */
+uint16_t nvme_subsys_cntlid(const struct nvme_subsys *subsys, const char *name);
 
 #endif

@@ -404,8 +404,10 @@ def test_limits_of_a_disk_are_those_of_its_bdev(ctl):
 
 # ---- scsi, nvme ----
 
-def test_scsi_targets_come_and_go_with_their_bdevs(ctl, room):
-    ctl("scsi", "add", "s")
+@pytest.mark.parametrize("transport", ["vhost-user", "vfio-user"])
+def test_scsi_targets_come_and_go_with_their_bdevs(ctl, room, transport):
+    ctl("scsi", "add", "s", *(["--vfio-user"] if transport == "vfio-user" else []))
+    assert os.path.exists(f"{room}/s")
     assert ctl("scsi", "target", "add", "s", "--ram", "1M") == "0\n"
     assert ctl("scsi", "target", "add", "s", "7", "--ram", "2M") == "7\n"
     ctl("bdev", "add", "m", "--ram", "4M")
@@ -413,6 +415,7 @@ def test_scsi_targets_come_and_go_with_their_bdevs(ctl, room):
     c, = ctl.json("scsi", "list")
     assert {t["scsi_dev_num"]: t["luns"][0]["bdev_name"] for t in c["backend_specific"]["scsi"]} == \
         {0: "s.0", 7: "s.7", 1: "m"}
+    assert (c["ctrlr"], c["transport"], c["socket"]) == ("s", transport, f"{room}/s")
     assert "s.7" in ctl("scsi", "list", "s")
     ctl.fails(REFUSED, "scsi", "target", "add", "s", "7", "--ram", "2M")
     ctl("scsi", "target", "rm", "s", "7")
