@@ -99,6 +99,7 @@ struct blk_chan {
 	struct blk_chan *base; /* of a filter: the base's channel on this loop */
 	/* Deferred, each time that in_flight becomes 0; NULL: nobody waits for that. */
 	struct loop_work *idle_work;
+	void (*cancel)(struct blk_req *req); /* of impl; NULL: none */
 	struct list node;
 	struct blk_stats stats; /* ops[] stays 0: it is the sum of hist[] */
 	/* of main, under chans_lock: when blk_dev_iostat, and when the extremes were reset */
@@ -157,6 +158,12 @@ static inline void blk_pass(struct blk_chan *base, struct blk_req *req)
 	else
 		base->submit(base, req);
 }
+
+/* A channel of no node's own making, on dev: counted in its statistics, with its caps. The caller
+ * has zeroed it, and sets submit and cancel. Thread: owner loop. */
+void blk_chan_enter(struct blk_chan *chan, struct blk_dev *dev, struct loop *loop);
+/* All its requests have left it. */
+void blk_chan_leave(struct blk_chan *chan);
 
 /* Follows the base: takes its size, and tells our listeners if it changed. Thread: main. */
 void blk_dev_resize_to(struct blk_dev *dev, uint64_t size_bytes);

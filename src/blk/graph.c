@@ -264,6 +264,42 @@ static uint32_t caps_op_mask(const struct blk_caps *c)
 	       (uint32_t)c->secure_erase << BLK_SECURE_ERASE;
 }
 
+static void chan_init(struct blk_chan *chan, struct blk_dev *dev, struct loop *loop)
+{
+	blk_stats_init(&chan->stats);
+	chan->dev = dev;
+	chan->loop = loop;
+	chan->block_mask = dev->caps.block_bytes - 1;
+	chan->op_mask = caps_op_mask(&dev->caps);
+	/* UNMAP is a hint that may always be given */
+	chan->flag_mask =
+		BLK_UNMAP | (dev->caps.fua ? BLK_FUA : 0) | (dev->caps.pi_type ? BLK_PI : 0);
+}
+
+static void chan_list(struct blk_chan *chan)
+{
+	pthread_mutex_lock(&chan->dev->chans_lock);
+	list_append(&chan->dev->chans, &chan->node);
+	pthread_mutex_unlock(&chan->dev->chans_lock);
+}
+
+void blk_chan_enter(struct blk_chan *chan, struct blk_dev *dev, struct loop *loop)
+{
+	chan_init(chan, dev, loop);
+	chan_list(chan);
+}
+
+void blk_chan_leave(struct blk_chan *chan)
+{
+	struct blk_dev *dev = chan->dev;
+
+	ASSERT(!chan->in_flight);
+	pthread_mutex_lock(&dev->chans_lock);
+	blk_stats_close(chan);
+	list_remove(&chan->node);
+	pthread_mutex_unlock(&dev->chans_lock);
+}
+
 int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_chan,
 		  struct err *reterr)
 {
@@ -274,16 +310,10 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	if (!chan)
 		return err_set(reterr, -ENOMEM, "%s: no memory for a channel", dev->name);
 	memset(chan, 0, bytes);
-	blk_stats_init(&chan->stats);
-	chan->dev = dev;
-	chan->loop = loop;
+	chan_init(chan, dev, loop);
 	chan->submit = dev->impl->submit;
-	chan->block_mask = dev->caps.block_bytes - 1;
+	chan->cancel = dev->impl->cancel;
 	chan->memory_mask = dev->caps.mem_align - 1;
-	chan->op_mask = caps_op_mask(&dev->caps);
-	/* UNMAP is a hint that may always be given */
-	chan->flag_mask =
-		BLK_UNMAP | (dev->caps.fua ? BLK_FUA : 0) | (dev->caps.pi_type ? BLK_PI : 0);
 	if (dev->impl->filter && !dev->impl->passes)
 		r = blk_chan_open(dev->base, loop, &chan->base, reterr);
 	if (r == 0 && dev->impl->chan_open)
@@ -294,9 +324,7 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 		free(chan);
 		return err_prefix(reterr, r, "%s", dev->name);
 	}
-	pthread_mutex_lock(&dev->chans_lock);
-	list_append(&dev->chans, &chan->node);
-	pthread_mutex_unlock(&dev->chans_lock);
+	chan_list(chan);
 	*ret_chan = chan;
 	return 0;
 }
@@ -327,9 +355,6 @@ void blk_chan_close(struct blk_chan *chan)
 	if (!dev->impl->passes)
 		blk_chan_close(chan->base);
 	bounce_free(chan->bounce);
-	pthread_mutex_lock(&dev->chans_lock);
-	blk_stats_close(chan);
-	list_remove(&chan->node);
-	pthread_mutex_unlock(&dev->chans_lock);
+	blk_chan_leave(chan);
 	free(chan);
 }

@@ -131,13 +131,13 @@ static void step_done(struct loop_work *work)
 
 static void slot_cancel(struct bounce_slot *s)
 {
-	const struct blk_impl *impl = s->step.chan->dev->impl;
+	const struct blk_chan *chan = s->step.chan;
 
 	if (s->step.status != BLK_ST_PENDING)
 		return;
 	s->step.cancelled = true;
-	if (impl->cancel)
-		impl->cancel(&s->step);
+	if (chan->cancel)
+		chan->cancel(&s->step);
 }
 
 /* Out of the queue of those that wait for a buffer, if it is there. */
