@@ -76,6 +76,7 @@ static inline struct ctrlr *ctrlr_of(const struct device *dev)
 }
 /* Also for devices of the command line, by type and transport. */
 enum ctrlr_kind ctrlr_kind(const struct device *dev);
+#define CTRLR_ALL_KINDS UINT32_MAX
 /* The device of that name, of a kind of the mask (1 << kind). NULL: -ENODEV is in reterr. */
 struct device *ctrlr_find(const char *param, const char *name, uint32_t kinds, struct err *reterr);
 /* Takes it away, and then answers the call. */

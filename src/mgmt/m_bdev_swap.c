@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "blk/filter/qos.h"
 #include "blk/filter/swap.h"
 #include "mgmt/m_bdev.h"
+#include "mgmt/qos.h"
 #include "mgmt/tables.h"
 
 struct blk_dev *m_bdev_node(const struct bdev *bdev)
@@ -121,49 +121,7 @@ failed:
 
 /* ---- bdev_set_qos_limit ---- */
 
-/* In the order of enum blk_qos; factor: what the parameter counts. */
-static const struct {
-	const char *key, *burst_key;
-	uint32_t shift;
-	bool spdk; /* bdev_get_bdevs tells it always */
-} qos_keys[BLK_QOS_COUNT] = {
-	[BLK_QOS_RW_IOPS] = { "rw_ios_per_sec", "rw_ios_burst", 0, true },
-	[BLK_QOS_R_IOPS] = { "r_ios_per_sec", "r_ios_burst", 0, false },
-	[BLK_QOS_W_IOPS] = { "w_ios_per_sec", "w_ios_burst", 0, false },
-	[BLK_QOS_RW_BYTES] = { "rw_mbytes_per_sec", "rw_mbytes_burst", 20, true },
-	[BLK_QOS_R_BYTES] = { "r_mbytes_per_sec", "r_mbytes_burst", 20, true },
-	[BLK_QOS_W_BYTES] = { "w_mbytes_per_sec", "w_mbytes_burst", 20, true },
-};
-
-struct set_qos {
-	char *name;
-	uint64_t rate[BLK_QOS_COUNT], burst[BLK_QOS_COUNT];
-};
-
-#define QOS_ROW(key, field, shift, text)                                                           \
-	{                                                                                          \
-		.name = key, .type = OPTS_U64, .offset = offsetof(struct set_qos, field),          \
-		.max = BLK_QOS_MAX >> (shift), .help = text                                        \
-	}
-#define QOS_IOS(dir, which, what)                                                                  \
-	QOS_ROW(dir "_ios_per_sec", rate[which], 0, what " a second; 0: no limit"),                \
-		QOS_ROW(dir "_ios_burst", burst[which], 0,                                         \
-			"what may be saved up while idle, in operations")
-#define QOS_BYTES(dir, which, what)                                                                \
-	QOS_ROW(dir "_mbytes_per_sec", rate[which], 20, "MiB " what " a second; 0: no limit"),     \
-		QOS_ROW(dir "_mbytes_burst", burst[which], 20,                                     \
-			"what may be saved up while idle, in MiB")
-
-static const struct opts_row set_qos_limit_rows[] = {
-	{ "name", OPTS_STR, offsetof(struct set_qos, name), .help = "name or UUID of a bdev",
-	  .required = true },
-	QOS_IOS("rw", BLK_QOS_RW_IOPS, "reads and writes"),
-	QOS_IOS("r", BLK_QOS_R_IOPS, "reads"),
-	QOS_IOS("w", BLK_QOS_W_IOPS, "writes"),
-	QOS_BYTES("rw", BLK_QOS_RW_BYTES, "read and written"),
-	QOS_BYTES("r", BLK_QOS_R_BYTES, "read"),
-	QOS_BYTES("w", BLK_QOS_W_BYTES, "written"),
-};
+static const struct opts_row set_qos_limit_rows[] = { QOS_PARAMS("name or UUID of a bdev") };
 static const struct opts_table set_qos_limit_table = { "bdev_set_qos_limit", set_qos_limit_rows,
 						       ARRAY_SIZE(set_qos_limit_rows) };
 
@@ -174,44 +132,9 @@ static void qos_limits(const struct bdev *bdev, struct blk_qos_limits *ret_limit
 		blk_qos_get(m_bdev_of(bdev)->qos, ret_limits);
 }
 
-static bool qos_any(const struct blk_qos_limits *limits)
-{
-	for (int i = 0; i < BLK_QOS_COUNT; i++)
-		if (limits->rate[i])
-			return true;
-	return false;
-}
-
-/* What is given replaces what was; a limit of 0 has no burst. -EINVAL: nothing is given. */
-static int qos_merge(struct rpc_call *call, const struct set_qos *p, struct blk_qos_limits *limits,
-		     struct err *reterr)
-{
-	bool any = false;
-
-	for (int i = 0; i < BLK_QOS_COUNT; i++) {
-		if (rpc_given(call, qos_keys[i].key)) {
-			limits->rate[i] = p->rate[i] << qos_keys[i].shift;
-			any = true;
-		}
-		if (rpc_given(call, qos_keys[i].burst_key)) {
-			limits->burst[i] = p->burst[i] << qos_keys[i].shift;
-			any = true;
-		} else if (!limits->rate[i]) {
-			limits->burst[i] = 0;
-		}
-		if (limits->burst[i] && !limits->rate[i])
-			return err_set(reterr, -EINVAL, "%s: expected a limit (%s) with it",
-				       qos_keys[i].burst_key, qos_keys[i].key);
-	}
-	return any ? 0
-		   : err_set(reterr, -EINVAL,
-			     "no limit is given: rw_ios_per_sec, rw_mbytes_per_sec ...; 0 takes "
-			     "one away");
-}
-
 static void set_qos_limit(struct rpc_call *call, void *params)
 {
-	const struct set_qos *p = params;
+	const struct qos_params *p = params;
 	struct blk_qos_limits limits;
 	struct exchange *x = NULL;
 	struct err err = { 0 };
@@ -226,7 +149,7 @@ static void set_qos_limit(struct rpc_call *call, void *params)
 		rc = err_set(&err, -EBUSY,
 			     "name: the back-end of \"%s\" is being exchanged; try again",
 			     bdev->name);
-	} else if (rc == 0 && !!m_bdev_of(bdev)->qos == qos_any(&limits)) {
+	} else if (rc == 0 && !!m_bdev_of(bdev)->qos == blk_qos_any(&limits)) {
 		if (m_bdev_of(bdev)->qos)
 			rc = blk_qos_set(m_bdev_of(bdev)->qos, &limits, &err);
 		if (rc == 0) {
@@ -241,7 +164,7 @@ static void set_qos_limit(struct rpc_call *call, void *params)
 			x->call = call;
 			x->bdev = bdev;
 			rc = exchange_start(x, blk_dev_ref(m_bdev_node(bdev)),
-					    qos_any(&limits) ? &limits : NULL, &err);
+					    blk_qos_any(&limits) ? &limits : NULL, &err);
 		}
 	}
 	if (rc < 0)
@@ -250,33 +173,19 @@ static void set_qos_limit(struct rpc_call *call, void *params)
 
 json_t *m_bdev_rate_limits(const struct bdev *bdev)
 {
-	json_t *o = json_object();
 	struct blk_qos_limits limits;
 
 	qos_limits(bdev, &limits);
-	for (int i = 0; o && i < BLK_QOS_COUNT; i++) {
-		const uint32_t shift = qos_keys[i].shift;
-
-		if (qos_keys[i].spdk || limits.rate[i])
-			json_object_set_new(o, qos_keys[i].key,
-					    json_integer((json_int_t)(limits.rate[i] >> shift)));
-		if (limits.burst[i])
-			json_object_set_new(o, qos_keys[i].burst_key,
-					    json_integer((json_int_t)(limits.burst[i] >> shift)));
-	}
-	return o;
+	return qos_json(&limits);
 }
 
 void m_bdev_qos_write(const struct bdev *bdev, json_t *calls)
 {
-	json_t *params;
+	static const struct blk_qos_limits none;
+	struct blk_qos_limits limits;
 
-	if (!m_bdev_of(bdev)->qos)
-		return;
-	params = m_bdev_rate_limits(bdev);
-	json_object_set_new(params, "name", json_string(bdev->name));
-	json_array_append_new(
-		calls, json_pack("{s:s, s:o}", "method", "bdev_set_qos_limit", "params", params));
+	qos_limits(bdev, &limits);
+	qos_write(calls, "bdev_set_qos_limit", bdev->name, &none, &limits);
 }
 
 /* ---- bdev_swap ---- */
@@ -379,14 +288,14 @@ static void swap(struct rpc_call *call, void *params)
 	}
 	x->call = call;
 	qos_limits(x->bdev, &limits);
-	rc = exchange_start(x, node, qos_any(&limits) ? &limits : NULL, &err);
+	rc = exchange_start(x, node, blk_qos_any(&limits) ? &limits : NULL, &err);
 	if (rc < 0)
 		rpc_fail(call, rc, &err);
 }
 
 const struct rpc_method m_bdev_swap[] = {
-	{ "bdev_set_qos_limit", "set_bdev_qos_limit", &set_qos_limit_table, sizeof(struct set_qos),
-	  0, 0, set_qos_limit,
+	{ "bdev_set_qos_limit", "set_bdev_qos_limit", &set_qos_limit_table,
+	  sizeof(struct qos_params), 0, 0, set_qos_limit,
 	  "limits operations and bytes per second of a bdev; what is not given stays", "true" },
 	{ "bdev_swap", NULL, &bdev_swap_table, sizeof(struct swap), 0, 0, swap,
 	  "exchanges what is behind a bdev while it is used: requests under way end first, those "

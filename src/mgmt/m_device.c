@@ -10,13 +10,14 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "blk/blk.h"
+#include "blk/limit.h"
 #include "loop/queue_stats.h"
 #include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
+#include "mgmt/qos.h"
 #include "mgmt/sections.h"
 #include "mgmt/tables.h"
 
-#define ALL_KINDS    UINT32_MAX
 #define WAIT_STEP_NS 1000000ull
 
 struct device_params {
@@ -66,7 +67,7 @@ static const struct opts_table migrate_params = { "device_migrate_queue", migrat
 static struct device *find(struct rpc_call *call, const char *name)
 {
 	struct err err = { 0 };
-	struct device *dev = ctrlr_find("name", name, ALL_KINDS, &err);
+	struct device *dev = ctrlr_find("name", name, CTRLR_ALL_KINDS, &err);
 
 	if (!dev)
 		ctrlr_fail(call, -ENODEV, &err);
@@ -113,12 +114,14 @@ static json_t *device_json(struct device *dev)
 	char mask[80];
 
 	device_disks_visit(dev, disk_json, &disks);
-	return json_pack("{s:o, s:s, s:s, s:o, s:s, s:b, s:b, s:o, s:o}", "name",
+	return json_pack("{s:o, s:s, s:s, s:o, s:s, s:b, s:b, s:o, s:I, s:o, s:o}", "name",
 			 ctrlr_text(def->name), "type", def->type->name, "transport",
 			 device_transport_names[def->transport], "socket", ctrlr_text(def->socket),
 			 "cpumask", devices_mask_text(dev, mask, sizeof(mask)), "started",
-			 dev->ep != NULL, "from_command_line", ctrlr_of(dev) == NULL, "sessions",
-			 ctrlr_sessions_json(dev), "disks", disks.list);
+			 dev->ep != NULL, "from_command_line", ctrlr_of(dev) == NULL,
+			 "assigned_rate_limits", qos_json(device_limits_get(dev)),
+			 "waiting_for_limits", (json_int_t)blk_limits_waiting(dev->limits),
+			 "sessions", ctrlr_sessions_json(dev), "disks", disks.list);
 }
 
 static void get_devices(struct rpc_call *call, void *params)
@@ -441,6 +444,7 @@ void m_device_write(json_t *calls)
 		ctrlr_write_call(calls, "device_set_slow_threshold",
 				 json_pack("{s:I}", "threshold_ms",
 					   (json_int_t)(slow.threshold_ns / 1000000)));
+	m_device_disk_write(calls);
 }
 
 static void get_slow_requests(struct rpc_call *call, void *params)
@@ -470,6 +474,7 @@ const struct rpc_method m_device[] = {
 	METHOD("device_get_devices", &get_devices_params, RPC_READS, get_devices,
 	       "all devices, whoever made them",
 	       "[{name, type, transport, socket, cpumask, started, from_command_line, "
+	       "assigned_rate_limits{rw_ios_per_sec ...}, waiting_for_limits, "
 	       "sessions[{vid, id, name, started, max_queues, inflight_task_cnt, state}], "
 	       "disks[{unit, size_bytes, block_size, readonly}]}]"),
 	METHOD("device_get_queues", &get_queues_params, RPC_READS, get_queues,

@@ -9,6 +9,8 @@
 
 void m_bdev_write(json_t *calls);
 void m_device_write(json_t *calls);
+/* For m_device_write. */
+void m_device_disk_write(json_t *calls);
 void m_nvme_write(json_t *calls);
 void m_nvmf_write(json_t *calls);
 void m_vfu_write(json_t *calls);

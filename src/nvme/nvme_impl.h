@@ -44,6 +44,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "blk/blk.h"
+#include "blk/limit.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
 #include "loop/statefile.h"
@@ -270,7 +271,7 @@ void nvme_cmd_park(struct nvme_cmd *c);
 struct nvme_nsq {
 	struct nvme_att *att;
 	struct nvme_ns *ns;
-	struct blk_chan *chan;
+	struct blk_way way;
 	const struct blk_caps *caps;
 	uint32_t block_shift;
 };

@@ -169,7 +169,7 @@ static inline void rw_submit(struct nvme_cmd *c, struct iovec *iov, uint32_t cou
 	c->blk.iov_count = count;
 	c->blk.offset_bytes = nvme_slba(c) << c->nsq->block_shift;
 	c->blk.len_bytes = len;
-	blk_submit(c->nsq->chan, &c->blk);
+	blk_submit(c->nsq->way.chan, &c->blk);
 }
 
 static void rw_data(struct nvme_cmd *c)
