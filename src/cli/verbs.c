@@ -12,6 +12,8 @@ static const char *const shells[] = { "bash", NULL };
 #define ROWS_BACKEND                                                                               \
 	{ "--file", ARG_PATH, .help = "image file or block device, of the daemon's machine",       \
 	  .param = "filename", .offer = OFFER_FILES },                                             \
+		{ "--size", ARG_SIZE, .help = "makes the file, sparse; there must be none",        \
+		  .param = "create_size" },                                                        \
 		{ "--ram", ARG_SIZE, .help = "a disk of this size in memory" },                    \
 		{ "--null", ARG_SIZE, .help = "a disk of this size that keeps nothing" },          \
 		{ "--block-size", ARG_SIZE, .help = "logical block, default 512",                  \

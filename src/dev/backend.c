@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/text.h"
 #include "blk/blk.h"
 #include "dev/bdev.h"
 
@@ -124,7 +125,7 @@ void backend_close(struct blk_dev *blk)
 char *backend_identity(const struct backend_def *back)
 {
 	const struct bdev *bdev = back->bdev ? bdev_find(back->bdev) : NULL;
-	char text[BDEV_UUID_TEXT], *real;
+	char text[TEXT_UUID_BYTES], *real;
 
 	if (back->file) {
 		real = realpath(back->file, NULL);
@@ -132,6 +133,6 @@ char *backend_identity(const struct backend_def *back)
 	}
 	if (!bdev)
 		return NULL;
-	bdev_uuid_text(bdev->uuid, text);
+	text_uuid(bdev->uuid, text);
 	return strdup(text);
 }

@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "blk/filter/swap.h"
 
 #define BDEV_NAME_MAX 255
@@ -38,9 +39,9 @@ static void bdev_tell(struct bdev *bdev, enum bdev_event event)
 
 static bool name_is_uuid(const struct bdev *bdev, const char *name)
 {
-	char text[BDEV_UUID_TEXT];
+	char text[TEXT_UUID_BYTES];
 
-	bdev_uuid_text(bdev->uuid, text);
+	text_uuid(bdev->uuid, text);
 	return !strcasecmp(text, name);
 }
 
@@ -73,15 +74,6 @@ struct bdev *bdev_next(const struct bdev *prev)
 			return bdev;
 	}
 	return NULL;
-}
-
-void bdev_uuid_text(const uint8_t uuid[16], char text[BDEV_UUID_TEXT])
-{
-	char *t = text;
-
-	for (int i = 0; i < 16; i++)
-		t += snprintf(t, (size_t)(text + BDEV_UUID_TEXT - t), "%s%02x",
-			      i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
 }
 
 int bdev_uuid_parse(const char *text, uint8_t uuid[16], struct err *reterr)
@@ -202,7 +194,7 @@ static void bdev_on_resized(struct blk_listener *l)
 static int bdev_fill(struct bdev *bdev, const struct bdev_params *p, struct blk_dev *dev,
 		     struct err *reterr)
 {
-	char uuid[BDEV_UUID_TEXT];
+	char uuid[TEXT_UUID_BYTES];
 	int rc = 0;
 
 	if (!p->name)
@@ -217,7 +209,7 @@ static int bdev_fill(struct bdev *bdev, const struct bdev_params *p, struct blk_
 		memcpy(bdev->uuid, p->uuid, sizeof(bdev->uuid));
 	else if (uuid_random(bdev->uuid) < 0)
 		return err_set(reterr, -EIO, "no random numbers for a UUID");
-	bdev_uuid_text(bdev->uuid, uuid);
+	text_uuid(bdev->uuid, uuid);
 	if (bdev_known(uuid))
 		return err_set(reterr, -EEXIST, "uuid: %s is that of bdev \"%s\"", uuid,
 			       bdev_known(uuid)->name);

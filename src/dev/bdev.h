@@ -61,10 +61,8 @@ struct bdev_watcher {
 void bdev_watch(struct bdev_watcher *watcher);
 void bdev_unwatch(struct bdev_watcher *watcher);
 
-#define BDEV_UUID_TEXT 37
 /* -EINVAL: not a UUID, or all zero. */
 int bdev_uuid_parse(const char *text, uint8_t uuid[16], struct err *reterr);
-void bdev_uuid_text(const uint8_t uuid[16], char text[BDEV_UUID_TEXT]);
 
 /* Takes the reference on dev, also when it fails; origin only when it succeeds. -EEXIST (name,
  * UUID), -EINVAL (name), -ENOMEM, -EPERM (base is claimed). */

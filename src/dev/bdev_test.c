@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "dev/backend.h"
 #include "dev/bdev.h"
 
@@ -64,10 +65,10 @@ static void gone(struct bdev *bdev)
 static void bdev_is_found_by_name_and_by_uuid_in_order_of_creation(void **state)
 {
 	struct bdev *a = made("b"), *b = made("a");
-	char uuid[BDEV_UUID_TEXT];
+	char uuid[TEXT_UUID_BYTES];
 
 	assert_ptr_equal(bdev_find("b"), a);
-	bdev_uuid_text(b->uuid, uuid);
+	text_uuid(b->uuid, uuid);
 	assert_ptr_equal(bdev_find(uuid), b);
 	assert_null(bdev_find("c"));
 	assert_null(bdev_find(""));

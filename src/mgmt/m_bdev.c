@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "mgmt/sections.h"
 #include "mgmt/tables.h"
 
@@ -198,9 +199,9 @@ static void write_one(const struct bdev *bdev, json_t *calls)
 {
 	const struct m_bdev *m = m_bdev_of(bdev);
 	json_t *params = json_deep_copy(m->params);
-	char uuid[BDEV_UUID_TEXT];
+	char uuid[TEXT_UUID_BYTES];
 
-	bdev_uuid_text(bdev->uuid, uuid);
+	text_uuid(bdev->uuid, uuid);
 	if (m->kind->name_key)
 		json_object_set_new(params, m->kind->name_key, json_string(bdev->name));
 	if (m->kind->saves_uuid)

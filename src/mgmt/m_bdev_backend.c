@@ -3,9 +3,11 @@
  * through io_uring).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/num.h"
@@ -254,17 +256,24 @@ static void bdev_resize(struct rpc_call *call, void *params)
 
 struct file {
 	char *name, *filename, *uuid;
+	uint64_t create_size;
 	uint32_t block_size;
 	bool readonly, fallocate, nowait;
 };
 
+#define CREATE_SIZE "create_size"
 #define FILE_ROWS                                                                                  \
 	NEEDED(file, "name", OPTS_STR, name, "name of the bdev"),                                  \
 		NEEDED(file, "filename", OPTS_STR, filename, "path of a file or block device"),    \
 		ROW(file, "block_size", OPTS_U32, block_size, NULL,                                \
 		    "bytes of a block; default: what the file needs"),                             \
 		ROW(file, "uuid", OPTS_STR, uuid, NULL, "UUID; default: random"),                  \
-		ROW(file, "readonly", OPTS_BOOL, readonly, "false", "refuse writes")
+		ROW(file, "readonly", OPTS_BOOL, readonly, "false", "refuse writes"),              \
+	{                                                                                          \
+		.name = CREATE_SIZE, .type = OPTS_SIZE,                                            \
+		.offset = offsetof(struct file, create_size), .max = INT64_MAX,                    \
+		.help = "makes the file, sparse, of this size; there must be none"                 \
+	}
 
 static const struct opts_row aio_rows[] = {
 	FILE_ROWS,
@@ -295,24 +304,65 @@ int m_bdev_file_open(const char *name, const char *filename, uint32_t block_byte
 	return rc < 0 ? rc : backend_open(&def, name, ret_dev, reterr);
 }
 
+/* A file for create_size, which stays only when all that follows succeeds. */
+static int image_make(const struct file *p, struct err *reterr)
+{
+	int fd, rc = 0;
+
+	if (p->readonly)
+		return err_set(reterr, -EINVAL, CREATE_SIZE ": not with readonly");
+	fd = open(p->filename, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 && errno == EEXIST)
+		return err_set(reterr, -EEXIST,
+			       CREATE_SIZE ": %s exists; leave " CREATE_SIZE " out to use it",
+			       p->filename);
+	if (fd < 0)
+		return err_set(reterr, -errno, CREATE_SIZE ": cannot make %s: %s", p->filename,
+			       strerror(errno));
+	if (ftruncate(fd, (off_t)p->create_size) < 0)
+		rc = err_set(reterr, -errno, CREATE_SIZE ": %s: cannot be %llu bytes long: %s",
+			     p->filename, (unsigned long long)p->create_size, strerror(errno));
+	close(fd);
+	if (rc < 0)
+		unlink(p->filename);
+	return rc;
+}
+
+/* What is saved: a start must not make a file that has gone anew, as if nothing had been in it. */
+static json_t *file_params(const struct rpc_call *call, const struct opts_table *table)
+{
+	json_t *params = m_bdev_params(call, table);
+
+	json_object_del(params, CREATE_SIZE);
+	return params;
+}
+
 static void file_create(struct rpc_call *call, const struct file *p, const struct bdev_kind *kind,
 			const struct opts_table *table)
 {
+	struct m_bdev_make make = { .kind = kind, .name = p->name, .uuid = p->uuid };
 	struct err err = { 0 };
+	struct bdev *bdev;
 	struct blk_dev *dev;
-	int rc = m_bdev_file_open(p->name, p->filename, p->block_size, p->readonly, p->fallocate,
-				  &dev, &err);
-	const struct m_bdev_make make = {
-		.kind = kind,
-		.name = p->name,
-		.uuid = p->uuid,
-		.params = rc == 0 ? m_bdev_params(call, table) : NULL,
-	};
+	int rc = p->create_size ? image_make(p, &err) : 0;
 
-	if (rc < 0)
+	if (rc < 0) {
 		rpc_fail(call, rc, &err);
-	else
-		m_bdev_add_answer(call, &make, dev);
+		return;
+	}
+	rc = m_bdev_file_open(p->name, p->filename, p->block_size, p->readonly, p->fallocate, &dev,
+			      &err);
+	if (rc == 0) {
+		make.params = file_params(call, table);
+		rc = m_bdev_add(&make, dev, &bdev, &err);
+	}
+	if (rc == 0) {
+		rpc_result_saved(call, json_string(bdev->name));
+		return;
+	}
+	if (p->create_size)
+		unlink(p->filename);
+	rpc_fail(call, rc, &err);
 }
 
 static void aio_create(struct rpc_call *call, void *params)

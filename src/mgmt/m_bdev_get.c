@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "mgmt/m_bdev.h"
 #include "mgmt/tables.h"
 
@@ -72,9 +73,9 @@ static void pi_describe(const struct blk_caps *caps, json_t *o)
 static json_t *geometry(const struct bdev *bdev)
 {
 	const struct blk_caps *c = blk_dev_caps(bdev->dev);
-	char uuid[BDEV_UUID_TEXT];
+	char uuid[TEXT_UUID_BYTES];
 
-	bdev_uuid_text(bdev->uuid, uuid);
+	text_uuid(bdev->uuid, uuid);
 	return json_pack("{s:s, s:[s], s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:s}", "name",
 			 bdev->name, "aliases", uuid, "product_name", bdev->product, "block_size",
 			 (json_int_t)c->block_bytes, "num_blocks",

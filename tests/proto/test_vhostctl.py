@@ -277,6 +277,22 @@ def test_a_disk_of_a_file_is_made_shown_resized_and_removed(ctl, room, image):
     assert not os.path.exists(f"{room}/vm1") and os.path.exists(f"{room}/disk.img")
 
 
+def test_the_file_of_a_new_disk_is_made_on_request_only(ctl, room):
+    path = f"{room}/new.img"
+    assert "--size SIZE makes it" in ctl.fails(REFUSED, "disk", "add", "vm1", "--file", path)
+    assert not os.path.exists(path)
+    assert "--file" in ctl.fails(USAGE, "disk", "add", "vm1", "--ram", "1M", "--size", "1M")
+    assert "multiple" in ctl.fails(REFUSED, "disk", "add", "vm1", "--file", path, "--size", "1000")
+    assert not os.path.exists(path)
+    assert "8 MiB" in ctl("disk", "add", "vm1", "--file", path, "--size", "8M")
+    assert os.path.getsize(path) == 8 * MIB and os.stat(path).st_mode & 0o777 == 0o600
+    assert "create_size" not in ctl("config", "save")
+    ctl("disk", "rm", "vm1")
+    assert "exists" in ctl.fails(REFUSED, "disk", "add", "vm1", "--file", path, "--size", "8M")
+    assert os.path.getsize(path) == 8 * MIB
+    ctl("disk", "add", "vm1", "--file", path)
+
+
 def test_a_disk_over_vfio_user_is_a_disk_like_others(ctl, room, image):
     image("disk.img", 8 * MIB)
     ctl("rpc", "vfu_tgt_set_base_path", json.dumps({"path": room}))
