@@ -32,6 +32,11 @@ static void set_qos_limit(struct rpc_call *call, void *params)
 		rpc_result_true(call);
 		return;
 	}
+	if (rc == 0 && dev->def->unserved)
+		rc = err_set(&err, -EOPNOTSUPP,
+			     "name: '%.64s' is a subsystem; limits are its listeners', which "
+			     "device_get_devices lists, too",
+			     p->name);
 	if (rc == 0) {
 		limits = *device_limits_get(dev);
 		rc = qos_merge(call, p, &limits, &err);

@@ -115,6 +115,7 @@ static void step_done(struct loop_work *work)
 	struct blk_req *whole = s->whole;
 
 	if (step->status != BLK_ST_OK) {
+		whole->nvme_status = step->nvme_status;
 		slot_finish(s, step->status);
 		return;
 	}
