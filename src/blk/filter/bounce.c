@@ -82,7 +82,8 @@ static void slot_step(struct bounce_slot *s)
 	s->step.cancelled = false;
 	s->step.work.fn = step_done;
 	s->step.chan = chan;
-	chan->submit(chan, &s->step);
+	/* whatever the channel does with new requests: the whole one has been taken */
+	chan->dev->impl->submit(chan, &s->step);
 }
 
 static void slot_start(struct bounce_slot *s, struct blk_req *whole)
@@ -132,13 +133,13 @@ static void step_done(struct loop_work *work)
 
 static void slot_cancel(struct bounce_slot *s)
 {
-	const struct blk_chan *chan = s->step.chan;
+	const struct blk_impl *impl = s->step.chan->dev->impl;
 
 	if (s->step.status != BLK_ST_PENDING)
 		return;
 	s->step.cancelled = true;
-	if (chan->cancel)
-		chan->cancel(&s->step);
+	if (impl->cancel)
+		impl->cancel(&s->step);
 }
 
 /* Out of the queue of those that wait for a buffer, if it is there. */
