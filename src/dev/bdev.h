@@ -84,6 +84,8 @@ void bdev_delete(struct bdev *bdev, void (*deleted)(void *arg, int rc), void *ar
  */
 int bdev_swap(struct bdev *bdev, struct blk_dev *next, void (*done)(void *arg, int rc), void *arg,
 	      struct err *reterr);
+/* What it was made on is no longer below it, and is nobody's claim of it any more. */
+void bdev_unbase(struct bdev *bdev);
 /* A user's reference on the handle. NULL: it is being deleted. */
 struct blk_dev *bdev_hold(struct bdev *bdev);
 void bdev_release(struct blk_dev *handle);

@@ -247,6 +247,13 @@ void device_disks_visit(const struct device *dev,
 			void (*fn)(const char *unit, const struct blk_dev *blk, void *arg),
 			void *arg);
 
+/*
+ * The disk at a place, as device_disks_visit names it ("3" is "3/0" of a scsi device); unit NULL:
+ * the only one. -ENODEV: there is none; -EINVAL: there are several. No reference.
+ */
+int device_disk_find(const struct device *dev, const char *unit, struct blk_dev **ret_blk,
+		     struct err *reterr);
+
 /* ---- how front-ends reach it: front.c (Thread: main) ---- */
 
 struct device_front {

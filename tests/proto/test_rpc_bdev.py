@@ -168,7 +168,7 @@ def test_a_bdev_goes_with_all_that_is_on_it(bdevs):
     ("bdev_error_inject_error", {"name": "EE_E", "io_type": "read", "error_type": "nvme_failure"},
      -22, ["NVMe status"]),
     ("bdev_error_inject_error", {"name": "EE_E", "io_type": "read", "error_type": "nvme_failure",
-                                 "nvme_sct": 8}, -22, ["nvme_sct", "7"]),
+                                 "nvme_sct": 8}, -32603, ["nvme_sct", "7"]),
     ("bdev_error_inject_error", {"name": "M", "io_type": "read", "error_type": "failure"}, -19,
      ["another kind"]),
     ("bdev_split_create", {"base_bdev": "M", "split_count": 0}, -22, ["split_count"]),
@@ -193,7 +193,7 @@ def test_a_bdev_goes_with_all_that_is_on_it(bdevs):
     ("bdev_swap", {"name": "M", "new_bdev": "C"}, -16, ["used"]),
     ("bdev_swap", {"name": "M", "new_bdev": "tiny"}, -22, ["less than"]),
     ("bdev_swap", {"name": "M", "new_bdev": "N4k"}, -22, ["block size"]),
-    ("bdev_swap", {"name": "P", "new_bdev": "N"}, -22, ['on bdev "C"']),
+    ("bdev_swap", {"name": "Sp0", "new_bdev": "N"}, -22, ['part of bdev "S"']),
     ("bdev_swap", {"name": "M", "filename": "/no/such"}, -2, ["/no/such"]),
 ])
 def test_what_is_refused_is_named_and_changes_nothing(bdevs, method, params, code, words):
@@ -201,6 +201,8 @@ def test_what_is_refused_is_named_and_changes_nothing(bdevs, method, params, cod
     bdevs.malloc("C")
     bdevs.malloc("tiny", 4096)
     bdevs("bdev_passthru_create", name="P", base_bdev_name="C")
+    bdevs.malloc("S")
+    bdevs("bdev_split_create", base_bdev="S", split_count=2)
     bdevs("bdev_null_create", name="N", num_blocks=4096, block_size=512)
     bdevs("bdev_null_create", name="N4k", num_blocks=4096, block_size=4096)
     bdevs("bdev_null_create", name="E", num_blocks=4096, block_size=512)
