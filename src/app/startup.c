@@ -29,6 +29,7 @@
 #include "app/reload.h"
 #include "app/sdnotify.h"
 #include "base/check.h"
+#include "dev/bdev.h"
 #include "dev/devices.h"
 #include "guest/gmem.h"
 #include "loop/job.h"
@@ -229,6 +230,7 @@ static int app_signals_open(struct err *reterr)
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* RLIMIT_FSIZE: an error of write, as others */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -325,6 +327,7 @@ static void app_on_replayed(struct replay_run *run, int rc)
 		return;
 	if (rc == 0)
 		rc = devices_start_all(app.reterr);
+	bdev_names_restored();
 	if (rc == 0)
 		state_begin(app.main_loop, app.replays, app.cfg->replay_count);
 	if (rc == 0 && !app.cfg->rpc.wait_for_rpc)

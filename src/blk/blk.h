@@ -164,6 +164,9 @@ struct blk_listener {
 };
 void blk_dev_listen(struct blk_dev *dev, struct blk_listener *l);
 void blk_dev_unlisten(struct blk_listener *l);
+/* The first of dev's whose function is resized; NULL: none. */
+struct blk_listener *blk_dev_listener(const struct blk_dev *dev,
+				      void (*resized)(struct blk_listener *l));
 
 /* For --help and docs: calls fn for each back-end type with its parameter table. */
 struct opts_table;

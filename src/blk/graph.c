@@ -282,6 +282,17 @@ void blk_dev_listen(struct blk_dev *dev, struct blk_listener *l)
 	list_append(&dev->listeners, &l->node);
 }
 
+struct blk_listener *blk_dev_listener(const struct blk_dev *dev,
+				      void (*resized)(struct blk_listener *l))
+{
+	struct blk_listener *l;
+
+	list_for_each(l, &dev->listeners, node)
+		if (l->resized == resized)
+			return l;
+	return NULL;
+}
+
 void blk_dev_unlisten(struct blk_listener *l)
 {
 	list_remove(&l->node);

@@ -130,7 +130,10 @@ static int name_check(const char *name, struct err *reterr)
 	return 0;
 }
 
-/* "Malloc disk": the next of Malloc0, Malloc1 ... A number is given once, also to no avail. */
+/*
+ * "Malloc disk": the next of Malloc0, Malloc1 ... A number is given once, also to no avail: a
+ * client that gave the name itself gets an error, as from SPDK.
+ */
 static int name_make(const char *product, char **ret_name, struct err *reterr)
 {
 	static struct {
@@ -138,15 +141,28 @@ static int name_make(const char *product, char **ret_name, struct err *reterr)
 		uint32_t next;
 	} made[8];
 	size_t i, len = strcspn(product, " ");
+	const struct bdev *known;
 
 	for (i = 0; made[i].prefix[0] && strncmp(made[i].prefix, product, len) != 0;)
 		ASSERT(++i < ARRAY_SIZE(made));
 	snprintf(made[i].prefix, sizeof(made[i].prefix), "%.*s", (int)len, product);
-	if (asprintf(ret_name, "%s%u", made[i].prefix, made[i].next++) < 0) {
-		*ret_name = NULL;
-		return err_set(reterr, -ENOMEM, "out of memory");
-	}
+	do {
+		free(*ret_name);
+		if (asprintf(ret_name, "%s%u", made[i].prefix, made[i].next++) < 0) {
+			*ret_name = NULL;
+			return err_set(reterr, -ENOMEM, "out of memory");
+		}
+		known = bdev_known(*ret_name);
+	} while (known && known->restored);
 	return 0;
+}
+
+void bdev_names_restored(void)
+{
+	struct bdev *bdev;
+
+	list_for_each(bdev, &bdevs, node)
+		bdev->restored = true;
 }
 
 /* ---- claims ---- */
@@ -326,12 +342,10 @@ struct blk_dev *bdev_hold(struct bdev *bdev)
 
 struct bdev *bdev_of(const struct blk_dev *handle)
 {
-	struct bdev *bdev;
+	struct blk_listener *l = handle ? blk_dev_listener(handle, bdev_on_resized) : NULL;
+	struct bdev *bdev = l ? container_of(l, struct bdev, listener) : NULL;
 
-	list_for_each(bdev, &bdevs, node)
-		if (bdev->handle == handle)
-			return bdev->dev ? bdev : NULL;
-	return NULL;
+	return bdev && bdev->dev ? bdev : NULL;
 }
 
 void bdev_release(struct blk_dev *handle)

@@ -33,6 +33,7 @@ struct bdev {
 	uint32_t parts; /* that have claimed it */
 	bool part;	/* of base */
 	bool swapping;
+	bool restored;			 /* bdev_names_restored */
 	void (*done)(void *arg, int rc); /* of the deletion or exchange under way */
 	void *done_arg;
 };
@@ -68,6 +69,11 @@ int bdev_uuid_parse(const char *text, uint8_t uuid[16], struct err *reterr);
  * UUID), -EINVAL (name), -ENOMEM, -EPERM (base is claimed). */
 int bdev_add(const struct bdev_params *params, struct blk_dev *dev, struct bdev **ret_bdev,
 	     struct err *reterr);
+/*
+ * Those that there are now are of the last run, whose numbers nobody counts any more: a name that
+ * is made later is none of theirs.
+ */
+void bdev_names_restored(void);
 /* By name, or UUID as text. NULL: none. */
 struct bdev *bdev_find(const char *name);
 /* In order of creation; NULL: no more. prev NULL: the first. */

@@ -41,6 +41,7 @@ static void ctrlr_free(void *owner)
 {
 	struct ctrlr *c = owner;
 
+	section_drop(&c->saved);
 	free(c->cpumask);
 	free(c->traddr);
 	free(c);
@@ -248,6 +249,7 @@ int ctrlr_unit_add(struct device *dev, const struct ctrlr_unit *unit, struct err
 		if (rc < 0)
 			device_unit_free(open);
 	}
+	ctrlr_changed(dev);
 	unit_fini(&def);
 	return rc < 0 ? err_prefix(reterr, rc, "%s: %s", dev->def->name, where) : 0;
 }
@@ -416,6 +418,29 @@ json_t *ctrlr_text(const char *text)
 	value = clean ? json_string(clean) : NULL;
 	free(clean);
 	return value;
+}
+
+/* How many of the bdevs that its calls name are there. */
+static uint32_t ctrlr_parts(const struct device *dev)
+{
+	uint32_t parts = ctrlr_blk_bdev(dev) ? 1 : 0;
+	const struct device_unit *unit;
+
+	list_for_each(unit, &dev->units, node)
+		if (!unit->leaving && ctrlr_unit_bdev(unit))
+			parts++;
+	return parts;
+}
+
+void ctrlr_write(struct section_out *out, struct device *dev, section_write_fn *write)
+{
+	section_object(out, &ctrlr_of(dev)->saved, ctrlr_parts(dev), write, dev);
+}
+
+void ctrlr_changed(const struct device *dev)
+{
+	if (ctrlr_of(dev))
+		section_drop(&ctrlr_of(dev)->saved);
 }
 
 void ctrlr_write_call(json_t *calls, const char *method, json_t *params)

@@ -33,6 +33,7 @@ struct memory {
 	char *name, *uuid;
 	uint32_t block_size, physical_block_size, md_size, dif_type, hint;
 	uint64_t num_blocks;
+	int32_t numa_id;
 	bool md_interleave, dif_is_head_of_md;
 };
 
@@ -56,7 +57,13 @@ static const struct opts_row malloc_rows[] = {
 	MEMORY_ROWS,
 	ROW(memory, "md_interleave", OPTS_BOOL, md_interleave, "false", "must be false"),
 	ROW(memory, "optimal_io_boundary", OPTS_U32, hint, "0", HINT),
-	ROW(memory, "numa_id", OPTS_U32, hint, NULL, HINT),
+	{ .name = "numa_id",
+	  .type = OPTS_I32,
+	  .offset = offsetof(struct memory, numa_id),
+	  .min = (uint64_t)-1,
+	  .max = INT32_MAX,
+	  .def = "-1",
+	  .help = "accepted: memory is of the node of the CPU that first touches it; -1: any" },
 };
 static const struct opts_table malloc_create_table = { "bdev_malloc_create", malloc_rows,
 						       ARRAY_SIZE(malloc_rows) };
@@ -206,6 +213,7 @@ static void num_blocks_note(struct bdev *bdev)
 		json_object_set_new(
 			m_bdev_of(bdev)->params, "num_blocks",
 			json_integer((json_int_t)(caps->size_bytes / caps->block_bytes)));
+	m_bdev_changed(bdev);
 }
 
 static void resize_answer(struct rpc_call *call, const char *name, const struct bdev_kind *kind,
@@ -479,28 +487,35 @@ NAME_TABLE(aio_delete);
 NAME_TABLE(uring_rescan);
 NAME_TABLE(uring_delete);
 
-#define METHOD(fn, old, shape, text, answer)                                                       \
+#define METHOD(fn, old, bits, shape, text, answer)                                                 \
 	{                                                                                          \
 		.name = "bdev_" #fn, .alias = old, .params = &fn##_table,                          \
-		.params_bytes = sizeof(struct shape), .run = fn, .help = text, .result = answer    \
+		.params_bytes = sizeof(struct shape), .flags = bits, .run = fn, .help = text,      \
+		.result = answer                                                                   \
 	}
 
 const struct rpc_method m_bdev_backend[] = {
-	METHOD(malloc_create, "construct_malloc_bdev", memory, "makes a disk in memory", "name"),
-	METHOD(malloc_delete, "delete_malloc_bdev", m_bdev_name, "deletes a malloc bdev", "true"),
-	METHOD(null_create, "construct_null_bdev", memory, "makes a disk that keeps nothing",
+	METHOD(malloc_create, "construct_malloc_bdev", RPC_SAVES, memory, "makes a disk in memory",
 	       "name"),
-	METHOD(null_delete, "delete_null_bdev", m_bdev_name, "deletes a null bdev", "true"),
-	METHOD(null_resize, NULL, resize, "makes a null bdev larger", "true"),
-	METHOD(aio_create, "construct_aio_bdev", file, "makes a disk of a file or block device",
-	       "name"),
-	METHOD(aio_rescan, NULL, m_bdev_name, "looks at the size of the file again", "true"),
-	METHOD(aio_delete, "delete_aio_bdev", m_bdev_name, "deletes an aio bdev; the file stays",
+	METHOD(malloc_delete, "delete_malloc_bdev", RPC_SAVES, m_bdev_name, "deletes a malloc bdev",
 	       "true"),
-	METHOD(uring_create, NULL, file, "makes a disk of a file or block device", "name"),
-	METHOD(uring_rescan, NULL, m_bdev_name, "looks at the size of the file again", "true"),
-	METHOD(uring_delete, NULL, m_bdev_name, "deletes a uring bdev; the file stays", "true"),
+	METHOD(null_create, "construct_null_bdev", RPC_SAVES, memory,
+	       "makes a disk that keeps nothing", "name"),
+	METHOD(null_delete, "delete_null_bdev", RPC_SAVES, m_bdev_name, "deletes a null bdev",
+	       "true"),
+	METHOD(null_resize, NULL, RPC_SAVES, resize, "makes a null bdev larger", "true"),
+	METHOD(aio_create, "construct_aio_bdev", RPC_SAVES, file,
+	       "makes a disk of a file or block device", "name"),
+	METHOD(aio_rescan, NULL, 0, m_bdev_name, "looks at the size of the file again", "true"),
+	METHOD(aio_delete, "delete_aio_bdev", RPC_SAVES, m_bdev_name,
+	       "deletes an aio bdev; the file stays", "true"),
+	METHOD(uring_create, NULL, RPC_SAVES, file, "makes a disk of a file or block device",
+	       "name"),
+	METHOD(uring_rescan, NULL, 0, m_bdev_name, "looks at the size of the file again", "true"),
+	METHOD(uring_delete, NULL, RPC_SAVES, m_bdev_name, "deletes a uring bdev; the file stays",
+	       "true"),
 	{ .name = "bdev_resize",
+	  .flags = RPC_SAVES,
 	  .params = &resize_table,
 	  .params_bytes = sizeof(struct resize),
 	  .run = bdev_resize,

@@ -246,6 +246,6 @@ const struct rpc_method m_bdev_get[] = {
 	  get_bdevs, "the bdevs, or one of them, with all that is known of them",
 	  "[{name, aliases, product_name, block_size, num_blocks, ...}, ...]" },
 	{ "bdev_set_options", "set_bdev_options", &set_options_table, sizeof(struct options),
-	  RPC_STARTUP, 0, set_options, "options of all bdevs", "true" },
+	  RPC_STARTUP | RPC_SAVES, 0, set_options, "options of all bdevs", "true" },
 	{ NULL },
 };

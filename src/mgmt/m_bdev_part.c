@@ -430,12 +430,12 @@ const struct bdev_kind bdev_gpt = {
 
 const struct rpc_method m_bdev_part[] = {
 	{ "bdev_split_create", "construct_split_vbdev", &split_create_table, sizeof(struct split),
-	  0, 0, split_create, "divides a bdev into parts of the same size",
+	  RPC_SAVES, 0, split_create, "divides a bdev into parts of the same size",
 	  "[name of each part, ...]" },
 	{ "bdev_split_delete", "destruct_split_vbdev", &split_delete_table,
-	  sizeof(struct split_delete), 0, 0, split_delete,
+	  sizeof(struct split_delete), RPC_SAVES, 0, split_delete,
 	  "deletes the parts of a bdev that bdev_split_create made", "true" },
-	{ "bdev_examine", NULL, &examine_table, sizeof(struct m_bdev_name), 0, 0, examine,
+	{ "bdev_examine", NULL, &examine_table, sizeof(struct m_bdev_name), RPC_SAVES, 0, examine,
 	  "looks for a GPT on a bdev, and makes a bdev of each partition", "true" },
 	{ "bdev_wait_for_examine", NULL, .flags = RPC_READS, .run = wait_for_examine,
 	  .help = "answers when no bdev is being examined", .result = "true" },

@@ -70,6 +70,7 @@ static void exchange_note(const struct exchange *x)
 
 	m->qos = x->qos;
 	m->inner = x->inner;
+	m_bdev_changed(x->bdev);
 	if (!x->kind)
 		return;
 	json_decref(m->params);
@@ -170,6 +171,7 @@ static void set_qos_limit(struct rpc_call *call, void *params)
 	} else if (rc == 0 && !!m_bdev_of(bdev)->qos == blk_qos_any(&limits)) {
 		if (m_bdev_of(bdev)->qos)
 			rc = blk_qos_set(m_bdev_of(bdev)->qos, &limits, &err);
+		m_bdev_changed(bdev);
 		if (rc == 0) {
 			rpc_result_saved(call, json_true());
 			return;
@@ -198,9 +200,10 @@ json_t *m_bdev_rate_limits(const struct bdev *bdev)
 	return qos_json(&limits);
 }
 
-void m_bdev_qos_write(const struct bdev *bdev, json_t *calls)
+void m_bdev_qos_write(json_t *calls, const void *obj)
 {
 	static const struct blk_qos_limits none;
+	const struct bdev *bdev = obj;
 	struct blk_qos_limits limits;
 
 	qos_limits(bdev, &limits);
@@ -365,13 +368,13 @@ static void swap_device(struct rpc_call *call, void *params)
 
 const struct rpc_method m_bdev_swap[] = {
 	{ "bdev_set_qos_limit", "set_bdev_qos_limit", &set_qos_limit_table,
-	  sizeof(struct qos_params), 0, 0, set_qos_limit,
+	  sizeof(struct qos_params), RPC_SAVES, 0, set_qos_limit,
 	  "limits operations and bytes per second of a bdev; what is not given stays", "true" },
-	{ "bdev_swap", NULL, &bdev_swap_table, sizeof(struct swap), 0, 0, swap,
+	{ "bdev_swap", NULL, &bdev_swap_table, sizeof(struct swap), RPC_SAVES, 0, swap,
 	  "exchanges what is behind a bdev while it is used: requests under way end first, those "
 	  "that come meanwhile wait",
 	  "true" },
-	{ "device_swap", NULL, &device_swap_table, sizeof(struct swap), 0, 0, swap_device,
+	{ "device_swap", NULL, &device_swap_table, sizeof(struct swap), RPC_SAVES, 0, swap_device,
 	  "exchanges what is behind a disk of a device while it is used, whoever made it; a disk "
 	  "that is on a bdev keeps it, as after bdev_swap",
 	  "true" },

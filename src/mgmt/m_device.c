@@ -56,7 +56,8 @@ static const struct opts_table drain_params = { "device_drain", drain_rows,
 						ARRAY_SIZE(drain_rows) };
 static const struct opts_row migrate_rows[] = {
 	ROW("name", OPTS_STR, name, true, "the device"),
-	ROW("queue", OPTS_U32, queue, true, "number of the queue, of each front-end"),
+	ROW("queue", OPTS_U32, queue, true,
+	    "number of the queue, of each front-end; NVMe: identifier of the completion queue"),
 	ROW("loop", OPTS_U32, loop, true, "number of the data loop"),
 	TIMEOUT_ROW,
 };
@@ -438,13 +439,18 @@ static void set_slow_threshold(struct rpc_call *call, void *params)
 	rpc_result_saved(call, json_true());
 }
 
-void m_device_write(json_t *calls)
+static void write_slow(json_t *calls, const void *obj)
+{
+	ctrlr_write_call(
+		calls, "device_set_slow_threshold",
+		json_pack("{s:I}", "threshold_ms", (json_int_t)(slow.threshold_ns / 1000000)));
+}
+
+void m_device_write(struct section_out *out)
 {
 	if (slow.threshold_ns)
-		ctrlr_write_call(calls, "device_set_slow_threshold",
-				 json_pack("{s:I}", "threshold_ms",
-					   (json_int_t)(slow.threshold_ns / 1000000)));
-	m_device_disk_write(calls);
+		section_object(out, NULL, 0, write_slow, NULL);
+	m_device_disk_write(out);
 }
 
 static void get_slow_requests(struct rpc_call *call, void *params)
@@ -485,11 +491,14 @@ const struct rpc_method m_device[] = {
 	METHOD("device_resize", &resize_params, 0, resize,
 	       "looks at the sizes of its disks again, and tells guests", "true"),
 	METHOD("device_drain", &drain_params, 0, drain,
-	       "takes no more requests, and answers when those under way have ended", "true"),
+	       "takes no more requests, and answers when those under way have ended; admin queues "
+	       "of "
+	       "NVMe controllers go on",
+	       "true"),
 	METHOD("device_resume", &resume_params, 0, resume, "after device_drain: goes on", "true"),
 	METHOD("device_migrate_queue", &migrate_params, 0, migrate_queue,
 	       "moves a queue to another data loop; requests under way end first", "true"),
-	METHOD("device_set_slow_threshold", &slow_params, 0, set_slow_threshold,
+	METHOD("device_set_slow_threshold", &slow_params, RPC_SAVES, set_slow_threshold,
 	       "logs requests that take longer", "true"),
 	{ "device_get_slow_requests", .flags = RPC_READS, .run = get_slow_requests,
 	  .help = "the last of these: at most 64",

@@ -3,6 +3,7 @@
  * it may ask of them together.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -49,15 +50,23 @@ static void set_qos_limit(struct rpc_call *call, void *params)
 		rpc_result_saved(call, json_true());
 }
 
-void m_device_disk_write(json_t *calls)
+static void write_limits(json_t *calls, const void *obj)
+{
+	const struct device *dev = obj;
+
+	qos_write(calls, "device_set_qos_limit", dev->def->name, &dev->def->limits,
+		  device_limits_get(dev));
+}
+
+void m_device_disk_write(struct section_out *out)
 {
 	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
-		qos_write(calls, "device_set_qos_limit", dev->def->name, &dev->def->limits,
-			  device_limits_get(dev));
+		if (memcmp(&dev->def->limits, device_limits_get(dev), sizeof(dev->def->limits)))
+			section_object(out, NULL, 0, write_limits, dev);
 }
 
 const struct rpc_method m_device_disk[] = {
-	{ "device_set_qos_limit", NULL, &set_qos_limit_table, sizeof(struct qos_params), 0,
+	{ "device_set_qos_limit", NULL, &set_qos_limit_table, sizeof(struct qos_params), RPC_SAVES,
 	  RPC_INVALID_PARAMS, set_qos_limit,
 	  "limits operations and bytes per second of a device, over all its disks and queues; what "
 	  "is not given stays",

@@ -301,6 +301,7 @@ static void set_any_host(struct rpc_call *call, void *params)
 	if (!dev)
 		return;
 	ctrlr_of(dev)->allow_any_host = p->allow_any_host;
+	ctrlr_changed(dev);
 	rpc_result_saved(call, json_true());
 }
 
@@ -485,6 +486,7 @@ static void add_listener(struct rpc_call *call, void *params)
 	rc = address_fill(call, &a, &err);
 	if (rc == 0)
 		rc = listener_add(dev, a.traddr, &err);
+	ctrlr_changed(dev);
 	opts_free(&address_table, &a);
 	answer(call, rc, &err, json_true());
 }
@@ -502,6 +504,7 @@ static void remove_listener(struct rpc_call *call, void *params)
 	rc = params_fill(&address_table, &a, rpc_param(call, "listen_address"), &err);
 	if (rc == 0)
 		listener = listener_find(dev, a.traddr);
+	ctrlr_changed(dev);
 	if (rc == 0 && !listener)
 		rc = err_set(&err, -ENOENT, "listen_address: there is no listener at '%.108s'",
 			     a.traddr);
@@ -621,8 +624,9 @@ static void get_listeners(struct rpc_call *call, void *params)
 
 /* ---- what recreates them ---- */
 
-static void write_subsystem(json_t *calls, struct device *dev)
+static void write_subsystem(json_t *calls, const void *obj)
 {
+	const struct device *dev = obj;
 	const struct ctrlr *c = ctrlr_of(dev);
 	json_t *nqn = ctrlr_text(dev->def->name);
 	const struct device_unit *unit;
@@ -634,10 +638,11 @@ static void write_subsystem(json_t *calls, struct device *dev)
 				   ctrlr_text(dev->def->model), "max_namespaces",
 				   (int)c->max_namespaces));
 	list_for_each(unit, &dev->units, node) {
-		json_t *ns = ctrlr_unit_bdev(unit) ? ns_json(unit) : NULL;
+		json_t *ns;
 
-		if (!ns) /* its bdev is gone */
+		if (unit->leaving || !ctrlr_unit_bdev(unit)) /* it is gone */
 			continue;
+		ns = ns_json(unit);
 		json_object_del(ns, "name");
 		json_object_set_new(ns, "bdev_name",
 				    ctrlr_text(unit_open_def(unit->open)->back.bdev));
@@ -652,13 +657,18 @@ static void write_subsystem(json_t *calls, struct device *dev)
 	json_decref(nqn);
 }
 
-void m_nvmf_write(json_t *calls)
+static void write_transport(json_t *calls, const void *obj)
+{
+	ctrlr_write_call(calls, "nvmf_create_transport", transport_json());
+}
+
+void m_nvmf_write(struct section_out *out)
 {
 	if (transport.made)
-		ctrlr_write_call(calls, "nvmf_create_transport", transport_json());
+		section_object(out, NULL, 0, write_transport, NULL);
 	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
 		if (ctrlr_kind(dev) == CTRLR_NVMF)
-			write_subsystem(calls, dev);
+			ctrlr_write(out, dev, write_subsystem);
 }
 
 #define METHOD(name, table, s, flags, fn, help, result)                                            \
@@ -667,26 +677,26 @@ void m_nvmf_write(json_t *calls)
 	}
 
 const struct rpc_method m_nvmf[] = {
-	METHOD("nvmf_create_transport", &transport_params, transport, 0, create_transport,
+	METHOD("nvmf_create_transport", &transport_params, transport, RPC_SAVES, create_transport,
 	       "what listeners made later are like", "true"),
 	METHOD("nvmf_get_transports", &get_transports_params, get, RPC_READS, get_transports,
 	       "the transport, when it was made",
 	       "[{trtype, max_queue_depth, max_io_qpairs_per_ctrlr, disable_mappable_bar0, "
 	       "disable_adaptive_irq, disable_shadow_doorbells}]"),
-	METHOD("nvmf_create_subsystem", &create_params, subsystem, 0, create,
+	METHOD("nvmf_create_subsystem", &create_params, subsystem, RPC_SAVES, create,
 	       "makes a subsystem without namespaces and listeners", "true"),
-	METHOD("nvmf_delete_subsystem", &delete_params, subsystem, 0, delete_subsystem,
+	METHOD("nvmf_delete_subsystem", &delete_params, subsystem, RPC_SAVES, delete_subsystem,
 	       "removes it with all that it has", "true"),
-	METHOD("nvmf_subsystem_add_ns", &add_ns_params, subsystem, 0, add_ns,
+	METHOD("nvmf_subsystem_add_ns", &add_ns_params, subsystem, RPC_SAVES, add_ns,
 	       "shows a bdev as a namespace of all its controllers", "the namespace's identifier"),
-	METHOD("nvmf_subsystem_remove_ns", &remove_ns_params, subsystem, 0, remove_ns,
+	METHOD("nvmf_subsystem_remove_ns", &remove_ns_params, subsystem, RPC_SAVES, remove_ns,
 	       "takes a namespace away; answers when it is closed", "true"),
-	METHOD("nvmf_subsystem_add_listener", &add_listener_params, subsystem, 0, add_listener,
-	       "one more controller; its socket is traddr/" SOCKET_FILE, "true"),
-	METHOD("nvmf_subsystem_remove_listener", &remove_listener_params, subsystem, 0,
+	METHOD("nvmf_subsystem_add_listener", &add_listener_params, subsystem, RPC_SAVES,
+	       add_listener, "one more controller; its socket is traddr/" SOCKET_FILE, "true"),
+	METHOD("nvmf_subsystem_remove_listener", &remove_listener_params, subsystem, RPC_SAVES,
 	       remove_listener, "ends its session and removes the socket", "true"),
-	METHOD("nvmf_subsystem_allow_any_host", &any_host_params, subsystem, 0, set_any_host,
-	       "kept and told: hosts are who can open the socket", "true"),
+	METHOD("nvmf_subsystem_allow_any_host", &any_host_params, subsystem, RPC_SAVES,
+	       set_any_host, "kept and told: hosts are who can open the socket", "true"),
 	METHOD("nvmf_get_subsystems", &get_params, get, RPC_READS, get_subsystems,
 	       "subsystems that methods made",
 	       "[{nqn, subtype, listen_addresses[{trtype, adrfam, traddr, trsvcid}], "

@@ -65,7 +65,7 @@ class Param:
         name, values = row[0], row[1]
         self.required = name.startswith("**")
         self.name = name.strip("*")
-        limits = re.match(r"(\d+)\.\.(\d+)( or text)?", values)
+        limits = re.match(r"(-?\d+)\.\.(\d+)( or text)?", values)
         if limits:
             self.kind = "size" if limits[3] else "number"
             self.min, self.max = int(limits[1]), int(limits[2])
