@@ -219,12 +219,16 @@ void nvme_nsq_close(struct nvme_nsq *nsq)
 	free(nsq);
 }
 
-/* on: nothing waits for limits, until it is off. */
 static void cq_hurry(struct nvme_cq *cq, bool on)
 {
 	for (uint32_t nsid = 1; nsid <= NVME_NSID_MAX; nsid++)
 		if (cq->nsqs[nsid])
 			blk_way_hurry(&cq->nsqs[nsid]->way, on);
+}
+
+void nvme_cq_limits_gate(struct nvme_cq *cq)
+{
+	cq_hurry(cq, cq->gate & CQ_HOLD);
 }
 
 void nvme_nsqs_close(struct nvme_cq *cq)
@@ -384,7 +388,7 @@ static void cq_run_quiesce(struct loop_msg *msg)
 
 	cq->gate |= CQ_QUIET;
 	cq->quiet_wanted = cq->settle = true;
-	cq_hurry(cq, true);
+	nvme_cq_limits_gate(cq);
 	nvme_ring_remote_unwait(cq);
 	nvme_cq_settle(cq);
 }
@@ -394,7 +398,7 @@ static void cq_run_resume(struct loop_msg *msg)
 	struct nvme_cq *cq = container_of(msg, struct nvme_cq, resume_msg);
 
 	cq->gate &= ~CQ_QUIET;
-	cq_hurry(cq, false);
+	nvme_cq_limits_gate(cq);
 	nvme_ring_remote_gate(cq);
 	cq_buffers_set(cq, true);
 	loop_source_wake(&cq->source);
@@ -431,7 +435,7 @@ static void sq_run_delete(struct loop_msg *msg)
 	sq->event_word = NULL;
 	sq->cq->settle = true;
 	cq_hurry(sq->cq, true);
-	cq_hurry(sq->cq, false);
+	nvme_cq_limits_gate(sq->cq);
 	nvme_cq_settle(sq->cq);
 }
 

@@ -241,6 +241,19 @@ def test_a_controller_is_drained_and_removed_while_requests_wait(start, room, ki
 
 
 @needs_bench
+@pytest.mark.parametrize("kind", ["nvme", "nvme over vhost-user"])
+def test_queues_of_nvme_are_drained_while_their_commands_wait(serve, room, kind):
+    device, args = KINDS[kind]
+    server = serve(device + ",rw-iops=2")
+    with Load(f"{room}/d", *args):
+        for _ in range(2):
+            wait_for("requests that wait", lambda: server.waiting("d") >= 16)
+            assert server("device_drain", name="d", timeout_ms=5000) is True
+            assert server.waiting("d") == 0
+            server("device_resume", name="d")
+
+
+@needs_bench
 def test_a_target_is_removed_while_its_requests_wait(start, room):
     server = Server(start, room)
     server("bdev_malloc_create", name="M", num_blocks=4096, block_size=512)
