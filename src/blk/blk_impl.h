@@ -51,6 +51,10 @@ struct blk_impl {
 	/* Makes what is behind so large; rescan follows. NULL: it cannot, or the base does, with
 	 * `passes`. Thread: main. */
 	int (*resize)(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr);
+	/* See blk_dev_allocate. Both or none; NULL: it cannot. Thread: job. */
+	int (*allocate)(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+			uint64_t more_bytes);
+	void (*allocate_undo)(struct blk_dev *dev);
 	/* Of a filter: its size, now that the base's changed. NULL: the same. Thread: main. */
 	uint64_t (*resized)(struct blk_dev *dev);
 	/* See blk_dev_map; the arguments were checked, *ret_end_bytes may be beyond end_bytes, and
@@ -80,10 +84,10 @@ struct blk_dev {
 	struct blk_listener base_listener;
 	/* Held while channels are opened and closed, so that they are of one type; see insert.c. */
 	pthread_mutex_t shape_lock;
-	struct insert *inserting;    /* it is becoming a swap: under shape_lock */
-	struct insert *unmap_insert; /* and waits for mappers; the same */
-	uint32_t mappers;	     /* blk_dev_map that are under way; the same */
-	bool exchanging;	     /* Thread: main */
+	struct insert *inserting;   /* it is becoming a swap: under shape_lock */
+	struct insert *idle_insert; /* and waits for jobs; the same */
+	uint32_t jobs;		    /* that use it: blk_dev_map, blk_dev_allocate; the same */
+	bool exchanging;	    /* Thread: main */
 	pthread_mutex_t
 		chans_lock; /* channels come and go on their loops; never on the data path */
 	struct list chans;

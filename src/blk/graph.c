@@ -199,27 +199,87 @@ int blk_dev_rescan(struct blk_dev *dev, struct err *reterr)
 	return 0;
 }
 
-int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr)
+/* What has the size of a node that only passes requests on. */
+static struct blk_dev *dev_behind(struct blk_dev *dev)
 {
-	struct blk_dev *d = dev;
-	int r;
+	while (dev->base && dev->impl->passes)
+		dev = dev->base;
+	return dev;
+}
 
-	while (d->base && d->impl->passes)
-		d = d->base;
+int blk_dev_resize_check(struct blk_dev *dev, uint64_t size_bytes, bool may_shrink,
+			 struct err *reterr)
+{
+	const struct blk_dev *d = dev_behind(dev);
+
 	if (!d->impl->resize)
 		return err_set(reterr, -EOPNOTSUPP, "%s: its size (%llu bytes) cannot be changed",
 			       dev->name, (unsigned long long)dev->caps.size_bytes);
-	if (size_bytes % d->caps.block_bytes || size_bytes > INT64_MAX)
+	if (!size_bytes || size_bytes % d->caps.block_bytes || size_bytes > INT64_MAX)
 		return err_set(reterr, -EINVAL,
 			       "%s: expected a multiple of the block size %u, got %llu bytes",
 			       dev->name, d->caps.block_bytes, (unsigned long long)size_bytes);
-	if (size_bytes < d->caps.size_bytes)
+	if (size_bytes < d->caps.size_bytes && !may_shrink)
 		return err_set(reterr, -EINVAL,
-			       "%s: expected at least its present size, %llu bytes, got %llu",
+			       "%s: expected at least its present size, %llu bytes, got %llu: what "
+			       "is beyond the new end would be lost; force allows it",
 			       dev->name, (unsigned long long)d->caps.size_bytes,
 			       (unsigned long long)size_bytes);
-	r = d->impl->resize(d, size_bytes, reterr);
+	return 0;
+}
+
+int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, bool may_shrink, struct err *reterr)
+{
+	struct blk_dev *d = dev_behind(dev);
+	int r = blk_dev_resize_check(dev, size_bytes, may_shrink, reterr);
+
+	if (r == 0)
+		r = d->impl->resize(d, size_bytes, reterr);
 	return r < 0 ? r : blk_dev_rescan(d, reterr);
+}
+
+/* A job may use the node as what it is until dev_job_leave. NULL: it is becoming another. */
+static const struct blk_impl *dev_job_enter(struct blk_dev *dev)
+{
+	const struct blk_impl *impl;
+
+	pthread_mutex_lock(&dev->shape_lock);
+	impl = dev->inserting ? NULL : dev->impl;
+	dev->jobs += impl != NULL;
+	pthread_mutex_unlock(&dev->shape_lock);
+	return impl;
+}
+
+static void dev_job_leave(struct blk_dev *dev)
+{
+	pthread_mutex_lock(&dev->shape_lock);
+	if (!--dev->jobs && dev->idle_insert)
+		blk_insert_idle(dev->idle_insert);
+	pthread_mutex_unlock(&dev->shape_lock);
+}
+
+int blk_dev_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+		     uint64_t more_bytes)
+{
+	const struct blk_impl *impl = dev_job_enter(dev);
+	int r;
+
+	if (!impl)
+		return -EBUSY;
+	r = impl->allocate ? impl->allocate(dev, offset_bytes, len_bytes, more_bytes) : -EOPNOTSUPP;
+	dev_job_leave(dev);
+	return r;
+}
+
+void blk_dev_allocate_undo(struct blk_dev *dev)
+{
+	const struct blk_impl *impl = dev_job_enter(dev);
+
+	if (!impl)
+		return;
+	if (impl->allocate_undo)
+		impl->allocate_undo(dev);
+	dev_job_leave(dev);
 }
 
 bool blk_dev_can_map(const struct blk_dev *dev)
@@ -227,24 +287,16 @@ bool blk_dev_can_map(const struct blk_dev *dev)
 	return dev->can_map;
 }
 
-/* impl->map, of a node that does not become another meanwhile. */
 static int dev_map_impl(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
 			uint64_t *ret_end_bytes, bool *ret_mapped)
 {
-	const struct blk_impl *impl;
+	const struct blk_impl *impl = dev_job_enter(dev);
 	int r;
 
-	pthread_mutex_lock(&dev->shape_lock);
-	impl = dev->inserting ? NULL : dev->impl;
-	dev->mappers += impl != NULL;
-	pthread_mutex_unlock(&dev->shape_lock);
 	if (!impl)
 		return -EOPNOTSUPP;
 	r = impl->map(dev, offset_bytes, end_bytes, ret_end_bytes, ret_mapped);
-	pthread_mutex_lock(&dev->shape_lock);
-	if (!--dev->mappers && dev->unmap_insert)
-		blk_insert_unmapped(dev->unmap_insert);
-	pthread_mutex_unlock(&dev->shape_lock);
+	dev_job_leave(dev);
 	return r;
 }
 

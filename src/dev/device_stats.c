@@ -1,10 +1,12 @@
 /* What management is told of a running device: connections, queues, disks. Thread: main. */
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "blk/blk.h"
 #include "dev/device.h"
 #include "loop/queue_stats.h"
+#include "nvme/subsys.h"
+#include "scsi/scsi.h"
 #include "sock/endpoint.h"
 
 static const struct device_front *stats_front(const struct device *dev)
@@ -37,78 +39,94 @@ void device_conns_get(const struct device *dev, struct device_conns *ret_conns)
 	ret_conns->reconnects = stats.accepted ? stats.accepted - 1 : 0;
 }
 
-typedef void disk_fn(const char *unit, struct blk_dev *blk, void *arg);
-
-static void disks_each(const struct device *dev, disk_fn *fn, void *arg)
+static void stats_place(const struct device_unit *unit, char place[UNIT_WHERE_MAX])
 {
-	const struct device_unit *unit;
-
-	if (dev->blk)
-		fn("", dev->blk, arg);
-	list_for_each(unit, &dev->units, node) {
-		struct blk_dev *blk = unit->open ? unit_open_blk(unit->open) : NULL;
-		char place[UNIT_WHERE_MAX];
-
-		if (!blk)
-			continue;
-		if (unit->place.kind == &unit_scsi)
-			snprintf(place, sizeof(place), "%u/%u", unit->place.number,
-				 unit->place.lun);
-		else
-			snprintf(place, sizeof(place), "%u", unit->place.number);
-		fn(place, blk, arg);
-	}
-}
-
-struct disk_visit {
-	void (*fn)(const char *unit, const struct blk_dev *blk, void *arg);
-	void *arg;
-};
-
-static void disk_visit(const char *unit, struct blk_dev *blk, void *arg)
-{
-	const struct disk_visit *v = arg;
-
-	v->fn(unit, blk, v->arg);
+	if (unit->place.kind == &unit_scsi)
+		snprintf(place, UNIT_WHERE_MAX, "%u/%u", unit->place.number, unit->place.lun);
+	else
+		snprintf(place, UNIT_WHERE_MAX, "%u", unit->place.number);
 }
 
 void device_disks_visit(const struct device *dev,
 			void (*fn)(const char *unit, const struct blk_dev *blk, void *arg),
 			void *arg)
 {
-	disks_each(dev, disk_visit, &(struct disk_visit){ .fn = fn, .arg = arg });
+	const struct device_unit *unit;
+
+	if (dev->blk)
+		fn("", dev->blk, arg);
+	list_for_each(unit, &dev->units, node) {
+		const struct blk_dev *blk = unit->open ? unit_open_blk(unit->open) : NULL;
+		char place[UNIT_WHERE_MAX];
+
+		if (!blk)
+			continue;
+		stats_place(unit, place);
+		fn(place, blk, arg);
+	}
 }
 
-struct disk_seek {
-	const char *unit;
-	struct blk_dev *found;
-	uint32_t count;
+struct blk_dev *device_disk_find(const struct device *dev, const char *unit)
+{
+	const struct device_unit *u;
+
+	if (dev->blk)
+		return *unit ? NULL : dev->blk;
+	list_for_each(u, &dev->units, node) {
+		char place[UNIT_WHERE_MAX];
+
+		stats_place(u, place);
+		if (u->open && !strcmp(place, unit))
+			return unit_open_blk(u->open);
+	}
+	return NULL;
+}
+
+/* ---- what guests have begun ---- */
+
+struct work_look {
+	void (*fn)(const char *unit, const struct device_work *work, void *arg);
+	void *arg;
 };
 
-static void disk_seek(const char *unit, struct blk_dev *blk, void *arg)
+static void work_nvme(uint32_t nsid, const char *kind, uint64_t done_bytes, uint64_t total_bytes,
+		      void *arg)
 {
-	struct disk_seek *s = arg;
-	const size_t len = s->unit ? strlen(s->unit) : 0;
+	const struct device_work work = { kind, done_bytes, total_bytes };
+	const struct work_look *look = arg;
+	char place[UNIT_WHERE_MAX] = "";
 
-	if (s->unit && strcmp(unit, s->unit) != 0 &&
-	    (strncmp(unit, s->unit, len) != 0 || strcmp(unit + len, "/0") != 0))
-		return;
-	s->found = blk;
-	s->count++;
+	if (nsid)
+		snprintf(place, sizeof(place), "%u", nsid);
+	look->fn(place, &work, look->arg);
 }
 
-int device_disk_find(const struct device *dev, const char *unit, struct blk_dev **ret_blk,
-		     struct err *reterr)
+static void work_scsi(const struct device_unit *unit, const struct work_look *look)
 {
-	struct disk_seek s = { .unit = unit };
+	struct device_work work = { .kind = "sanitize" };
+	char place[UNIT_WHERE_MAX];
+	uint32_t progress;
 
-	disks_each(dev, disk_seek, &s);
-	if (!s.count)
-		return err_set(reterr, -ENODEV, "unit: %s has no disk%s%.32s", dev->def->name,
-			       unit ? " at " : "", unit ? unit : "");
-	if (s.count > 1)
-		return err_set(reterr, -EINVAL, "unit: %s has %u disks; expected which one",
-			       dev->def->name, s.count);
-	*ret_blk = s.found;
-	return 0;
+	if (!unit->open || !unit->open->lu || !unit_open_blk(unit->open) ||
+	    !scsi_lu_sanitize_progress(unit->open->lu, &progress))
+		return;
+	work.total_bytes = blk_dev_caps(unit_open_blk(unit->open))->size_bytes;
+	work.done_bytes = work.total_bytes / 65536 * progress;
+	stats_place(unit, place);
+	look->fn(place, &work, look->arg);
+}
+
+void device_work_visit(const struct device *dev,
+		       void (*fn)(const char *unit, const struct device_work *work, void *arg),
+		       void *arg)
+{
+	struct work_look look = { fn, arg };
+	const struct device_unit *unit;
+
+	/* a subsystem's are its first device's */
+	if (dev->subsys && !dev->def->leader)
+		nvme_subsys_work_visit(dev->subsys, work_nvme, &look);
+	list_for_each(unit, &dev->units, node)
+		if (unit->place.kind == &unit_scsi)
+			work_scsi(unit, &look);
 }

@@ -42,6 +42,7 @@ static void ctrlr_free(void *owner)
 	struct ctrlr *c = owner;
 
 	section_drop(&c->saved);
+	json_decref(c->hosts);
 	free(c->cpumask);
 	free(c->traddr);
 	free(c);
@@ -93,7 +94,6 @@ int ctrlr_begin(enum ctrlr_kind kind, const char *type, const char *name, const 
 		goto fail;
 	}
 	new.ctrlr->kind = kind;
-	new.ctrlr->iops_threshold = CTRLR_IOPS_THRESHOLD;
 	rc = ctrlr_fill(&new, type, name, cpumask, reterr);
 	if (rc < 0)
 		goto fail;
@@ -193,6 +193,39 @@ void ctrlr_fail(struct rpc_call *call, int rc, struct err *err)
 {
 	err_prefix(err, rc, "%s", strerror(-rc));
 	rpc_fail(call, rc, err);
+}
+
+struct only_look {
+	char unit[32];
+	uint32_t count;
+};
+
+static void only_look(const char *unit, const struct blk_dev *blk, void *arg)
+{
+	struct only_look *look = arg;
+
+	look->count++;
+	snprintf(look->unit, sizeof(look->unit), "%s", unit);
+}
+
+int ctrlr_disk_find(const struct device *dev, const char *unit, char *buf, size_t size,
+		    struct blk_dev **ret_blk, struct err *reterr)
+{
+	struct only_look look = { .count = 0 };
+
+	device_disks_visit(dev, only_look, &look);
+	snprintf(buf, size, "%s", unit ? unit : look.unit);
+	if (!unit && look.count != 1)
+		return err_set(reterr, -EINVAL,
+			       "unit: expected one of the %u disks of '%.64s'; device_get_devices "
+			       "lists them",
+			       look.count, dev->def->name);
+	*ret_blk = device_disk_find(dev, buf);
+	if (!*ret_blk)
+		return err_set(reterr, -ENODEV,
+			       "unit: '%.32s' is no disk of '%.64s'; device_get_devices lists them",
+			       buf, dev->def->name);
+	return 0;
 }
 
 static void ctrlr_on_removed(void *call)
@@ -455,6 +488,17 @@ void ctrlr_write_call(json_t *calls, const char *method, json_t *params)
 			json_object_del(params, key);
 	}
 	json_array_append_new(calls, json_pack("{s:s, s:o}", "method", method, "params", params));
+}
+
+void ctrlr_write_coalescing(json_t *calls, const struct device *dev)
+{
+	const struct vring_coalescing *c = &dev->coalescing;
+
+	if (ctrlr_of(dev)->coalescing)
+		ctrlr_write_call(calls, "vhost_controller_set_coalescing",
+				 json_pack("{s:o, s:I, s:I}", "ctrlr", ctrlr_text(dev->def->name),
+					   "delay_base_us", (json_int_t)c->delay_base_us,
+					   "iops_threshold", (json_int_t)c->iops_threshold));
 }
 
 void ctrlr_write_given(json_t *params, const char *param, const struct device *dev, const char *key)

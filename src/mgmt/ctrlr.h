@@ -29,15 +29,16 @@ enum ctrlr_kind {
 	CTRLR_NVMF_LISTENER, /* a controller of one */
 };
 
+#define VFU_KINDS (1u << CTRLR_VFU_BLK | 1u << CTRLR_VFU_SCSI)
+
 struct ctrlr {
 	enum ctrlr_kind kind;
-	char *cpumask; /* as it was given; NULL: any data loop */
-	/* vhost: told only; rings suppress notifications already */
-	uint32_t delay_base_us, iops_threshold;
-	bool coalescing; /* was set */
+	char *cpumask;	 /* as it was given; NULL: any data loop */
+	bool coalescing; /* vhost_controller_set_coalescing: dev->coalescing was set */
 	/* nvmf */
 	char *traddr; /* of a listener */
 	bool allow_any_host;
+	json_t *hosts; /* names; NULL: none */
 	uint32_t max_namespaces;
 	struct section_text saved; /* of all its calls; see ctrlr_changed */
 };
@@ -86,6 +87,13 @@ void ctrlr_delete(struct rpc_call *call, struct device *dev);
 /* rpc_fail with the text of rc in front. */
 void ctrlr_fail(struct rpc_call *call, int rc, struct err *err);
 
+/*
+ * A disk of it, by its unit as device_get_devices tells it, or the only one (unit NULL); buf: its
+ * unit. -EINVAL, -ENODEV, named. No reference.
+ */
+int ctrlr_disk_find(const struct device *dev, const char *unit, char *buf, size_t size,
+		    struct blk_dev **ret_blk, struct err *reterr);
+
 /* ---- units: targets of scsi devices, namespaces of nvme devices ---- */
 
 struct ctrlr_unit {
@@ -119,6 +127,9 @@ void ctrlr_write(struct section_out *out, struct device *dev, section_write_fn *
 void ctrlr_changed(const struct device *dev);
 /* Appends {"method", "params"}; params without what is null. Takes params. */
 void ctrlr_write_call(json_t *calls, const char *method, json_t *params);
+/* The call that coalesces the notifications of one that is in a section; none if it was not made.
+ */
+void ctrlr_write_coalescing(json_t *calls, const struct device *dev);
 /* Adds a parameter of a device's definition to params, as a number or a bool, if it was given. */
 void ctrlr_write_given(json_t *params, const char *param, const struct device *dev,
 		       const char *key);

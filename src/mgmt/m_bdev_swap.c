@@ -257,12 +257,20 @@ static int swap_check(const struct swap *p, const struct bdev *bdev, struct err 
 	if (!p->new_bdev == !p->filename)
 		return err_set(reterr, -EINVAL, "expected one of new_bdev and filename, got %s",
 			       p->filename ? "both" : "none");
-	if (bdev && bdev->base && bdev->part)
+	if (!bdev)
+		return 0;
+	if (bdev->base && bdev->part)
 		return err_set(reterr, -EINVAL,
 			       "name: \"%s\" is a part of bdev \"%s\", which makes all its parts "
 			       "together; exchange what is behind that",
 			       bdev->name, bdev->base->name);
-	return 0;
+	if (bdev->copied)
+		return err_set(
+			reterr, -EBUSY,
+			"name: a copy from \"%s\" is under way; wait for that, or cancel it: "
+			"job_get_jobs",
+			bdev->name);
+	return bdev_usable(bdev, reterr);
 }
 
 /* The back-end of a bdev that nobody uses. */
@@ -276,6 +284,8 @@ static int swap_take(struct exchange *x, const char *name, struct blk_dev **ret_
 		return rc;
 	if (from == x->bdev || from->base)
 		return err_set(reterr, -EINVAL, "new_bdev: expected another bdev, on no other");
+	if (bdev_usable(from, reterr) < 0)
+		return err_prefix(reterr, -EBUSY, "new_bdev");
 	if (from->claimed || from->users || from->swapping)
 		return err_set(reterr, -EBUSY,
 			       "new_bdev: \"%s\" is used (by %u devices%s); let them go first",
@@ -358,7 +368,8 @@ static void swap_device(struct rpc_call *call, void *params)
 	struct err err = { 0 };
 	struct device *dev = ctrlr_find("name", p->name, CTRLR_ALL_KINDS, &err);
 	struct blk_dev *disk = NULL;
-	int rc = dev ? device_disk_find(dev, p->unit, &disk, &err) : -ENODEV;
+	char unit[32];
+	int rc = dev ? ctrlr_disk_find(dev, p->unit, unit, sizeof(unit), &disk, &err) : -ENODEV;
 
 	if (rc < 0)
 		rpc_fail(call, rc, &err);

@@ -8,8 +8,6 @@
 #include "mgmt/sections.h"
 #include "mgmt/tables.h"
 
-#define VFU_KINDS (1u << CTRLR_VFU_BLK | 1u << CTRLR_VFU_SCSI)
-
 /* The folder of sockets; NULL: --socket-dir. */
 static char *base_path;
 
@@ -233,6 +231,7 @@ static void write_one(json_t *calls, const void *obj)
 					   "scsi_target_num", (int)unit->place.number, "bdev_name",
 					   ctrlr_text(unit_open_def(unit->open)->back.bdev)));
 	}
+	ctrlr_write_coalescing(calls, dev);
 }
 
 /* The folder of each, and at the end the one that is set now. */

@@ -12,7 +12,6 @@
 
 #define VHOST_KINDS	(1u << CTRLR_BLK | 1u << CTRLR_SCSI | 1u << CTRLR_NVME)
 #define BLK_TRANSPORT	"vhost_user_blk"
-#define DELAY_BASE_MAX	1000000
 #define SCSI_TARGET_MAX 255
 
 #define ROW(s, key, kind, field, need, text)                                                       \
@@ -174,10 +173,13 @@ static const struct opts_table remove_target_params = { "vhost_scsi_controller_r
 
 static const struct opts_row coalescing_rows[] = {
 	CTRLR_ROW(one),
-	{ "delay_base_us", OPTS_U32, offsetof(struct one, delay_base_us), 0, DELAY_BASE_MAX,
-	  .help = "kept and told, without effect: notifications are suppressed as the driver asks",
+	{ "delay_base_us", OPTS_U32, offsetof(struct one, delay_base_us), 0,
+	  VRING_DELAY_BASE_MAX_US,
+	  .help = "after a notification the next one waits for this time, times by how much of "
+		  "iops_threshold the rate is above it; 0: off",
 	  .required = true },
-	ROW(one, "iops_threshold", OPTS_U32, iops_threshold, true, "likewise"),
+	ROW(one, "iops_threshold", OPTS_U32, iops_threshold, true,
+	    "requests a second of a queue: at or below it no notification waits; 1 at least"),
 };
 static const struct opts_table coalescing_params = { "vhost_controller_set_coalescing",
 						     coalescing_rows, ARRAY_SIZE(coalescing_rows) };
@@ -255,21 +257,23 @@ static void remove_target(struct rpc_call *call, void *params)
 static void set_coalescing(struct rpc_call *call, void *params)
 {
 	const struct one *p = params;
-	struct device *dev = one_find(call, p, VHOST_KINDS);
+	const struct vring_coalescing c = { .delay_base_us = p->delay_base_us,
+					    .iops_threshold = p->iops_threshold };
+	struct device *dev = one_find(call, p, VHOST_KINDS | VFU_KINDS);
 	struct err err = { 0 };
+	int rc;
 
 	if (!dev)
 		return;
-	if (!ctrlr_of(dev)) {
-		err_set(&err, -EPERM, "%s: is of the command line, which has nothing for this",
-			dev->def->name);
-		ctrlr_fail(call, -EPERM, &err);
+	rc = device_coalesce(dev, &c, &err);
+	if (rc < 0) {
+		ctrlr_fail(call, rc, &err);
 		return;
 	}
-	ctrlr_of(dev)->delay_base_us = p->delay_base_us;
-	ctrlr_of(dev)->iops_threshold = p->iops_threshold;
-	ctrlr_of(dev)->coalescing = true;
-	ctrlr_changed(dev);
+	if (ctrlr_of(dev)) {
+		ctrlr_of(dev)->coalescing = true;
+		ctrlr_changed(dev);
+	}
 	rpc_result_saved(call, json_true());
 }
 
@@ -324,13 +328,14 @@ static json_t *backend_json(struct device *dev)
 
 static json_t *ctrlr_json(struct device *dev)
 {
-	const struct ctrlr *c = ctrlr_of(dev);
+	const struct vring_coalescing *c = &dev->coalescing;
+	const bool set = c->delay_base_us || c->iops_threshold;
 	char mask[80];
 
 	return json_pack("{s:o, s:s, s:I, s:I, s:o, s:o, s:o}", "ctrlr", ctrlr_text(dev->def->name),
 			 "cpumask", devices_mask_text(dev, mask, sizeof(mask)), "delay_base_us",
-			 (json_int_t)(c ? c->delay_base_us : 0), "iops_threshold",
-			 (json_int_t)(c ? c->iops_threshold : CTRLR_IOPS_THRESHOLD), "socket",
+			 (json_int_t)c->delay_base_us, "iops_threshold",
+			 (json_int_t)(set ? c->iops_threshold : CTRLR_IOPS_THRESHOLD), "socket",
 			 ctrlr_text(dev->def->socket), "sessions", ctrlr_sessions_json(dev),
 			 "backend_specific", backend_json(dev));
 }
@@ -413,17 +418,6 @@ static void get_scsi_devices(struct rpc_call *call, void *params)
 
 /* ---- what recreates them: what has lost its bdev is left out ---- */
 
-static void write_coalescing(json_t *calls, const struct device *dev)
-{
-	const struct ctrlr *c = ctrlr_of(dev);
-
-	if (c->coalescing)
-		ctrlr_write_call(calls, "vhost_controller_set_coalescing",
-				 json_pack("{s:o, s:I, s:I}", "ctrlr", ctrlr_text(dev->def->name),
-					   "delay_base_us", (json_int_t)c->delay_base_us,
-					   "iops_threshold", (json_int_t)c->iops_threshold));
-}
-
 static void write_queues(json_t *params, const struct device *dev)
 {
 	ctrlr_write_given(params, "num_queues", dev, "num-queues");
@@ -445,7 +439,7 @@ static void write_blk(json_t *calls, const void *obj)
 	ctrlr_write_given(params, "serial", dev, "serial");
 	write_queues(params, dev);
 	ctrlr_write_call(calls, "vhost_create_blk_controller", params);
-	write_coalescing(calls, dev);
+	ctrlr_write_coalescing(calls, dev);
 }
 
 void m_vhost_blk_write(struct section_out *out)
@@ -481,7 +475,7 @@ static void write_scsi(json_t *calls, const void *obj)
 	write_queues(params, dev);
 	ctrlr_write_call(calls, "vhost_create_scsi_controller", params);
 	write_targets(calls, dev);
-	write_coalescing(calls, dev);
+	ctrlr_write_coalescing(calls, dev);
 	if (dev->ep)
 		ctrlr_write_call(calls, "vhost_start_scsi_controller",
 				 json_pack("{s:o}", "ctrlr", ctrlr_text(dev->def->name)));
@@ -515,7 +509,9 @@ const struct rpc_method m_vhost[] = {
 	  "ends its sessions after the requests under way, and removes it", "true" },
 	{ "vhost_controller_set_coalescing", "set_vhost_controller_coalescing", &coalescing_params,
 	  sizeof(struct one), RPC_SAVES, RPC_INVALID_PARAMS, set_coalescing,
-	  "keeps SPDK's parameters of interrupt coalescing", "true" },
+	  "holds notifications of busy virtqueues back, for at most 10 ms; also of a vfio-user "
+	  "endpoint, and of a controller of the command line, which does not keep it",
+	  "true" },
 	{ "vhost_get_controllers", "get_vhost_controllers", &get_params, sizeof(struct get),
 	  RPC_READS, RPC_INTERNAL_ERROR, get_controllers,
 	  "controllers over vhost-user, those of the command line, too",

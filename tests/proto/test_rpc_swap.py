@@ -26,7 +26,7 @@ def test_a_disk_of_the_command_line_gets_others_under_load(serve, room, kind, ba
     what = {"file": "file=" + image(room, "first"), "ram": f"ram={SIZE}", "null": f"null={SIZE}"}
     device, args = KINDS[kind]
     server = serve(device.replace("null=1G", what[back]))
-    unit = {"scsi": {"unit": "0"}, "nvme": {"unit": "1"}}.get(kind, {})
+    unit = {"scsi": {"unit": "0/0"}, "nvme": {"unit": "1"}}.get(kind, {})
     load = Load(f"{room}/d", *args, seconds=4)
     server.progress("d")
     for i in range(8):

@@ -4,7 +4,7 @@
  *
  *   a channel: its back-end's --insert_on_drain--> waits; its requests end --> bare: only the part
  *              that all channels have --insert_on_resume--> a channel of a swap
- *   the node:  a back-end --all channels are bare, no blk_dev_map is under way--> a swap
+ *   the node:  a back-end --all channels are bare, no job uses it--> a swap
  *
  * Channels that are opened meanwhile are bare from the start. The node's statistics go on. Memory
  * that was told of (blk_chan_buffers_set) is forgotten: that costs speed, nothing else.
@@ -32,7 +32,7 @@ struct insert {
 	struct list links;
 	uint32_t unanswered;
 	struct loop *main_loop;
-	struct loop_msg unmapped_msg;
+	struct loop_msg idle_msg;
 	int rc;
 	void (*done)(void *arg, int rc);
 	void *arg;
@@ -209,7 +209,7 @@ static void insert_finish(struct insert *in)
 	free(in);
 }
 
-/* All channels are bare, and nobody maps. */
+/* All channels are bare, and no job uses the node. */
 static void insert_become(struct insert *in)
 {
 	struct insert_link *link;
@@ -235,26 +235,26 @@ static void insert_become(struct insert *in)
 		insert_finish(in);
 }
 
-static void insert_on_unmapped(struct loop_msg *msg)
+static void insert_on_idle(struct loop_msg *msg)
 {
-	insert_become(container_of(msg, struct insert, unmapped_msg));
+	insert_become(container_of(msg, struct insert, idle_msg));
 }
 
-void blk_insert_unmapped(struct insert *in)
+void blk_insert_idle(struct insert *in)
 {
-	in->unmapped_msg.fn = insert_on_unmapped;
-	loop_post(in->main_loop, &in->unmapped_msg);
+	in->idle_msg.fn = insert_on_idle;
+	loop_post(in->main_loop, &in->idle_msg);
 }
 
 static void insert_on_drained(struct insert *in)
 {
-	bool mapped;
+	bool busy;
 
 	pthread_mutex_lock(&in->dev->shape_lock);
-	mapped = in->dev->mappers;
-	in->dev->unmap_insert = mapped ? in : NULL;
+	busy = in->dev->jobs;
+	in->dev->idle_insert = busy ? in : NULL;
 	pthread_mutex_unlock(&in->dev->shape_lock);
-	if (!mapped)
+	if (!busy)
 		insert_become(in);
 }
 

@@ -13,8 +13,8 @@ struct insert;
 /* blk_swap of a back-end, whose next was checked. -ENOMEM. Thread: main. */
 int blk_insert(struct blk_dev *dev, struct blk_dev *next, void (*done)(void *arg, int rc),
 	       void *arg, struct err *reterr);
-/* The last blk_dev_map of a node that waits for that has ended; with shape_lock. Thread: job. */
-void blk_insert_unmapped(struct insert *in);
+/* The last job on a node that waits for that has let it go; with shape_lock. Thread: job. */
+void blk_insert_idle(struct insert *in);
 
 /* ---- Thread: owner loop; both with the node's shape_lock ---- */
 
