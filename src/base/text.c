@@ -31,7 +31,9 @@ uint64_t text_hash(uint64_t hash, const char *text)
 
 void text_uuid(const uint8_t uuid[16], char text[TEXT_UUID_BYTES])
 {
+	char *const end = text + TEXT_UUID_BYTES;
+
 	for (int i = 0; i < 16; i++)
-		text += snprintf(text, 4, "%s%02x",
+		text += snprintf(text, (size_t)(end - text), "%s%02x",
 				 i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
 }

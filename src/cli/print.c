@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "cli/backend.h"
 #include "cli/format.h"
+#include "cli/progress.h"
 
 void print_json(struct cli *cli, const json_t *value)
 {
@@ -82,11 +84,58 @@ void print_disk(struct cli *cli, const json_t *d)
 	pair(cli, "front-ends", sessions);
 }
 
+/* Of assigned_rate_limits. */
+static const struct {
+	const char *key, *what;
+	bool mbytes;
+} limit_rows[] = {
+	{ "rw_ios_per_sec", "limit", false },	    { "r_ios_per_sec", "read limit", false },
+	{ "w_ios_per_sec", "write limit", false },  { "rw_mbytes_per_sec", "limit", true },
+	{ "r_mbytes_per_sec", "read limit", true }, { "w_mbytes_per_sec", "write limit", true },
+};
+
+/* false: it is none. */
+static bool limit_text(const json_t *limits, size_t row, char text[FORMAT_BYTES])
+{
+	const json_int_t v = member_int(limits, limit_rows[row].key);
+
+	if (limit_rows[row].mbytes)
+		format_bandwidth((double)v * (1 << 20), text);
+	else
+		snprintf(text, FORMAT_BYTES, "%lld IOPS", v);
+	return v;
+}
+
+static void print_limits(struct cli *cli, const json_t *limits)
+{
+	char text[FORMAT_BYTES];
+
+	for (size_t i = 0; i < ARRAY_SIZE(limit_rows); i++)
+		if (limit_text(limits, i, text))
+			pair(cli, limit_rows[i].what, text);
+}
+
+/* "20000 IOPS, read 100 MiB/s"; "": none. */
+static const char *limits_line(const json_t *limits, char line[256])
+{
+	char text[FORMAT_BYTES];
+	size_t len = 0;
+
+	*line = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(limit_rows); i++)
+		if (limit_text(limits, i, text))
+			len += (size_t)snprintf(line + len, 256 - len, "%s%.*s%s", len ? ", " : "",
+						(int)(strlen(limit_rows[i].what) - strlen("limit")),
+						limit_rows[i].what, text);
+	return line;
+}
+
 void print_devices(struct cli *cli, const json_t *result)
 {
 	static const char *const titles[] = { "NAME",	     "TYPE",   "TRANSPORT", ">DISKS",
-					      ">FRONT-ENDS", "SOCKET", NULL };
+					      ">FRONT-ENDS", "LIMITS", "SOCKET",    NULL };
 	struct table *t = table_new(titles);
+	char limits[256];
 	const json_t *d;
 	size_t i;
 
@@ -98,9 +147,29 @@ void print_devices(struct cli *cli, const json_t *result)
 		table_cell(t, member_str(d, "transport"));
 		table_cellf(t, "%zu", json_array_size(json_object_get(d, "disks")));
 		table_cellf(t, "%zu", json_array_size(json_object_get(d, "sessions")));
+		table_cell(t, limits_line(json_object_get(d, "assigned_rate_limits"), limits));
 		table_cell(t, member_str(d, "socket"));
 	}
 	table_print(t, cli->out, cli->colour, "no devices: vhostctl disk add NAME --file PATH");
+	table_free(t);
+}
+
+static void print_device_disks(struct cli *cli, const json_t *device)
+{
+	static const char *const titles[] = { "DEVICE", "UNIT", ">SIZE", ">BLOCK", NULL };
+	struct table *t = table_new(titles);
+	const json_t *d;
+	size_t i;
+
+	json_array_foreach(json_object_get(device, "disks"), i, d)
+	{
+		table_row(t);
+		table_cell(t, member_str(device, "name"));
+		table_cell(t, member_str(d, "unit"));
+		size_cell(t, (uint64_t)member_int(d, "size_bytes"));
+		table_cellf(t, "%lld", member_int(d, "block_size"));
+	}
+	table_print(t, cli->out, cli->colour, "no disks");
 	table_free(t);
 }
 
@@ -204,35 +273,6 @@ void print_bdevs(struct cli *cli, const json_t *result)
 	table_free(t);
 }
 
-static void print_limits(struct cli *cli, const json_t *limits)
-{
-	static const struct {
-		const char *key, *what;
-		bool mbytes;
-	} rows[] = {
-		{ "rw_ios_per_sec", "limit", false },
-		{ "r_ios_per_sec", "read limit", false },
-		{ "w_ios_per_sec", "write limit", false },
-		{ "rw_mbytes_per_sec", "limit", true },
-		{ "r_mbytes_per_sec", "read limit", true },
-		{ "w_mbytes_per_sec", "write limit", true },
-	};
-	char buf[FORMAT_BYTES], text[64];
-
-	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		const json_int_t v = member_int(limits, rows[i].key);
-
-		if (!v)
-			continue;
-		if (rows[i].mbytes)
-			format_bandwidth((double)v * (1 << 20), buf);
-		else
-			snprintf(buf, sizeof(buf), "%lld IOPS", v);
-		snprintf(text, sizeof(text), "%s", buf);
-		pair(cli, rows[i].what, text);
-	}
-}
-
 /* An object's members, and those of objects in it. */
 static void print_members(struct cli *cli, json_t *object)
 {
@@ -262,6 +302,8 @@ static void print_one_bdev(struct cli *cli, const json_t *b)
 	snprintf(text, sizeof(text), "%lld bytes", member_int(b, "block_size"));
 	pair(cli, "block", text);
 	pair(cli, "claimed", member_true(b, "claimed") ? "yes" : "no");
+	if (*member_str(b, "incomplete"))
+		pair(cli, "incomplete", member_str(b, "incomplete"));
 	print_limits(cli, json_object_get(b, "assigned_rate_limits"));
 	print_members(cli, json_object_get(b, "driver_specific"));
 }
@@ -277,6 +319,88 @@ void print_bdev(struct cli *cli, const json_t *result)
 			fputc('\n', cli->out);
 		print_one_bdev(cli, b);
 	}
+}
+
+/* ---- long work ---- */
+
+static enum table_colour job_colour(const char *state)
+{
+	if (!strcmp(state, "running"))
+		return TABLE_WARN;
+	return strcmp(state, "done") ? TABLE_BAD : TABLE_GOOD;
+}
+
+static void job_row(struct table *t, const json_t *job)
+{
+	const json_t *id = json_object_get(job, "id"), *ms = json_object_get(job, "elapsed_ms");
+	const uint64_t done = (uint64_t)member_int(job, "done_bytes");
+	const uint64_t total = (uint64_t)member_int(job, "total_bytes");
+	char text[FORMAT_BYTES];
+
+	table_row(t);
+	if (json_is_integer(id))
+		table_cellf(t, "%lld", json_integer_value(id));
+	else
+		table_cell(t, NULL); /* a guest's */
+	table_cell(t, member_str(job, "kind"));
+	if (*member_str(job, "unit"))
+		table_cellf(t, "%s %s", member_str(job, "name"), member_str(job, "unit"));
+	else
+		table_cell(t, member_str(job, "name"));
+	table_cell(t, member_str(job, "source"));
+	table_cell_colour(t, job_colour(member_str(job, "state")), member_str(job, "state"));
+	table_cell(t, format_percent(total ? 100.0 * (double)done / (double)total : -1, text));
+	size_cell(t, total);
+	table_cell(t, json_is_integer(ms) ? progress_time((double)json_integer_value(ms) / 1000,
+							  text, sizeof(text))
+					  : NULL);
+}
+
+/* A list of them, or one. */
+void print_jobs(struct cli *cli, const json_t *result)
+{
+	static const char *const titles[] = { "ID", "KIND",  "NAME",  "FROM", "STATE",
+					      ">%", ">SIZE", ">TIME", NULL };
+	struct table *t = table_new(titles);
+	const json_t *job;
+	size_t i;
+
+	json_array_foreach(result, i, job) job_row(t, job);
+	table_print(t, cli->out, cli->colour, "no jobs: nothing that takes long runs");
+	table_free(t);
+	json_array_foreach(result, i, job)
+	{
+		if (*member_str(job, "error"))
+			fprintf(cli->out, "job %lld: %s\n", member_int(job, "id"),
+				member_str(job, "error"));
+	}
+}
+
+/* One that has ended, or goes on in the background. */
+void print_job(struct cli *cli, const json_t *job)
+{
+	const bool runs = !strcmp(member_str(job, "state"), "running");
+	char size[FORMAT_BYTES], took[FORMAT_BYTES];
+
+	if (runs)
+		fprintf(cli->out, "job %lld: goes on; vhostctl jobs wait %lld\n",
+			member_int(job, "id"), member_int(job, "id"));
+	else
+		fprintf(cli->out, "job %lld: %s of %s, %s in %s\n", member_int(job, "id"),
+			member_str(job, "kind"), member_str(job, "name"),
+			format_size((uint64_t)member_int(job, "total_bytes"), size),
+			progress_time((double)member_int(job, "elapsed_ms") / 1000, took,
+				      sizeof(took)));
+}
+
+void print_resized(struct cli *cli, const json_t *result)
+{
+	if (json_is_object(result))
+		print_job(cli, result);
+	else if (json_object_get(json_array_get(result, 0), "disks"))
+		print_device_disks(cli, json_array_get(result, 0));
+	else
+		print_bdev(cli, result);
 }
 
 /* ---- the daemon ---- */

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/jobs.h"
 
 static const char *const log_levels[] = { "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", NULL };
 static const char *const shells[] = { "bash", NULL };
@@ -48,12 +49,48 @@ static const struct arg disk_add_args[] = {
 };
 
 static const struct arg disk_swap_args[] = {
-	{ "NAME", ARG_STR, .help = "of the disk, or of a bdev", .offer = OFFER_DISKS_BDEVS },
+	{ "NAME", ARG_STR, .help = "of the device, or of a bdev", .offer = OFFER_DEVICES },
 	{ "--file", ARG_PATH, .help = "image file or block device that it gets",
 	  .param = "filename", .offer = OFFER_FILES },
 	{ "--bdev", ARG_STR, .help = "or a bdev, which is gone then", .value = "NAME",
 	  .param = "new_bdev", .offer = OFFER_BDEVS },
-	ROW_SET(0, "bdev_swap"),
+	{ "--unit", ARG_STR,
+	  .help = "which disk of a device with several: 3/0 (target and unit), "
+		  "2 (namespace)",
+	  .param = "unit" },
+	ROW_SET(0, "device_swap"),
+	{ NULL },
+};
+
+static const struct arg disk_copy_args[] = {
+	{ "SOURCE", ARG_STR, .help = "disk or bdev that nobody writes to: drained, or read-only",
+	  .offer = OFFER_DISKS_BDEVS },
+	{ "DESTINATION", ARG_STR, .help = "a bdev that nobody uses, at least as large",
+	  .offer = OFFER_BDEVS },
+	ROWS_FOLLOW,
+	{ NULL },
+};
+
+static const struct arg disk_format_args[] = {
+	{ "NAME", ARG_STR, .help = "a bdev that nobody uses", .offer = OFFER_BDEVS },
+	ROWS_FOLLOW,
+	{ NULL },
+};
+
+static const struct arg jobs_args[] = {
+	{ "[NAME]", ARG_STR, .help = "only what works on this disk or bdev, or copies from it",
+	  .param = "name", .offer = OFFER_DISKS_BDEVS },
+	{ NULL },
+};
+
+static const struct arg jobs_cancel_args[] = {
+	{ "ID", ARG_U64, .help = "its number", .param = "id", .offer = OFFER_JOBS },
+	{ NULL },
+};
+
+static const struct arg jobs_wait_args[] = {
+	{ "ID", ARG_U64, .help = "its number", .param = "id", .offer = OFFER_JOBS },
+	ROWS_FOLLOW,
 	{ NULL },
 };
 
@@ -89,6 +126,11 @@ static const struct arg disk_resize_args[] = {
 	{ "NAME", ARG_STR, .help = "of the disk, or of a bdev", .offer = OFFER_DISKS_BDEVS },
 	{ "[SIZE]", ARG_SIZE,
 	  .help = "the new size; without it: look at how large the file is now" },
+	{ "--allocate", ARG_FLAG, .help = "allocate the space first; guests are told when all is" },
+	{ "--force", ARG_FLAG, .help = "it may become smaller: what is beyond the end is lost" },
+	{ "--unit", ARG_STR, .help = "of a device of the command line: which of its disks",
+	  .value = "UNIT" },
+	ROWS_FOLLOW,
 	{ NULL },
 };
 
@@ -103,7 +145,8 @@ static const struct arg scsi_add_args[] = {
 	{ "NAME", ARG_STR, .help = "of the new controller, and of its socket", .param = "ctrlr" },
 	{ "--cpumask", ARG_STR, .help = "CPUs whose loops serve it: 0x3, [0,1]",
 	  .param = "cpumask" },
-	ROW_SET(0, "vhost_create_scsi_controller"),
+	{ "--vfio-user", ARG_FLAG, .help = "a PCI function over vfio-user, not vhost-user" },
+	ROW_SET(0, "vhost_create_scsi_controller, or vfu_virtio_create_scsi_endpoint"),
 	{ NULL },
 };
 
@@ -213,19 +256,31 @@ static const struct arg bdev_name_args[] = {
 	{ NULL },
 };
 
+#define ROWS_LIMITS(method)                                                                        \
+	{ "--iops", ARG_U64, .help = "reads and writes a second, 0: no limit",                     \
+	  .param = "rw_ios_per_sec" },                                                             \
+		{ "--bandwidth", ARG_SIZE, .help = "bytes a second, whole MiB, 0: no limit" },     \
+		{ "--read-bandwidth", ARG_SIZE, .help = "of reads" },                              \
+		{ "--write-bandwidth", ARG_SIZE, .help = "of writes" },                            \
+		{ "--read-iops", ARG_U64, .help = "reads a second", .param = "r_ios_per_sec" },    \
+		{ "--write-iops", ARG_U64, .help = "writes a second", .param = "w_ios_per_sec" },  \
+		{ "--iops-burst", ARG_U64, .help = "what may be saved up while idle",              \
+		  .param = "rw_ios_burst" },                                                       \
+		{ "--read-iops-burst", ARG_U64, .help = "of reads", .param = "r_ios_burst" },      \
+		{ "--write-iops-burst", ARG_U64, .help = "of writes", .param = "w_ios_burst" },    \
+		{ "--bandwidth-burst", ARG_SIZE, .help = "the same in bytes" },                    \
+		{ "--read-bandwidth-burst", ARG_SIZE, .help = "of reads" },                        \
+		{ "--write-bandwidth-burst", ARG_SIZE, .help = "of writes" }, ROW_SET(0, method)
+
 static const struct arg qos_args[] = {
 	{ "NAME", ARG_STR, .help = "of a disk or a bdev", .offer = OFFER_DISKS_BDEVS },
-	{ "--iops", ARG_U64, .help = "reads and writes a second, 0: no limit",
-	  .param = "rw_ios_per_sec" },
-	{ "--bandwidth", ARG_SIZE, .help = "bytes a second, whole MiB, 0: no limit" },
-	{ "--read-bandwidth", ARG_SIZE, .help = "of reads" },
-	{ "--write-bandwidth", ARG_SIZE, .help = "of writes" },
-	{ "--read-iops", ARG_U64, .help = "reads a second", .param = "r_ios_per_sec" },
-	{ "--write-iops", ARG_U64, .help = "writes a second", .param = "w_ios_per_sec" },
-	{ "--iops-burst", ARG_U64, .help = "what may be saved up while idle",
-	  .param = "rw_ios_burst" },
-	{ "--bandwidth-burst", ARG_SIZE, .help = "the same in bytes" },
-	ROW_SET(0, "bdev_set_qos_limit"),
+	ROWS_LIMITS("bdev_set_qos_limit"),
+	{ NULL },
+};
+
+static const struct arg disk_limit_args[] = {
+	{ "NAME", ARG_STR, .help = "of the device", .param = "name", .offer = OFFER_DEVICES },
+	ROWS_LIMITS("device_set_qos_limit"),
 	{ NULL },
 };
 
@@ -324,16 +379,35 @@ const struct verb verbs[] = {
 	  "shows all that is known of one" },
 	{ "disk resize",
 	  disk_resize_args,
-	  { "vhost_get_controllers", "bdev_get_bdevs", "bdev_resize", "bdev_aio_rescan" },
+	  { "vhost_get_controllers", "device_get_devices", "bdev_get_bdevs", "bdev_resize",
+	    "device_resize", "bdev_aio_rescan", "job_wait", "job_cancel" },
 	  disk_resize,
-	  print_bdev,
+	  print_resized,
 	  "gives a disk another size" },
+	{ "disk copy",
+	  disk_copy_args,
+	  { "vhost_get_controllers", "bdev_copy", "job_wait", "job_cancel" },
+	  disk_copy,
+	  print_job,
+	  "copies all of a disk to another" },
+	{ "disk format",
+	  disk_format_args,
+	  { "vhost_get_controllers", "bdev_format", "job_wait", "job_cancel" },
+	  disk_format,
+	  print_job,
+	  "makes all of a disk read as zeroes" },
 	{ "disk swap",
 	  disk_swap_args,
-	  { "vhost_get_controllers", "bdev_swap" },
+	  { "device_get_devices", "device_swap", "bdev_swap" },
 	  disk_swap,
 	  NULL,
 	  "exchanges what is behind a disk while guests use it" },
+	{ "disk limit",
+	  disk_limit_args,
+	  { "device_set_qos_limit" },
+	  disk_limit,
+	  NULL,
+	  "limits what a device may ask of all its disks in a second" },
 	{ "disk rm",
 	  disk_rm_args,
 	  { "device_get_devices", "vhost_delete_controller", "vfu_virtio_delete_endpoint",
@@ -343,18 +417,20 @@ const struct verb verbs[] = {
 	  "takes a disk away" },
 	{ "scsi add",
 	  scsi_add_args,
-	  { "vhost_create_scsi_controller" },
-	  .print = NULL,
-	  .help = "makes a virtio-scsi controller" },
+	  { "vhost_create_scsi_controller", "vfu_virtio_create_scsi_endpoint" },
+	  scsi_add,
+	  NULL,
+	  "makes a virtio-scsi controller" },
 	{ "scsi list",
 	  scsi_list_args,
-	  { "vhost_get_controllers" },
+	  { "device_get_devices", "vhost_get_controllers" },
 	  scsi_list,
 	  print_scsi,
 	  "shows the virtio-scsi controllers and their targets" },
 	{ "scsi rm",
 	  scsi_rm_args,
-	  { "vhost_get_controllers", "vhost_delete_controller", CALLS_REMOVE },
+	  { "device_get_devices", "vhost_get_controllers", "vhost_delete_controller",
+	    "vfu_virtio_delete_endpoint", CALLS_REMOVE },
 	  scsi_rm,
 	  NULL,
 	  "takes a controller away, with its targets" },
@@ -364,13 +440,15 @@ const struct verb verbs[] = {
 	  .help = "starts one that was made with --set delay=true" },
 	{ "scsi target add",
 	  scsi_target_add_args,
-	  { CALLS_BACKEND, "vhost_scsi_controller_add_target" },
+	  { CALLS_BACKEND, "device_get_devices", "vhost_scsi_controller_add_target",
+	    "vfu_virtio_scsi_add_target" },
 	  scsi_target_add,
 	  print_text,
 	  "gives a controller a target" },
 	{ "scsi target rm",
 	  scsi_target_rm_args,
-	  { "vhost_get_controllers", "vhost_scsi_controller_remove_target", CALLS_REMOVE },
+	  { "device_get_devices", "vhost_get_controllers", "vhost_scsi_controller_remove_target",
+	    "vfu_virtio_scsi_remove_target", CALLS_REMOVE },
 	  scsi_target_rm,
 	  NULL,
 	  "takes a target away" },
@@ -436,16 +514,29 @@ const struct verb verbs[] = {
 	{ "bdev rm", bdev_name_args, { CALLS_REMOVE }, bdev_rm, NULL, "takes a bdev away" },
 	{ "bdev resize",
 	  disk_resize_args,
-	  { "bdev_get_bdevs", "bdev_resize", "bdev_aio_rescan" },
+	  { "vhost_get_controllers", "device_get_devices", "bdev_get_bdevs", "bdev_resize",
+	    "device_resize", "bdev_aio_rescan", "job_wait", "job_cancel" },
 	  disk_resize,
-	  print_bdev,
+	  print_resized,
 	  "as disk resize" },
 	{ "qos set",
 	  qos_args,
 	  { "bdev_set_qos_limit", "vhost_get_controllers" },
 	  qos_set,
 	  NULL,
-	  "limits what a disk may do in a second" },
+	  "limits what all users of a bdev may ask of it in a second" },
+	{ "jobs cancel", jobs_cancel_args, { "job_cancel" }, .help = "asks one to end soon" },
+	{ "jobs wait",
+	  jobs_wait_args,
+	  { "job_wait", "job_cancel" },
+	  jobs_wait,
+	  print_job,
+	  "shows how far one is, until it has ended" },
+	{ "jobs",
+	  jobs_args,
+	  { "job_get_jobs" },
+	  .print = print_jobs,
+	  .help = "shows long work: copies, formats, allocation; what guests began, too" },
 	{ "status",
 	  NULL,
 	  { "spdk_get_version", "framework_get_reactors", "device_get_devices", "bdev_get_bdevs",

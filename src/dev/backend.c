@@ -93,6 +93,8 @@ static int backend_open_bdev(const struct backend_def *back, struct blk_dev **re
 		return err_set(reterr, -ENODEV,
 			       "bdev: there is none named \"%s\"; bdev_get_bdevs lists them",
 			       back->bdev);
+	if (bdev_usable(bdev, reterr) < 0)
+		return err_prefix(reterr, -EBUSY, "bdev");
 	if (bdev->claimed && !back->read_only)
 		return err_set(reterr, -EPERM,
 			       "bdev: \"%s\" is claimed by a bdev on it; use that one, or "

@@ -167,8 +167,64 @@ void bdev_names_restored(void)
 
 /* ---- claims ---- */
 
+int bdev_usable(const struct bdev *bdev, struct err *reterr)
+{
+	if (bdev->work)
+		return err_set(reterr, -EBUSY,
+			       "bdev \"%s\": a %s to it is under way; wait for that, or cancel it: "
+			       "job_get_jobs",
+			       bdev->name, bdev->work);
+	if (bdev->incomplete)
+		return err_set(reterr, -EPERM,
+			       "bdev \"%s\" is not whole: a %.64s did not come to its end; begin "
+			       "that again, or bdev_set_incomplete takes it as it is",
+			       bdev->name, bdev->incomplete);
+	return 0;
+}
+
+int bdev_work_begin(struct bdev *bdev, const char *what, struct blk_dev **ret_handle,
+		    struct err *reterr)
+{
+	if (bdev->work)
+		return bdev_usable(bdev, reterr);
+	if (bdev->claimed || bdev->users || bdev->swapping)
+		return err_set(reterr, -EBUSY,
+			       "bdev \"%s\" is used (by %u devices or copies%s%s); let them go "
+			       "first",
+			       bdev->name, bdev->users, bdev->claimed ? ", by bdevs on it" : "",
+			       bdev->swapping ? ", its back-end is being exchanged" : "");
+	*ret_handle = bdev_hold(bdev);
+	ASSERT(*ret_handle); /* who has a bdev has one that is not being deleted */
+	bdev->work = what;
+	return 0;
+}
+
+void bdev_work_end(struct blk_dev *handle)
+{
+	struct bdev *bdev = bdev_of(handle);
+
+	if (bdev)
+		bdev->work = NULL;
+	bdev_release(handle);
+}
+
+int bdev_incomplete_set(struct bdev *bdev, const char *why, struct err *reterr)
+{
+	char *copy = why ? strdup(why) : NULL;
+
+	if (why && !copy)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	free(bdev->incomplete);
+	bdev->incomplete = copy;
+	return 0;
+}
+
 static int claim_check(const struct bdev *base, bool part, struct err *reterr)
 {
+	int rc = base ? bdev_usable(base, reterr) : 0;
+
+	if (rc < 0)
+		return rc;
 	if (!base || !base->claimed || (part && base->parts))
 		return 0;
 	return err_set(reterr, -EPERM,
@@ -198,6 +254,7 @@ static void bdev_free(struct bdev *bdev)
 	}
 	if (bdev->origin_free)
 		bdev->origin_free(bdev->origin);
+	free(bdev->incomplete);
 	free(bdev->name);
 	free(bdev);
 }
@@ -320,6 +377,14 @@ int bdev_swap(struct bdev *bdev, struct blk_dev *next, void (*done)(void *arg, i
 	}
 	blk_dev_unref(next);
 	return rc;
+}
+
+void bdev_unbase(struct bdev *bdev)
+{
+	if (bdev->base)
+		unclaim(bdev->base, bdev->part);
+	bdev->base = NULL;
+	bdev->part = false;
 }
 
 /* ---- users ---- */

@@ -25,6 +25,9 @@ struct bdev {
 	struct bdev *base;   /* of a filter or part; NULL: none */
 	uint32_t users;	     /* devices that hold it */
 	bool claimed;	     /* by a filter or parts: nobody else may write it */
+	const char *work;    /* long work has it to itself: "copy"; NULL: none does */
+	uint32_t copied;     /* copies from it that are under way */
+	char *incomplete;    /* why its contents are not whole: nobody gets it; NULL: they are */
 	void *origin;	     /* what recreates it: of m_bdev*.c */
 	/* private: */
 	void (*origin_free)(void *origin);
@@ -90,6 +93,24 @@ void bdev_delete(struct bdev *bdev, void (*deleted)(void *arg, int rc), void *ar
  */
 int bdev_swap(struct bdev *bdev, struct blk_dev *next, void (*done)(void *arg, int rc), void *arg,
 	      struct err *reterr);
+/* What it was made on is no longer below it, and is nobody's claim of it any more. */
+void bdev_unbase(struct bdev *bdev);
+/*
+ * Long work (a copy to it, a format) has bdev to itself until bdev_work_end: no device and no other
+ * bdev gets it. It can be deleted: the requests of the work end as GONE then. what: a word that
+ * stays. *ret_handle is as bdev_hold gives it. -EBUSY: somebody has it, who is named.
+ */
+int bdev_work_begin(struct bdev *bdev, const char *what, struct blk_dev **ret_handle,
+		    struct err *reterr);
+void bdev_work_end(struct blk_dev *handle);
+/*
+ * Until it is taken back (why NULL) nobody gets bdev but long work, since a part of its contents is
+ * not what it is to be. -ENOMEM.
+ */
+int bdev_incomplete_set(struct bdev *bdev, const char *why, struct err *reterr);
+/* May a device or another bdev have it? -EBUSY, -EPERM: the text says why not, and what to do. */
+int bdev_usable(const struct bdev *bdev, struct err *reterr);
+
 /* A user's reference on the handle. NULL: it is being deleted. */
 struct blk_dev *bdev_hold(struct bdev *bdev);
 void bdev_release(struct blk_dev *handle);

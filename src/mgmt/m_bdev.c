@@ -48,6 +48,7 @@ static void m_bdev_free(void *origin)
 	m_bdev_stat_stop(&m->stat);
 	section_drop(&m->created);
 	section_drop(&m->limited);
+	section_drop(&m->marked);
 	json_decref(m->params);
 	free(m->own);
 	free(m);
@@ -230,4 +231,8 @@ void m_bdev_write(struct section_out *out)
 	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
 		if (m_bdev_of(bdev)->qos)
 			section_object(out, &m_bdev_of(bdev)->limited, 0, m_bdev_qos_write, bdev);
+	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
+		if (bdev->incomplete)
+			section_object(out, &m_bdev_of(bdev)->marked, 0, m_bdev_incomplete_write,
+				       bdev);
 }

@@ -13,6 +13,7 @@
 #include "base/num.h"
 #include "dev/backend.h"
 #include "mgmt/m_bdev.h"
+#include "mgmt/resize.h"
 #include "mgmt/tables.h"
 
 #define ROW(s, key, kind, field, dflt, text)                                                       \
@@ -186,16 +187,16 @@ static void null_delete(struct rpc_call *call, void *params)
 	m_bdev_delete_answer(call, ((struct m_bdev_name *)params)->name, &bdev_null);
 }
 
-struct resize {
+struct size_mib {
 	char *name;
 	uint64_t new_size;
 };
 
 static const struct opts_row null_resize_rows[] = {
-	NEEDED(resize, "name", OPTS_STR, name, "name or UUID of a null bdev"),
+	NEEDED(size_mib, "name", OPTS_STR, name, "name or UUID of a null bdev"),
 	{ .name = "new_size",
 	  .type = OPTS_U64,
-	  .offset = offsetof(struct resize, new_size),
+	  .offset = offsetof(struct size_mib, new_size),
 	  .min = 1,
 	  .max = INT64_MAX >> 20,
 	  .help = "its size in MiB",
@@ -216,39 +217,54 @@ static void num_blocks_note(struct bdev *bdev)
 	m_bdev_changed(bdev);
 }
 
-static void resize_answer(struct rpc_call *call, const char *name, const struct bdev_kind *kind,
-			  uint64_t bytes)
+static void on_resized(const char *name)
+{
+	struct bdev *bdev = bdev_find(name);
+
+	if (bdev)
+		num_blocks_note(bdev);
+}
+
+static void resize_bdev(struct rpc_call *call, const char *name, const struct bdev_kind *kind,
+			const struct resize_how *how)
 {
 	struct err err = { 0 };
 	struct bdev *bdev;
 	int rc = m_bdev_find(name, kind, &bdev, &err);
 
-	if (rc == 0)
-		rc = blk_dev_resize(bdev->dev, bytes, &err);
-	if (rc < 0) {
+	if (rc == 0 && bdev->swapping)
+		rc = err_set(&err, -EBUSY,
+			     "name: the back-end of \"%s\" is being exchanged; try again",
+			     bdev->name);
+	if (rc < 0)
 		rpc_fail(call, rc, &err);
-		return;
-	}
-	num_blocks_note(bdev);
-	rpc_result_saved(call, json_true());
+	else
+		m_bdev_resize_answer(call, bdev, how);
+}
+
+void m_bdev_resize_answer(struct rpc_call *call, struct bdev *bdev, const struct resize_how *how)
+{
+	const struct resize_disk disk = { .node = m_bdev_node(bdev), .name = bdev->name };
+
+	resize_answer(call, &disk, how, on_resized);
 }
 
 static void null_resize(struct rpc_call *call, void *params)
 {
-	const struct resize *p = params;
+	const struct size_mib *p = params;
 
-	resize_answer(call, p->name, &bdev_null, p->new_size << 20);
+	resize_bdev(call, p->name, &bdev_null,
+		    &(struct resize_how){ .new_size = p->new_size << 20 });
 }
+
+struct resize {
+	char *name;
+	struct resize_how how;
+};
 
 static const struct opts_row resize_rows[] = {
 	NEEDED(resize, "name", OPTS_STR, name, "name or UUID of a bdev"),
-	{ .name = "new_size",
-	  .type = OPTS_SIZE,
-	  .offset = offsetof(struct resize, new_size),
-	  .min = 512,
-	  .max = INT64_MAX,
-	  .help = "its size: bytes, or text with K, M, G, T or P",
-	  .required = true },
+	RESIZE_ROWS(struct resize, how, true),
 };
 static const struct opts_table resize_table = { "bdev_resize", resize_rows,
 						ARRAY_SIZE(resize_rows) };
@@ -257,7 +273,7 @@ static void bdev_resize(struct rpc_call *call, void *params)
 {
 	const struct resize *p = params;
 
-	resize_answer(call, p->name, NULL, p->new_size);
+	resize_bdev(call, p->name, NULL, &p->how);
 }
 
 /* ---- files and block devices ---- */
@@ -503,7 +519,7 @@ const struct rpc_method m_bdev_backend[] = {
 	       "makes a disk that keeps nothing", "name"),
 	METHOD(null_delete, "delete_null_bdev", RPC_SAVES, m_bdev_name, "deletes a null bdev",
 	       "true"),
-	METHOD(null_resize, NULL, RPC_SAVES, resize, "makes a null bdev larger", "true"),
+	METHOD(null_resize, NULL, RPC_SAVES, size_mib, "makes a null bdev larger", "true"),
 	METHOD(aio_create, "construct_aio_bdev", RPC_SAVES, file,
 	       "makes a disk of a file or block device", "name"),
 	METHOD(aio_rescan, NULL, 0, m_bdev_name, "looks at the size of the file again", "true"),
@@ -520,6 +536,6 @@ const struct rpc_method m_bdev_backend[] = {
 	  .params_bytes = sizeof(struct resize),
 	  .run = bdev_resize,
 	  .help = "makes the file of an aio or uring bdev, or a null bdev, larger while it is used",
-	  .result = "true" },
+	  .result = "true; with allocate, what job_wait tells of the job" },
 	{ NULL },
 };

@@ -96,9 +96,11 @@ static json_t *describe(const struct bdev *bdev)
 		json_object_set_new(o, "numa_id", json_integer(-1));
 	pi_describe(blk_dev_caps(bdev->dev), o);
 	json_object_set_new(o, "assigned_rate_limits", m_bdev_rate_limits(bdev));
-	json_object_set_new(o, "claimed", json_boolean(bdev->claimed));
-	if (bdev->claimed)
+	json_object_set_new(o, "claimed", json_boolean(bdev->claimed || bdev->work));
+	if (bdev->claimed || bdev->work)
 		json_object_set_new(o, "claim_type", json_string("exclusive_write"));
+	if (bdev->incomplete)
+		json_object_set_new(o, "incomplete", json_string(bdev->incomplete));
 	json_object_set_new(o, "zoned", json_false());
 	json_object_set_new(o, "supported_io_types", io_types(bdev));
 	if (kind->describe)

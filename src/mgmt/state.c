@@ -35,6 +35,9 @@ struct state_call {
 	size_t bytes; /* waiting for room: what it may add */
 	void (*run)(struct rpc_call *call);
 	json_t *result; /* waiting for the disk */
+	/* or, of a change without a call: */
+	void (*then)(void *arg, bool saved);
+	void *then_arg;
 };
 
 struct state_writing {
@@ -199,17 +202,23 @@ static void changed_free(struct state_call *c)
 
 static void changed_fail(struct state_call *c, bool undone, int error)
 {
-	rpc_error(c->call, RPC_INTERNAL_ERROR, "--state %.200s: cannot be written: %s; %s", st.path,
-		  state_why(error),
-		  undone ? "the change was undone"
-			 : "the change is in force, but would be lost at a restart. The next "
-			   "change that can be written saves it, too");
+	if (!c->call)
+		c->then(c->then_arg, false);
+	else
+		rpc_error(c->call, RPC_INTERNAL_ERROR, "--state %.200s: cannot be written: %s; %s",
+			  st.path, state_why(error),
+			  undone ? "the change was undone"
+				 : "the change is in force, but would be lost at a restart. The "
+				   "next change that can be written saves it, too");
 	changed_free(c);
 }
 
 static void changed_answer(struct state_call *c)
 {
-	rpc_result(c->call, json_incref(c->result));
+	if (c->call)
+		rpc_result(c->call, json_incref(c->result));
+	else
+		c->then(c->then_arg, true);
 	changed_free(c);
 }
 
@@ -282,7 +291,8 @@ static void undo_start(struct state_writing *w, struct state_call *c)
 {
 	const struct rpc_call *call = c->call;
 	json_t *params = NULL;
-	const char *method = undo_call(call->method->name, call->params, c->result, &params);
+	const char *method =
+		call ? undo_call(call->method->name, call->params, c->result, &params) : NULL;
 
 	if (!method) {
 		changed_fail(c, false, w->save.error);
@@ -469,30 +479,43 @@ bool state_admit(struct rpc_call *call, const json_t *params, void (*run)(struct
 	return true;
 }
 
+/* False: no memory. */
+static bool changed_wait(const struct state_call *what)
+{
+	struct state_call *c = malloc(sizeof(*c));
+
+	if (!c)
+		return false;
+	*c = *what;
+	if (st.phase == STATE_STOPPING) {
+		changed_fail(c, false, ESHUTDOWN);
+		return true;
+	}
+	list_append(&st.changed, &c->node);
+	pump_post();
+	return true;
+}
+
 void rpc_result_saved(struct rpc_call *call, json_t *result)
 {
-	struct state_call *c;
-
 	ASSERT(call->method->flags & RPC_SAVES);
 	/* before the start of the devices: what a client does then is saved by state_begin */
 	if (st.phase == STATE_OFF || call->unsaved || !result) {
 		st.early |= st.phase == STATE_OFF && call->ex;
 		rpc_result(call, result);
-		return;
-	}
-	c = calloc(1, sizeof(*c));
-	if (!c) {
+	} else if (!changed_wait(&(struct state_call){ .call = call, .result = result })) {
 		json_decref(result);
 		rpc_result(call, NULL);
-		return;
 	}
-	*c = (struct state_call){ .call = call, .result = result };
-	if (st.phase == STATE_STOPPING) {
-		changed_fail(c, false, ESHUTDOWN);
-		return;
-	}
-	list_append(&st.changed, &c->node);
-	pump_post();
+}
+
+void state_changed(void (*then)(void *arg, bool saved), void *arg)
+{
+	st.early |= st.phase == STATE_OFF;
+	if (st.phase == STATE_OFF)
+		then(arg, true);
+	else if (!changed_wait(&(struct state_call){ .then = then, .then_arg = arg }))
+		then(arg, false);
 }
 
 /* ---- its life ---- */

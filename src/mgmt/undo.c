@@ -46,6 +46,7 @@ const struct undo_row undo_rows[] = {
 	  { KEY("name"), KEY("scsi_target_num") } },
 	{ "nvmf_create_subsystem", "nvmf_delete_subsystem", { KEY("nqn") } },
 	{ "nvmf_subsystem_add_ns", "nvmf_subsystem_remove_ns", { KEY("nqn"), RESULT("nsid") } },
+	{ "nvmf_subsystem_add_host", "nvmf_subsystem_remove_host", { KEY("nqn"), KEY("host") } },
 	{ "nvmf_subsystem_add_listener",
 	  "nvmf_subsystem_remove_listener",
 	  { KEY("nqn"), KEY("listen_address") } },

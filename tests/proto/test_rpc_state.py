@@ -13,7 +13,7 @@ import time
 import pytest
 
 from conftest import TIMEOUT_S, VHOSTD, connects, wait_for
-from rpcclient import Rpc, RpcError
+from rpcclient import Rpc, RpcError, methods
 
 USAGE = 2
 RUNTIME = 1
@@ -91,6 +91,7 @@ EVERYTHING = [
     ("bdev_split_create", {"base_bdev": "Malloc0", "split_count": 2}),
     ("bdev_passthru_create", {"name": "OnPart", "base_bdev_name": "Malloc0p0"}),
     ("bdev_set_qos_limit", {"name": "Null3", "rw_ios_per_sec": 20000}),
+    ("bdev_set_incomplete", {"name": "OnPart", "incomplete": True, "reason": "copy of Null0"}),
     ("vhost_create_blk_controller", {"ctrlr": "vhost.0", "dev_name": "Null3"}),
     ("vhost_create_blk_controller", {"ctrlr": "vhost.1", "dev_name": "Null9",
                                      "readonly": True, "packed_ring": False,
@@ -108,9 +109,15 @@ EVERYTHING = [
                                "serial_number": "SPDK0"}),
     ("nvmf_subsystem_add_ns", {"nqn": "nqn.2019-07.io.spdk:cnode0",
                                "namespace": {"bdev_name": "Null6"}}),
+    ("nvmf_subsystem_add_host", {"nqn": "nqn.2019-07.io.spdk:cnode0", "host": "nqn.host"}),
     ("nvmf_subsystem_add_listener", {"nqn": "nqn.2019-07.io.spdk:cnode0",
                                      "listen_address": {"trtype": "VFIOUSER",
-                                                        "traddr": "@/vfu"}}),
+                                                        "traddr": "@/vfu"},
+                                     "ana_state": "non_optimized"}),
+    ("nvmf_subsystem_listener_set_ana_state", {"nqn": "nqn.2019-07.io.spdk:cnode0",
+                                               "listen_address": {"trtype": "VFIOUSER",
+                                                                  "traddr": "@/vfu"},
+                                               "ana_state": "inaccessible"}),
     ("vfu_tgt_set_base_path", {"path": "@"}),
     ("vfu_virtio_create_blk_endpoint", {"name": "vfu.blk", "bdev_name": "Null7"}),
     ("vfu_virtio_create_scsi_endpoint", {"name": "vfu.scsi"}),
@@ -488,6 +495,23 @@ def test_every_change_that_was_answered_survives_kill_9(room, start):
         end(d, room, signal.SIGKILL)
 
 
+def test_every_method_that_is_saved_is_refused_without_room_and_no_other_is(serve, room):
+    """All that `vhostd --help-rpc` lists: what changes the state cannot slip past the check."""
+    serve(env={**os.environ, "VHOSTD_FAULT": f"state-spare={ENOSPC}"})
+    all_methods = [m for m in methods().values() if not m.startup]
+    assert sum(m.saves for m in all_methods) > 40
+    with Rpc(os.path.join(room, "rpc")) as client:
+        for m in all_methods:
+            try:
+                client.call(m.name, no_such_parameter=1)
+                said = ""
+            except RpcError as e:
+                said = e.message
+            assert ("nothing was changed" in said) == m.saves, (m.name, said)
+            assert ("no_such_parameter" in said or "requires no parameters" in said) != m.saves, \
+                (m.name, said)
+
+
 def test_many_changes_share_a_writing(serve, room, rpc):
     serve()
     with Rpc(os.path.join(room, "rpc")) as client:
@@ -540,8 +564,9 @@ def test_no_room_refuses_the_change_and_keeps_the_old_state(serve, room, rpc):
 
 
 # Those of EVERYTHING that cannot be undone: settings, and a namespace whose number was not given.
-NOT_UNDONE = ["bdev_set_qos_limit", "vhost_controller_set_coalescing", "nvmf_create_transport",
-              "vfu_tgt_set_base_path", "vhost_nvme_controller_add_ns"]
+NOT_UNDONE = ["bdev_set_qos_limit", "bdev_set_incomplete", "vhost_controller_set_coalescing",
+              "nvmf_create_transport", "vfu_tgt_set_base_path", "vhost_nvme_controller_add_ns",
+              "nvmf_subsystem_listener_set_ana_state"]
 
 
 @pytest.mark.parametrize("nth", range(1, len(EVERYTHING) + 1))
