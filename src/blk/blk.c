@@ -8,6 +8,7 @@
 
 #include <errno.h>
 
+#include "base/count.h"
 #include "base/num.h"
 #include "blk/filter/bounce.h"
 
@@ -62,19 +63,6 @@ enum blk_status blk_status_from_errno(int code)
 	}
 }
 
-/*
- * One writer, any number of racy readers. An aligned 64-bit add does not tear on the machines we
- * run on, and is one instruction where a relaxed store of a sum is four; TSan is told the truth.
- */
-static inline void counter_add(uint64_t *counter, uint64_t n)
-{
-#ifdef __SANITIZE_THREAD__
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-#else
-	*counter += n;
-#endif
-}
-
 static inline uint32_t hist_bucket(uint64_t ns)
 {
 	uint32_t log2 = 63 - (uint32_t)__builtin_clzll(ns | 1);
@@ -82,15 +70,22 @@ static inline uint32_t hist_bucket(uint64_t ns)
 	return MIN(log2, (uint32_t)BLK_HIST_BUCKETS - 1);
 }
 
-static inline void latency_add(struct blk_stats *stats, uint8_t op, uint64_t ns)
+static inline void latency_add(struct blk_chan *chan, const struct blk_req *req, uint64_t ns)
 {
-	counter_add(&stats->hist[op][hist_bucket(ns)], 1);
-	counter_add(&stats->latency_ns[op], ns);
+	struct blk_stats *stats = &chan->stats;
+	uint8_t op = req->op;
+
+	if (VHOSTD_UNCOUNTED)
+		return;
+	count_add(&stats->hist[op][hist_bucket(ns)], 1);
+	count_add(&stats->latency_ns[op], ns);
 	/* main may reset them meanwhile: what is stored is a new sample all the same */
 	if (unlikely(ns < __atomic_load_n(&stats->min_ns[op], __ATOMIC_RELAXED)))
 		__atomic_store_n(&stats->min_ns[op], ns, __ATOMIC_RELAXED);
 	if (unlikely(ns > __atomic_load_n(&stats->max_ns[op], __ATOMIC_RELAXED)))
 		__atomic_store_n(&stats->max_ns[op], ns, __ATOMIC_RELAXED);
+	if (unlikely(ns > __atomic_load_n(&chan->notice_ns, __ATOMIC_RELAXED)))
+		blk_notice(chan, req, ns);
 }
 
 /* req was the last of its channel, for now. Apart, so that the others need no stack frame. */
@@ -116,18 +111,18 @@ static void req_finish(struct loop_work *work)
 	struct blk_req *req = container_of(work, struct blk_req, work);
 	struct blk_chan *chan = req->chan;
 	struct blk_stats *stats = &chan->stats;
-	uint64_t ns = loop_now_ns(chan->loop) - req->start_ns;
+	uint64_t ns = VHOSTD_UNCOUNTED ? 0 : loop_now_ns(chan->loop) - req->start_ns;
 	uint8_t op = req->op;
 
 	/* What ends in the iteration in which it began adds nothing to sum and extremes. */
 	if (!ns)
-		counter_add(&stats->hist[op][0], 1);
+		count_add(&stats->hist[op][0], 1);
 	else
-		latency_add(stats, op, ns);
+		latency_add(chan, req, ns);
 	if (likely(req->status == BLK_ST_OK))
-		counter_add(&stats->bytes[op], req->len_bytes);
+		count_add(&stats->bytes[op], req->len_bytes);
 	else
-		counter_add(&stats->errors[req->status], 1);
+		count_add(&stats->errors[op][req->status], 1);
 	req_done(chan, req);
 }
 
@@ -137,8 +132,16 @@ static void req_finish_unknown(struct loop_work *work)
 	struct blk_req *req = container_of(work, struct blk_req, work);
 	struct blk_chan *chan = req->chan;
 
-	counter_add(&chan->stats.errors[req->status], 1);
+	count_add(&chan->stats.errors[BLK_OP_COUNT][req->status], 1);
 	req_done(chan, req);
+}
+
+void blk_chan_count_refused(struct blk_chan *chan, enum blk_op op, enum blk_status cause)
+{
+	ASSERT(op <= BLK_OP_COUNT && cause != BLK_ST_OK && cause < BLK_ST_COUNT);
+	if (op < BLK_OP_COUNT)
+		count_add(&chan->stats.hist[op][0], 1);
+	count_add(&chan->stats.errors[op][cause], 1);
 }
 
 /* Why a request is refused, once one of the quick tests said that something is unusual. */
@@ -213,7 +216,8 @@ void blk_submit(struct blk_chan *chan, struct blk_req *req)
 	req->status = BLK_ST_PENDING;
 	req->cancelled = false;
 	req->work.fn = req_finish;
-	req->start_ns = loop_now_ns(chan->loop);
+	if (!VHOSTD_UNCOUNTED)
+		req->start_ns = loop_now_ns(chan->loop);
 	blk_chan_count(chan, 1);
 
 	/* READ is 0 and WRITE is 1; everything else is rare enough for the long way. */

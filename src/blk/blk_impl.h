@@ -67,6 +67,13 @@ struct blk_impl {
 	void (*cancel)(struct blk_req *req);
 };
 
+/* See fine.c; all NULL until it was asked for. Thread: main, on: chans_lock. */
+struct blk_dev_fine {
+	bool on;
+	struct blk_fine *closed;      /* of channels and bases that are gone */
+	struct blk_fine *base_before; /* as blk_dev.base_before */
+};
+
 struct blk_dev {
 	const struct blk_impl *impl;
 	char *name;
@@ -83,6 +90,7 @@ struct blk_dev {
 	struct blk_stats closed_stats; /* of channels and bases that are gone */
 	struct blk_stats base_before;  /* what the base had done when it became ours (passes) */
 	struct blk_stats reset_stats;  /* all, when blk_dev_iostat was reset */
+	struct blk_dev_fine fine;
 };
 
 struct blk_chan {
@@ -100,6 +108,15 @@ struct blk_chan {
 	/* Deferred, each time that in_flight becomes 0; NULL: nobody waits for that. */
 	struct loop_work *idle_work;
 	struct list node;
+	/*
+	 * What took longer is looked at once more by its loop (blk_notice), for the finer histogram
+	 * or because it was slow. Written by blk_notice_update.
+	 */
+	uint64_t notice_ns;
+	struct blk_fine *fine; /* NULL: never asked for; under chans_lock, but for its loop */
+	bool fine_on;	       /* atomic */
+	struct blk_tally *tally;
+	struct list tally_node;
 	struct blk_stats stats; /* ops[] stays 0: it is the sum of hist[] */
 	/* of main, under chans_lock: when blk_dev_iostat, and when the extremes were reset */
 	struct blk_stats reset_stats;
@@ -165,8 +182,31 @@ void blk_dev_resize_to(struct blk_dev *dev, uint64_t size_bytes);
 /* A channel begins, and ends: its counters go to the node's. Thread: owner loop. */
 void blk_stats_init(struct blk_stats *stats);
 void blk_stats_close(struct blk_chan *chan);
+/* A sum begins with blk_stats_init of zeroes; channels are added; then it is completed. */
+void blk_stats_add_chan(struct blk_stats *sum, const struct blk_chan *chan);
+void blk_stats_add(struct blk_stats *sum, const struct blk_stats *s);
+void blk_stats_complete(struct blk_stats *sum);
 /* The base of a node that passes becomes another, NULL: none. Thread: main. */
 void blk_stats_rebase(struct blk_dev *dev, const struct blk_dev *base);
+
+/* ---- tally.c ---- */
+
+/* From what the channel has now; its loop sees it soon. Thread: any. */
+void blk_notice_update(struct blk_chan *chan);
+/* A request took longer than notice_ns. Thread: owner loop. */
+void blk_notice(struct blk_chan *chan, const struct blk_req *req, uint64_t ns);
+/* It counts for its tally no more. Thread: owner loop. */
+void blk_tally_chan_close(struct blk_chan *chan);
+
+/* ---- fine.c ---- */
+
+/* chans_lock is held. false: no memory, and it is off. Thread: any. */
+bool blk_fine_chan_set(struct blk_chan *chan, bool on);
+/* What it counted goes to the node's. chans_lock is held. Thread: owner loop. */
+void blk_fine_chan_close(struct blk_chan *chan);
+/* As blk_stats_rebase. */
+void blk_fine_rebase(struct blk_dev *dev, struct blk_dev *base);
+void blk_fine_free(struct blk_dev *dev);
 
 /* Exchanges the base (whose reference is taken over) of a filter that has no channel of the old
  * one any more; NULL: none. Returns the old one with its reference. Thread: main. */

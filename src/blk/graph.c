@@ -16,6 +16,7 @@ static void dev_free(struct blk_dev *dev)
 	if (dev->impl->close)
 		dev->impl->close(dev);
 	blk_dev_unref(blk_dev_rebase(dev, NULL));
+	blk_fine_free(dev);
 	pthread_mutex_destroy(&dev->chans_lock);
 	free(dev->name);
 	free(dev);
@@ -46,8 +47,10 @@ struct blk_dev *blk_dev_rebase(struct blk_dev *dev, struct blk_dev *base)
 {
 	struct blk_dev *old = dev->base;
 
-	if (dev->impl->passes)
+	if (dev->impl->passes) {
 		blk_stats_rebase(dev, base);
+		blk_fine_rebase(dev, base);
+	}
 	blk_dev_unlisten(&dev->base_listener);
 	dev->base = base;
 	if (base)
@@ -277,6 +280,7 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	blk_stats_init(&chan->stats);
 	chan->dev = dev;
 	chan->loop = loop;
+	chan->notice_ns = UINT64_MAX;
 	chan->submit = dev->impl->submit;
 	chan->block_mask = dev->caps.block_bytes - 1;
 	chan->memory_mask = dev->caps.mem_align - 1;
@@ -296,6 +300,8 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	}
 	pthread_mutex_lock(&dev->chans_lock);
 	list_append(&dev->chans, &chan->node);
+	if (dev->fine.on)
+		blk_fine_chan_set(chan, true);
 	pthread_mutex_unlock(&dev->chans_lock);
 	*ret_chan = chan;
 	return 0;
@@ -327,8 +333,10 @@ void blk_chan_close(struct blk_chan *chan)
 	if (!dev->impl->passes)
 		blk_chan_close(chan->base);
 	bounce_free(chan->bounce);
+	blk_tally_chan_close(chan);
 	pthread_mutex_lock(&dev->chans_lock);
 	blk_stats_close(chan);
+	blk_fine_chan_close(chan);
 	list_remove(&chan->node);
 	pthread_mutex_unlock(&dev->chans_lock);
 	free(chan);

@@ -45,6 +45,7 @@ static void m_bdev_free(void *origin)
 	struct m_bdev *m = origin;
 
 	m_bdev_stat_stop(&m->stat);
+	m_bdev_hist_stop(&m->stat);
 	json_decref(m->params);
 	free(m->own);
 	free(m);

@@ -14,7 +14,7 @@
 
 static const char *const notify_types[] = {
 	"bdev_register",    "bdev_unregister", "bdev_resize",	  "vhost_connect",
-	"vhost_disconnect", "vhost_error",     "vhost_migration",
+	"vhost_disconnect", "vhost_error",     "vhost_migration", "vhost_slow",
 };
 
 struct notify_event {

@@ -8,7 +8,7 @@
 #include <jansson.h>
 
 void m_bdev_write(json_t *calls);
-void m_device_write(json_t *calls);
+void m_device_slow_write(json_t *calls);
 void m_nvme_write(json_t *calls);
 void m_nvmf_write(json_t *calls);
 void m_vfu_write(json_t *calls);

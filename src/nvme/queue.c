@@ -100,7 +100,8 @@ static inline struct nvme_cmd *cmd_take(struct nvme_cq *cq, struct nvme_sq *sq)
 	}
 	cq->credits--;
 	sq->outstanding++;
-	c->fetched_ns = loop_now_ns(cq->loop);
+	if (!VHOSTD_UNCOUNTED)
+		c->fetched_ns = loop_now_ns(cq->loop);
 	c->busy = true;
 	return c;
 }
@@ -560,8 +561,8 @@ static void cq_publish(struct loop_work *work)
 	uint32_t posted = cq->unpublished;
 
 	cq->unpublished = 0;
-	cq->counts.publishes++;
-	cq->counts.completed += posted;
+	count_add(&cq->counts.publishes, 1);
+	count_add(&cq->counts.completed, posted);
 	cqes_show(cq);
 	if (likely(!(cq->gate & CQ_STOPPING))) {
 		if (unlikely(cq->mem.dirty))

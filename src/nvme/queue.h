@@ -138,6 +138,7 @@ struct nvme_cq {
 	struct loop_work settle_work;
 	atomic_bool wake_posted;
 	struct queue_counts counts;
+	struct blk_tally *tally; /* what its namespaces were asked to do */
 
 	/* main */
 	uint64_t base;

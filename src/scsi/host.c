@@ -505,9 +505,15 @@ int scsi_queue_open(struct scsi_nexus *nexus, struct loop *loop, struct scsi_que
 		return err_set(reterr, -ENOMEM, "out of memory");
 	}
 	q->nexus = nexus;
+	list_append(&q->sl->queues, &q->node);
 	atomic_fetch_add(&nexus->queue_count, 1);
 	*ret_queue = q;
 	return 0;
+}
+
+void scsi_queue_tally(struct scsi_queue *q, struct blk_tally *tally)
+{
+	q->tally = tally;
 }
 
 void scsi_queue_carries_pi(struct scsi_queue *q)
@@ -523,6 +529,8 @@ void scsi_queue_close(struct scsi_queue *q)
 		return;
 	list_for_each(t, &q->sl->tasks, node)
 		ASSERT(t->queue != q);
+	scsi_chans_close(&q->chans);
+	list_remove(&q->node);
 	scsi_loop_put(q->sl);
 	atomic_fetch_sub(&q->nexus->queue_count, 1);
 	free(q);

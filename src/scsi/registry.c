@@ -2,7 +2,7 @@
  * What this room keeps on each data loop, and sweeps over all of them: see scsi_impl.h.
  *
  * A scsi_loop lives from the first queue on its loop to the last, or to the last part of a sweep
- * that was posted to it. Its channels are opened by the first command for a unit.
+ * that was posted to it.
  *
  * A part counts the matching tasks that were there when it ran and marks them as swept; they are
  * told from later ones by the loop's epoch, so a stream of new commands does not keep a sweep
@@ -10,6 +10,7 @@
  */
 #include <stdlib.h>
 
+#include "blk/tally.h"
 #include "scsi/scsi_impl.h"
 
 struct sweep_part {
@@ -43,6 +44,7 @@ static struct scsi_loop *loop_new_locked(struct loop *loop)
 	if (!sl)
 		return NULL;
 	sl->loop = loop;
+	list_init(&sl->queues);
 	list_init(&sl->tasks);
 	list_init(&sl->waiters);
 	list_append(&loops, &sl->node);
@@ -74,10 +76,8 @@ void scsi_loop_put(struct scsi_loop *sl)
 	pthread_mutex_unlock(&lock);
 	if (!last)
 		return;
-	ASSERT(list_empty(&sl->tasks) && list_empty(&sl->waiters));
-	for (uint32_t i = 0; i < sl->chan_count; i++)
-		blk_chan_close(sl->chans[i]);
-	free(sl->chans);
+	ASSERT(list_empty(&sl->tasks) && list_empty(&sl->waiters) && list_empty(&sl->queues));
+	scsi_chans_close(&sl->chans);
 	free(sl);
 }
 
@@ -91,29 +91,64 @@ bool scsi_loops_any(void)
 	return any;
 }
 
-static bool chans_grow(struct scsi_loop *sl, uint32_t idx)
+/* ---- channels ---- */
+
+static bool chans_grow(struct scsi_chans *chans, uint32_t idx)
 {
-	uint32_t count = MAX(2 * sl->chan_count, num_round_up(idx + 1, 16));
-	struct blk_chan **more = realloc(sl->chans, count * sizeof(struct blk_chan *));
+	uint32_t count = MAX(2 * chans->count, num_round_up(idx + 1, 16));
+	struct blk_chan **more = realloc(chans->chan, count * sizeof(struct blk_chan *));
 
 	if (!more)
 		return false;
-	for (uint32_t i = sl->chan_count; i < count; i++)
+	for (uint32_t i = chans->count; i < count; i++)
 		more[i] = NULL;
-	sl->chans = more;
-	sl->chan_count = count;
+	chans->chan = more;
+	chans->count = count;
 	return true;
 }
 
-struct blk_chan *scsi_loop_chan_open(struct scsi_loop *sl, struct scsi_lu *lu)
+static struct blk_chan *chans_open(struct scsi_chans *chans, struct loop *loop,
+				   const struct scsi_lu *lu)
 {
 	struct err err;
 
-	if (lu->idx >= sl->chan_count && !chans_grow(sl, lu->idx))
+	if (lu->idx >= chans->count && !chans_grow(chans, lu->idx))
 		return NULL;
-	if (blk_chan_open(lu->dev, sl->loop, &sl->chans[lu->idx], &err) < 0)
-		sl->chans[lu->idx] = NULL;
-	return sl->chans[lu->idx];
+	if (blk_chan_open(lu->dev, loop, &chans->chan[lu->idx], &err) < 0)
+		chans->chan[lu->idx] = NULL;
+	return chans->chan[lu->idx];
+}
+
+static void chans_drop(struct scsi_chans *chans, const struct scsi_lu *lu)
+{
+	if (lu->idx >= chans->count)
+		return;
+	blk_chan_close(chans->chan[lu->idx]);
+	chans->chan[lu->idx] = NULL;
+}
+
+void scsi_chans_close(struct scsi_chans *chans)
+{
+	for (uint32_t i = 0; i < chans->count; i++)
+		blk_chan_close(chans->chan[i]);
+	free(chans->chan);
+	*chans = (struct scsi_chans){ 0 };
+}
+
+struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu)
+{
+	if (lu->idx < sl->chans.count && sl->chans.chan[lu->idx])
+		return sl->chans.chan[lu->idx];
+	return chans_open(&sl->chans, sl->loop, lu);
+}
+
+struct blk_chan *scsi_queue_chan_open(struct scsi_queue *q, struct scsi_lu *lu)
+{
+	struct blk_chan *chan = chans_open(&q->chans, q->sl->loop, lu);
+
+	if (chan && q->tally)
+		blk_chan_tally(chan, q->tally);
+	return chan;
 }
 
 /* ---- sweeps ---- */
@@ -180,10 +215,13 @@ static void part_done(struct sweep_part *p)
 
 static void chan_drop(struct scsi_loop *sl, const struct scsi_lu *lu)
 {
-	if (lu->idx >= sl->chan_count)
-		return;
-	blk_chan_close(sl->chans[lu->idx]);
-	sl->chans[lu->idx] = NULL;
+	struct scsi_queue *q;
+
+	chans_drop(&sl->chans, lu);
+	list_for_each(q, &sl->queues, node) {
+		chans_drop(&q->chans, lu);
+		q->last_chan = NULL;
+	}
 }
 
 static void part_run(struct loop_msg *msg)

@@ -158,10 +158,16 @@ struct scsi_nexus {
 	atomic_size_t buf_bytes; /* scratch of its commands: SCSI_BUF_MAX_BYTES */
 };
 
+/* Channels by lu->idx, opened by the first command for a unit. Thread: owner loop. */
+struct scsi_chans {
+	struct blk_chan **chan;
+	uint32_t count;
+};
+
 /* What this room keeps on one data loop. Thread: owner loop, but for refs and node. */
 struct scsi_loop {
-	struct blk_chan **chans; /* by lu->idx, opened by the first command */
-	uint32_t chan_count;
+	struct scsi_chans chans; /* of what goes on in the background, without a queue */
+	struct list queues;
 	struct list tasks;   /* in flight, of all hosts */
 	struct list waiters; /* struct sweep_part: what waits for tasks to end */
 	uint64_t epoch;	     /* counts sweeps that had to wait */
@@ -173,6 +179,9 @@ struct scsi_loop {
 struct scsi_queue {
 	struct scsi_nexus *nexus;
 	struct scsi_loop *sl;
+	struct scsi_chans chans; /* a queue's own: they count what it does */
+	struct blk_tally *tally; /* NULL: none */
+	struct list node;	 /* sl->queues */
 	bool carries_pi;
 	/* the last look-up */
 	uint32_t last_key;
@@ -221,14 +230,17 @@ void scsi_lu_reset(struct scsi_lu *lu, const struct scsi_itl *by);
 /* References to this thread's scsi_loop. NULL: no memory. Thread: owner loop. */
 struct scsi_loop *scsi_loop_get(struct loop *loop);
 void scsi_loop_put(struct scsi_loop *sl);
-struct blk_chan *scsi_loop_chan_open(struct scsi_loop *sl, struct scsi_lu *lu);
+/* The unit's channel of the loop itself; NULL: no memory. Thread: owner loop. */
+struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu);
+struct blk_chan *scsi_queue_chan_open(struct scsi_queue *queue, struct scsi_lu *lu);
+void scsi_chans_close(struct scsi_chans *chans);
 
-/* The unit's channel on this loop; NULL: no memory. */
-static inline struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu)
+/* The unit's channel of this queue; NULL: no memory. */
+static inline struct blk_chan *scsi_queue_chan(struct scsi_queue *queue, struct scsi_lu *lu)
 {
-	if (likely(lu->idx < sl->chan_count && sl->chans[lu->idx]))
-		return sl->chans[lu->idx];
-	return scsi_loop_chan_open(sl, lu);
+	if (likely(lu->idx < queue->chans.count && queue->chans.chan[lu->idx]))
+		return queue->chans.chan[lu->idx];
+	return scsi_queue_chan_open(queue, lu);
 }
 
 /*

@@ -108,6 +108,9 @@ struct vring {
 	bool draining, source_stopped, finish_queued, broken_told;
 	bool lazy_waits; /* a lazy queue's model waits for chains */
 	struct queue_counts counts;
+	/* What it did, made by a START and freed by the answer to the DRAIN; NULL: the model counts
+	 * nothing. */
+	struct blk_tally *tally;
 };
 
 const char *vring_state_name(enum vring_state state);
