@@ -107,6 +107,7 @@ void print_bdevs(struct cli *cli, const json_t *result);
 void print_bdev(struct cli *cli, const json_t *result);
 void print_status(struct cli *cli, const json_t *result);
 void print_text(struct cli *cli, const json_t *result);
+void print_slow(struct cli *cli, const json_t *result);
 void print_event(struct cli *cli, const json_t *event);
 
 /* ---- verbs with code of their own ---- */
@@ -133,6 +134,7 @@ int qos_set(struct cli *cli, json_t **ret_result);
 int status_run(struct cli *cli, json_t **ret_result);
 int top_run(struct cli *cli, json_t **ret_result);
 int stats_run(struct cli *cli, json_t **ret_result);
+int slow_run(struct cli *cli, json_t **ret_result);
 int events_run(struct cli *cli, json_t **ret_result);
 int config_save(struct cli *cli, json_t **ret_result);
 int config_load(struct cli *cli, json_t **ret_result);
