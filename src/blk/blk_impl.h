@@ -30,6 +30,9 @@ struct blk_impl {
 	size_t params_bytes; /* of the structure the table fills */
 	size_t dev_bytes, chan_bytes;
 	bool hidden; /* not listed by blk_types_each */
+	/* It is memory: each request is completed before submit returns, and mem_align is 1. Then
+	 * latencies need no clock: they are all 0. */
+	bool at_once;
 	/*
 	 * A node on another: blk_dev_open_on. dev->base is there, and dev->caps are the base's,
 	 * when open is called; a channel of the base is opened and closed with each of ours
@@ -103,6 +106,7 @@ struct blk_chan {
 	uint32_t op_mask;     /* 1 << enum blk_op */
 	uint32_t flag_mask;   /* BLK_FUA ... */
 	uint32_t in_flight;
+	bool at_once;
 	struct bounce *bounce; /* NULL until a misaligned request came */
 	struct blk_chan *base; /* of a filter: the base's channel on this loop */
 	/* Deferred, each time that in_flight becomes 0; NULL: nobody waits for that. */
@@ -117,7 +121,7 @@ struct blk_chan {
 	bool fine_on;	       /* atomic */
 	struct blk_tally *tally;
 	struct list tally_node;
-	struct blk_stats stats; /* ops[] stays 0: it is the sum of hist[] */
+	struct blk_stats stats; /* ops[]: those that ended at once, which hist[] has not */
 	/* of main, under chans_lock: when blk_dev_iostat, and when the extremes were reset */
 	struct blk_stats reset_stats;
 	uint64_t reset_at_once[BLK_OP_COUNT];
@@ -142,6 +146,9 @@ static inline uint32_t blk_chan_count(struct blk_chan *chan, int n)
 	return chan->in_flight;
 }
 
+/* blk.c: for blk_complete. */
+void blk_complete_failed(struct blk_req *req);
+
 /*
  * The back-end's end of a request. What the submitter asked to run (req->work) runs in the phase
  * "done", never before this returns. Thread: owner loop.
@@ -150,6 +157,8 @@ static inline void blk_complete(struct blk_req *req, enum blk_status status)
 {
 	ASSERT(req->status == BLK_ST_PENDING);
 	req->status = (uint8_t)status;
+	if (unlikely(status != BLK_ST_OK))
+		blk_complete_failed(req);
 	loop_defer(req->chan->loop, &req->work);
 }
 

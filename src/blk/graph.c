@@ -284,6 +284,8 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 	chan->submit = dev->impl->submit;
 	chan->block_mask = dev->caps.block_bytes - 1;
 	chan->memory_mask = dev->caps.mem_align - 1;
+	chan->at_once = dev->impl->at_once;
+	ASSERT(!chan->at_once || !chan->memory_mask);
 	chan->op_mask = caps_op_mask(&dev->caps);
 	/* UNMAP is a hint that may always be given */
 	chan->flag_mask =

@@ -24,10 +24,14 @@ static void extremes_add(struct blk_stats *sum, int op, uint64_t min_ns, uint64_
 /* Of an operation, of which there was any: either ended at once, or took some time. */
 static bool op_was(const struct blk_stats *s, int op)
 {
-	return count_get(&s->hist[op][0]) || count_get(&s->latency_ns[op]);
+	return count_get(&s->ops[op]) || count_get(&s->hist[op][0]) ||
+	       count_get(&s->latency_ns[op]);
 }
 
-/* What only grows; sign 1 or -1. */
+/*
+ * What only grows; sign 1 or -1. A channel has in ops[] what ended at once: a sum has it in the
+ * first bucket, and its ops[] are 0 until it is completed.
+ */
 static void counters_add(struct blk_stats *sum, const struct blk_stats *s, uint64_t sign)
 {
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
@@ -35,6 +39,7 @@ static void counters_add(struct blk_stats *sum, const struct blk_stats *s, uint6
 			continue;
 		sum->bytes[op] += sign * count_get(&s->bytes[op]);
 		sum->latency_ns[op] += sign * count_get(&s->latency_ns[op]);
+		sum->hist[op][0] += sign * count_get(&s->ops[op]);
 		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
 			sum->hist[op][i] += sign * count_get(&s->hist[op][i]);
 		for (int st = 0; st < BLK_ST_COUNT; st++)
@@ -62,7 +67,7 @@ void blk_stats_add_chan(struct blk_stats *sum, const struct blk_chan *chan)
 	counters_add(sum, s, PLUS);
 	sum->in_flight += __atomic_load_n(&chan->in_flight, __ATOMIC_RELAXED);
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
-		bool at_once = count_get(&s->hist[op][0]) != chan->reset_at_once[op];
+		bool at_once = count_get(&s->ops[op]) != chan->reset_at_once[op];
 
 		extremes_add(sum, op, at_once ? 0 : count_get(&s->min_ns[op]),
 			     count_get(&s->max_ns[op]));
@@ -182,7 +187,7 @@ static void chan_reset(struct blk_chan *chan, bool extremes_only)
 		counters_add(&chan->reset_stats, s, PLUS);
 	}
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
-		chan->reset_at_once[op] = count_get(&s->hist[op][0]);
+		chan->reset_at_once[op] = count_get(&s->ops[op]);
 		__atomic_store_n(&s->min_ns[op], UINT64_MAX, __ATOMIC_RELAXED);
 		__atomic_store_n(&s->max_ns[op], 0, __ATOMIC_RELAXED);
 	}
