@@ -29,6 +29,7 @@
 #include "app/reload.h"
 #include "app/sdnotify.h"
 #include "base/check.h"
+#include "dev/bdev.h"
 #include "dev/devices.h"
 #include "guest/gmem.h"
 #include "loop/job.h"
@@ -36,6 +37,7 @@
 #include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
 #include "mgmt/http.h"
+#include "mgmt/jobs.h"
 #include "mgmt/replay.h"
 #include "mgmt/server.h"
 #include "mgmt/state.h"
@@ -136,6 +138,11 @@ static void app_on_state_stopped(void *arg)
 	app_pending_leave();
 }
 
+static void app_on_jobs_stopped(void *arg)
+{
+	app_pending_leave();
+}
+
 static void app_on_devices_drained(void *arg)
 {
 	app_pending_leave();
@@ -145,8 +152,9 @@ static void app_stop(void)
 {
 	app_state_set(APP_STOPPING);
 	sdnotify_send("STOPPING=1", NULL);
-	app.pending = 5; /* the state, the devices, the servers, and until all were asked */
+	app.pending = 6; /* the state, jobs, devices, the servers, and until all were asked */
 	state_stop(app_on_state_stopped, NULL);
+	jobs_stop(app_on_jobs_stopped, NULL);
 	server_stop(app.main_loop, app_on_server_stopped, NULL);
 	http_stop(app.main_loop, app_on_server_stopped, NULL);
 	devices_stop_all();
@@ -229,6 +237,7 @@ static int app_signals_open(struct err *reterr)
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* RLIMIT_FSIZE: an error of write, as others */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -325,6 +334,7 @@ static void app_on_replayed(struct replay_run *run, int rc)
 		return;
 	if (rc == 0)
 		rc = devices_start_all(app.reterr);
+	bdev_names_restored();
 	if (rc == 0)
 		state_begin(app.main_loop, app.replays, app.cfg->replay_count);
 	if (rc == 0 && !app.cfg->rpc.wait_for_rpc)
@@ -460,6 +470,7 @@ static void app_take_down(void)
 	/* First: a job's last step is to wake the loop that it belongs to. */
 	if (app.jobs_started)
 		job_threads_stop();
+	jobs_fini();
 	for (uint32_t i = 0; i < app.loop_count; i++)
 		loop_quit(app.loops[i]);
 	for (uint32_t i = 0; i < app.loop_count; i++)

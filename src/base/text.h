@@ -20,4 +20,8 @@ int text_pad(char *field, size_t size, const char *key, const char *text, struct
 #define TEXT_HASH_START 0xcbf29ce484222325ull
 uint64_t text_hash(uint64_t hash, const char *text);
 
+/* RFC 9562, 4: 8-4-4-4-12 hex digits. */
+#define TEXT_UUID_BYTES 37
+void text_uuid(const uint8_t uuid[16], char text[TEXT_UUID_BYTES]);
+
 #endif

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/opts.h"
+#include "virtio/coalescing.h"
 
 struct blk_dev;
 struct device;
@@ -178,6 +179,7 @@ struct device {
 	struct list units; /* struct device_unit */
 	uint32_t leaving;  /* units that are being detached */
 	bool stopping;
+	struct vring_coalescing coalescing; /* device_coalesce */
 	/* set by the owner */
 	void (*on_done)(struct device *dev); /* an inherited or one-shot connection ended */
 	void (*stopped)(struct device *dev); /* after device_stop */
@@ -199,17 +201,27 @@ void device_on_left(struct device *dev);
 /* Looks whether the back-ends' sizes changed. */
 int device_rescan(struct device *dev, struct err *reterr);
 
-/* ---- queues in hand: device_steer.c; both -EOPNOTSUPP, named ---- */
+/* ---- queues in hand: device_steer.c; both -ENOTCONN: it is not started ---- */
 
 /*
  * Requests under way end, and none is taken until it is called with false; front-ends stay, and
  * those that come have to wait as well. It is drained when none of its queues runs or changes:
- * device_is_drained.
+ * device_is_drained. Admin queues of NVMe controllers go on, so that a driver can reset what it
+ * waits for: with one of their commands under way it is not drained, and more may come later.
  */
 int device_drain(struct device *dev, bool drained, struct err *reterr);
 bool device_is_drained(const struct device *dev);
-/* Queue idx of each front-end is drained and started on loop. -ENOTCONN, -ERANGE. */
+/*
+ * Queue idx of each front-end is drained and started on loop; NVMe: the completion queue of that
+ * identifier, with its submission queues. Also -ENOTCONN: no front-end is there; -ERANGE.
+ */
 int device_queue_move(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr);
+
+/*
+ * Notifications of its virtqueues, those of front-ends to come too, are coalesced so from now on;
+ * it need not be started. -EOPNOTSUPP: it is an NVMe controller; -EINVAL.
+ */
+int device_coalesce(struct device *dev, const struct vring_coalescing *c, struct err *reterr);
 
 /* ---- what is counted: device_stats.c ---- */
 
@@ -233,6 +245,18 @@ void device_disks_visit(const struct device *dev,
 			void (*fn)(const char *unit, const struct blk_dev *blk, void *arg),
 			void *arg);
 
+/* A disk of it, by its unit as above; NULL: there is none. No reference. */
+struct blk_dev *device_disk_find(const struct device *dev, const char *unit);
+
+struct device_work {
+	const char *kind; /* "format", "sanitize" */
+	uint64_t done_bytes, total_bytes;
+};
+/* What takes long and guests have begun; unit "": all of an nvme device's subsystem. */
+void device_work_visit(const struct device *dev,
+		       void (*fn)(const char *unit, const struct device_work *work, void *arg),
+		       void *arg);
+
 /* ---- how front-ends reach it: front.c (Thread: main) ---- */
 
 struct device_front {
@@ -243,9 +267,11 @@ struct device_front {
 	/* Its connections and their queues; where they come from. dev->ep is there. */
 	void (*visit)(const struct device *dev, const struct queue_visitor *v);
 	struct endpoint *(*socket)(const struct device *dev);
-	/* NULL: its queues cannot be steered. */
-	int (*drain)(struct device *dev, bool drained, struct err *reterr);
+	/* See device_drain and device_queue_move. */
+	void (*drain)(struct device *dev, bool drained);
 	int (*queue_move)(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr);
+	/* dev->coalescing changed; NULL: no virtqueues. */
+	void (*coalesce)(struct device *dev);
 };
 
 extern const struct device_front front_vhost, front_vfu, front_vhost_nvme;
@@ -268,6 +294,8 @@ int subsystems_resolve(struct device_def *defs, uint32_t def_count, struct err *
 /* What names that are made up are made of: a name that we made ("nvme0") goes by the place in the
  * command line; the socket's path stays. */
 const char *device_nvme_lasting_name(const struct device_def *def);
+/* How good a path to the namespaces a running device is: as device_def.ana. Thread: main. */
+void device_nvme_ana_set(struct device *dev, int ana);
 
 /* ---- the units of a running device: device_unit.c ---- */
 

@@ -1,6 +1,4 @@
 /* How front-ends reach a device: the endpoint of its transport. Thread: main. */
-#include <errno.h>
-
 #include "dev/device.h"
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
@@ -25,6 +23,7 @@ static int front_vhost_start(struct device *dev, struct err *reterr)
 		.connections_max = def->connections,
 		.spin_ns = def->spin_us * 1000,
 		.packed = def->packed,
+		.coalescing = dev->coalescing,
 		.main_loop = dev->main_loop,
 		.loops = dev->loops,
 		.loop_count = dev->loop_count,
@@ -55,10 +54,9 @@ static struct endpoint *front_vhost_socket(const struct device *dev)
 	return vhost_endpoint_socket(dev->ep);
 }
 
-static int front_vhost_drain(struct device *dev, bool drained, struct err *reterr)
+static void front_vhost_drain(struct device *dev, bool drained)
 {
 	vhost_endpoint_drain(dev->ep, drained);
-	return 0;
 }
 
 static int front_vhost_queue_move(struct device *dev, uint32_t idx, struct loop *loop,
@@ -67,9 +65,15 @@ static int front_vhost_queue_move(struct device *dev, uint32_t idx, struct loop 
 	return vhost_endpoint_queue_move(dev->ep, idx, loop, reterr);
 }
 
-const struct device_front front_vhost = { front_vhost_start, front_vhost_stop,
-					  front_vhost_visit, front_vhost_socket,
-					  front_vhost_drain, front_vhost_queue_move };
+static void front_vhost_coalesce(struct device *dev)
+{
+	vhost_endpoint_coalesce(dev->ep, &dev->coalescing);
+}
+
+const struct device_front front_vhost = {
+	front_vhost_start, front_vhost_stop,	   front_vhost_visit,	 front_vhost_socket,
+	front_vhost_drain, front_vhost_queue_move, front_vhost_coalesce,
+};
 
 /* ---- vfio-user ---- */
 
@@ -112,12 +116,9 @@ static struct endpoint *front_vfu_socket(const struct device *dev)
 	return vfu_endpoint_socket(dev->ep);
 }
 
-static int front_vfu_drain(struct device *dev, bool drained, struct err *reterr)
+static void front_vfu_drain(struct device *dev, bool drained)
 {
-	if (!dev->def->type->vdev_make)
-		return err_set(reterr, -EOPNOTSUPP,
-			       "queues of NVMe controllers are in their driver's hand");
-	return vfu_endpoint_drain(dev->ep, drained, reterr);
+	vfu_endpoint_drain(dev->ep, drained);
 }
 
 static int front_vfu_queue_move(struct device *dev, uint32_t idx, struct loop *loop,
@@ -126,8 +127,15 @@ static int front_vfu_queue_move(struct device *dev, uint32_t idx, struct loop *l
 	return vfu_endpoint_queue_move(dev->ep, idx, loop, reterr);
 }
 
-const struct device_front front_vfu = { front_vfu_start,  front_vfu_stop,  front_vfu_visit,
-					front_vfu_socket, front_vfu_drain, front_vfu_queue_move };
+static void front_vfu_coalesce(struct device *dev)
+{
+	vfu_endpoint_coalesce(dev->ep, &dev->coalescing);
+}
+
+const struct device_front front_vfu = {
+	front_vfu_start, front_vfu_stop,       front_vfu_visit,	   front_vfu_socket,
+	front_vfu_drain, front_vfu_queue_move, front_vfu_coalesce,
+};
 
 int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr)
 {
@@ -138,6 +146,7 @@ int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reter
 		.spin_ns = def->spin_us * 1000,
 		.packed = def->packed,
 		.mapped_notify = def->doorbells,
+		.coalescing = dev->coalescing,
 		.main_loop = dev->main_loop,
 		.loops = dev->loops,
 		.loop_count = dev->loop_count,

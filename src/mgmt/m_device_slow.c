@@ -243,12 +243,17 @@ static void set_slow_threshold(struct rpc_call *call, void *params)
 	rpc_result_saved(call, json_true());
 }
 
-void m_device_slow_write(json_t *calls)
+static void write_slow(json_t *calls, const void *obj)
+{
+	ctrlr_write_call(
+		calls, "device_set_slow_threshold",
+		json_pack("{s:I}", "threshold_ms", (json_int_t)(slow.threshold_ns / NS_PER_MS)));
+}
+
+void m_device_slow_write(struct section_out *out)
 {
 	if (slow.threshold_ns)
-		ctrlr_write_call(calls, "device_set_slow_threshold",
-				 json_pack("{s:I}", "threshold_ms",
-					   (json_int_t)(slow.threshold_ns / NS_PER_MS)));
+		section_object(out, NULL, 0, write_slow, NULL);
 }
 
 /* When it began, in UTC: "2026-01-31T12:00:00.123Z". */
@@ -302,7 +307,7 @@ static void get_slow_requests(struct rpc_call *call, void *params)
 }
 
 const struct rpc_method m_device_slow[] = {
-	{ "device_set_slow_threshold", NULL, &slow_params, sizeof(struct slow_params), 0,
+	{ "device_set_slow_threshold", NULL, &slow_params, sizeof(struct slow_params), RPC_SAVES,
 	  RPC_INVALID_PARAMS, set_slow_threshold,
 	  "notes requests that take longer: in the log, as events (vhost_slow), for "
 	  "device_get_slow_requests",

@@ -38,6 +38,7 @@ static const struct {
 enum metric_scope {
 	SCOPE_PROCESS,
 	SCOPE_LOOP,
+	SCOPE_JOB_KIND,
 	SCOPE_DEVICE,
 	SCOPE_CONN,
 	SCOPE_DISK_OP,
@@ -71,6 +72,7 @@ struct metric {
 
 #define OF_PROCESS     struct snap_process
 #define OF_LOOP	       struct loop_stats
+#define OF_JOB_KIND    struct snap_jobs
 #define OF_DEVICE      struct snap_device
 #define OF_DISK_OP     struct snap_op
 #define OF_DISK_CAUSE  struct snap_op
@@ -107,6 +109,7 @@ static const struct metric metrics[] = {
 static const char *const scope_labels[] = {
 	[SCOPE_PROCESS] = "",
 	[SCOPE_LOOP] = "loop",
+	[SCOPE_JOB_KIND] = "kind",
 	[SCOPE_DEVICE] = "device",
 	[SCOPE_CONN] = "device, connection",
 	[SCOPE_DISK_OP] = "device, unit, op",
@@ -152,7 +155,7 @@ struct item {
 	const struct metric *m;
 	FILE *out;
 	const void *at; /* the scope's structure; NULL: none */
-	uint32_t cause; /* of the scopes that have one */
+	uint32_t sub;	/* of a number that there are several of: cause, kind */
 	const struct snap_op *op;
 	const char *loop;
 	const struct snap_device *device;
@@ -160,6 +163,11 @@ struct item {
 	const struct conn_stats *conn;
 	const struct queue_stats *queue;
 };
+
+static bool scope_has_cause(const struct metric *m)
+{
+	return m->scope == SCOPE_DISK_CAUSE || m->scope == SCOPE_QUEUE_CAUSE;
+}
 
 void metrics_write_escaped(FILE *out, const char *value)
 {
@@ -202,6 +210,8 @@ static void sample_begin(const struct item *it, const char *suffix, const char *
 		label_write(it, &sep, "device", it->device->name);
 	if (it->disk && *it->disk->unit)
 		label_write(it, &sep, "unit", it->disk->unit);
+	if (it->m->scope == SCOPE_JOB_KIND)
+		label_write(it, &sep, "kind", job_kind_names[it->sub]);
 	if (it->conn)
 		label_write_number(it, &sep, "connection", it->conn->idx);
 	if (it->queue) {
@@ -210,8 +220,8 @@ static void sample_begin(const struct item *it, const char *suffix, const char *
 	}
 	if (it->op)
 		label_write(it, &sep, "op", blk_op_name((enum blk_op)it->op->op));
-	if (it->cause)
-		label_write(it, &sep, "cause", blk_status_name((enum blk_status)it->cause));
+	if (scope_has_cause(it->m))
+		label_write(it, &sep, "cause", blk_status_name((enum blk_status)it->sub));
 	if (key)
 		label_write(it, &sep, key, value);
 	fputs(sep == ',' ? "} " : " ", it->out);
@@ -224,7 +234,7 @@ static void seconds_write(FILE *out, uint64_t ns)
 
 static uint64_t item_number(const struct item *it)
 {
-	const char *at = (const char *)it->at + it->m->offset + it->cause * it->m->bytes;
+	const char *at = (const char *)it->at + it->m->offset + it->sub * it->m->bytes;
 	uint32_t small;
 	uint64_t number;
 
@@ -364,11 +374,6 @@ static void item_write(const struct item *it)
 
 /* ---- all of a metric ---- */
 
-static bool scope_has_cause(const struct metric *m)
-{
-	return m->scope == SCOPE_DISK_CAUSE || m->scope == SCOPE_QUEUE_CAUSE;
-}
-
 /* zeroes: causes that never were, too. */
 static void op_write(struct item it, const struct snap_op *op, bool zeroes)
 {
@@ -378,8 +383,8 @@ static void op_write(struct item it, const struct snap_op *op, bool zeroes)
 			item_write(&it);
 		return;
 	}
-	for (it.cause = BLK_ST_OK + 1; it.cause < BLK_ST_COUNT; it.cause++)
-		if (zeroes || op->errors[it.cause])
+	for (it.sub = BLK_ST_OK + 1; it.sub < BLK_ST_COUNT; it.sub++)
+		if (zeroes || op->errors[it.sub])
 			item_write(&it);
 }
 
@@ -429,6 +434,7 @@ static void device_write(struct item it, const struct snapshot *snap, const stru
 		item_write(&it);
 		break;
 	case SCOPE_PROCESS:
+	case SCOPE_JOB_KIND:
 	case SCOPE_LOOP:
 		break;
 	}
@@ -462,6 +468,11 @@ static void metric_write(const struct snapshot *snap, const struct metric *m, FI
 			it.at = &snap->loops[i].stats;
 			item_write(&it);
 		}
+		break;
+	case SCOPE_JOB_KIND:
+		it.at = &snap->jobs;
+		for (it.sub = 0; it.sub < JOB_KIND_COUNT; it.sub++)
+			item_write(&it);
 		break;
 	case SCOPE_DEVICE:
 	case SCOPE_CONN:

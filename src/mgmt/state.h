@@ -47,4 +47,10 @@ void state_close(void);
  */
 bool state_admit(struct rpc_call *call, const json_t *params, void (*run)(struct rpc_call *call));
 
+/*
+ * Something that lasts has changed without a call: then(arg, saved) once, when it is on disk
+ * (at once without --state), or could not be written. Later, if not at once.
+ */
+void state_changed(void (*then)(void *arg, bool saved), void *arg);
+
 #endif

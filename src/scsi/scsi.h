@@ -71,6 +71,9 @@ int scsi_lu_new(const struct scsi_lu_params *params, struct scsi_lu **ret_lu, st
 struct scsi_lu *scsi_lu_ref(struct scsi_lu *lu);
 void scsi_lu_unref(struct scsi_lu *lu); /* NULL allowed */
 
+/* How far a SANITIZE is, of 65536; false: none runs. */
+bool scsi_lu_sanitize_progress(struct scsi_lu *lu, uint32_t *ret_progress);
+
 /* ---- hosts (Thread: main) ---- */
 
 int scsi_host_new(const char *name, struct scsi_host **ret_host, struct err *reterr);

@@ -33,6 +33,7 @@ static int vhost_endpoint_serve(void *arg, struct endpoint *ep, int fd,
 		.spin_ns = p->spin_ns,
 		.packed = p->packed,
 		.drained = v->drained,
+		.coalescing = p->coalescing,
 		.limit = endpoint_limit(ep),
 		.ended = vhost_endpoint_on_session_ended,
 	};
@@ -146,28 +147,26 @@ void vhost_endpoint_drain(struct vhost_endpoint *e, bool drained)
 	endpoint_visit(e->ep, vhost_session_drain, &drained);
 }
 
-struct vhost_move {
-	uint32_t idx;
-	struct loop *loop;
-	struct err *reterr;
-	int rc;
-};
-
-static void vhost_session_move(struct endpoint_conn *conn, uint32_t idx, void *arg)
+static void vhost_session_coalesce(struct endpoint_conn *conn, uint32_t idx, void *arg)
 {
-	struct session *s = container_of(conn, struct session, endpoint_conn);
-	struct vhost_move *m = arg;
-	int rc = session_ring_move(s, m->idx, m->loop, m->reterr);
+	session_coalesce(container_of(conn, struct session, endpoint_conn), arg);
+}
 
-	if (m->rc == 0 || m->rc == -ENOTCONN)
-		m->rc = rc;
+void vhost_endpoint_coalesce(struct vhost_endpoint *e, const struct vring_coalescing *c)
+{
+	e->params.coalescing = *c;
+	endpoint_visit(e->ep, vhost_session_coalesce, &e->params.coalescing);
+}
+
+static int vhost_session_move(struct endpoint_conn *conn, uint32_t idx, struct loop *loop,
+			      struct err *reterr)
+{
+	return session_ring_move(container_of(conn, struct session, endpoint_conn), idx, loop,
+				 reterr);
 }
 
 int vhost_endpoint_queue_move(struct vhost_endpoint *e, uint32_t idx, struct loop *loop,
 			      struct err *reterr)
 {
-	struct vhost_move m = { .idx = idx, .loop = loop, .reterr = reterr, .rc = -ENOTCONN };
-
-	endpoint_visit(e->ep, vhost_session_move, &m);
-	return m.rc == -ENOTCONN ? err_set(reterr, m.rc, "no front-end is connected") : m.rc;
+	return endpoint_queue_move(e->ep, vhost_session_move, idx, loop, reterr);
 }

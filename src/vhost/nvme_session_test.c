@@ -28,7 +28,8 @@
 
 struct nvme_ctrl {
 	void *port;
-	bool started, quiet, later, msix;
+	bool started, quiet, later, msix, drained;
+	struct loop *moved_to;
 	uint32_t starts, stops, maps, resumes, frees, admins, deletes;
 	uint32_t *doorbells;
 	struct gmem *map;
@@ -157,6 +158,19 @@ void nvme_ctrl_stop(struct nvme_ctrl *c, void (*stopped)(void *port))
 	c->started = false;
 	c->stops++;
 	wait_for(stopped);
+}
+
+void nvme_ctrl_drain(struct nvme_ctrl *c, bool drained)
+{
+	c->drained = drained;
+}
+
+int nvme_ctrl_queue_move(struct nvme_ctrl *c, uint32_t qid, struct loop *loop, struct err *reterr)
+{
+	if (!qid || qid > QUEUES)
+		return err_set(reterr, -ERANGE, "queue %u", qid);
+	c->moved_to = loop;
+	return 0;
 }
 
 static void admin_end(void)
@@ -713,6 +727,20 @@ static void truncated_memory_ends_the_session(void **state)
 	expect_end(f);
 }
 
+static void management_reaches_the_controller_until_it_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct err err = { 0 };
+
+	nvme_session_drain(f->session, true);
+	assert_true(ctrl.drained);
+	assert_int_equal(nvme_session_queue_move(f->session, 1, f->loop, &err), 0);
+	assert_ptr_equal(ctrl.moved_to, f->loop);
+	assert_int_equal(nvme_session_queue_move(f->session, QUEUES + 1, f->loop, &err), -ERANGE);
+	hang_up(f);
+	PUMP_UNTIL(f, !f->session);
+}
+
 static void no_controller_is_no_session(void **state)
 {
 	struct fixture *f = *state;
@@ -746,6 +774,7 @@ int main(void)
 		T(a_front_end_may_leave_while_the_controller_is_busy),
 		T(a_front_end_may_leave_during_a_command),
 		T(truncated_memory_ends_the_session),
+		T(management_reaches_the_controller_until_it_is_gone),
 		T(no_controller_is_no_session),
 	};
 

@@ -82,7 +82,8 @@ struct session_params {
 	uint32_t loop_count;
 	uint32_t spin_ns;
 	bool packed;
-	bool drained;	   /* from the start: see session_drain */
+	bool drained; /* from the start: see session_drain */
+	struct vring_coalescing coalescing;
 	uint64_t stall_ns; /* 0: TALK_STALL_NS */
 	/* The endpoint's, so that one who reconnects gets no new budget; NULL: the session's own.
 	 */
@@ -152,6 +153,9 @@ void session_check_lost(struct session *s);
 void session_drain(struct session *s, bool drained);
 /* Drains ring idx and starts it on loop, where it starts from now on. -ERANGE: no such ring. */
 int session_ring_move(struct session *s, uint32_t idx, struct loop *loop, struct err *reterr);
+
+/* Of all rings, from now on; those that run are told. */
+void session_coalesce(struct session *s, const struct vring_coalescing *c);
 
 /* ---- for the handlers: session_ring.c ---- */
 
