@@ -132,7 +132,11 @@ void blk_fine_rebase(struct blk_dev *dev, struct blk_dev *base)
 {
 	struct blk_dev_fine *f = &dev->fine;
 
-	if (!f->closed || !f->base_before)
+	if (!f->closed) /* nobody ever asked */
+		return;
+	if (!f->base_before) /* it has just become a node that passes */
+		f->base_before = calloc(1, sizeof(*f->base_before));
+	if (!f->base_before)
 		return;
 	if (dev->base) {
 		pthread_mutex_lock(&dev->chans_lock);

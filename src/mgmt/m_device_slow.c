@@ -250,10 +250,11 @@ static void write_slow(json_t *calls, const void *obj)
 		json_pack("{s:I}", "threshold_ms", (json_int_t)(slow.threshold_ns / NS_PER_MS)));
 }
 
-void m_device_slow_write(struct section_out *out)
+void m_device_write(struct section_out *out)
 {
 	if (slow.threshold_ns)
 		section_object(out, NULL, 0, write_slow, NULL);
+	m_device_disk_write(out);
 }
 
 /* When it began, in UTC: "2026-01-31T12:00:00.123Z". */

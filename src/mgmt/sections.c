@@ -21,7 +21,7 @@ const struct rpc_section rpc_sections[] = {
 	{ "vhost_nvme", { "bdev", NULL }, m_nvme_write },
 	{ "nvmf", { "bdev", "sock", NULL }, m_nvmf_write },
 	{ "vfio_user_target", { "bdev", "scsi", NULL }, m_vfu_write },
-	{ "device", { NULL }, m_device_slow_write },
+	{ "device", { NULL }, m_device_write },
 };
 const uint32_t rpc_section_count = ARRAY_SIZE(rpc_sections);
 

@@ -45,6 +45,7 @@ static struct scsi_loop *loop_new_locked(struct loop *loop)
 		return NULL;
 	sl->loop = loop;
 	list_init(&sl->queues);
+	list_init(&sl->limited);
 	list_init(&sl->tasks);
 	list_init(&sl->waiters);
 	list_append(&loops, &sl->node);
@@ -91,58 +92,60 @@ bool scsi_loops_any(void)
 	return any;
 }
 
-/* ---- channels ---- */
-
-static bool chans_grow(struct scsi_chans *chans, uint32_t idx)
+struct blk_chan **scsi_chans_at(struct scsi_chans *c, const struct scsi_lu *lu)
 {
-	uint32_t count = MAX(2 * chans->count, num_round_up(idx + 1, 16));
-	struct blk_chan **more = realloc(chans->chan, count * sizeof(struct blk_chan *));
+	uint32_t count = MAX(2 * c->count, num_round_up(lu->idx + 1, 16));
+	struct blk_chan **more;
 
+	if (lu->idx < c->count)
+		return &c->at[lu->idx];
+	more = realloc(c->at, count * sizeof(struct blk_chan *));
 	if (!more)
-		return false;
-	for (uint32_t i = chans->count; i < count; i++)
+		return NULL;
+	for (uint32_t i = c->count; i < count; i++)
 		more[i] = NULL;
-	chans->chan = more;
-	chans->count = count;
-	return true;
+	c->at = more;
+	c->count = count;
+	return &c->at[lu->idx];
 }
 
 static struct blk_chan *chans_open(struct scsi_chans *chans, struct loop *loop,
 				   const struct scsi_lu *lu)
 {
+	struct blk_chan **at = scsi_chans_at(chans, lu);
 	struct err err;
 
-	if (lu->idx >= chans->count && !chans_grow(chans, lu->idx))
+	if (!at)
 		return NULL;
-	if (blk_chan_open(lu->dev, loop, &chans->chan[lu->idx], &err) < 0)
-		chans->chan[lu->idx] = NULL;
-	return chans->chan[lu->idx];
+	if (blk_chan_open(lu->dev, loop, at, &err) < 0)
+		*at = NULL;
+	return *at;
 }
 
-static void chans_drop(struct scsi_chans *chans, const struct scsi_lu *lu)
+static void chans_drop(struct scsi_chans *c, const struct scsi_lu *lu)
 {
-	if (lu->idx >= chans->count)
+	if (lu->idx >= c->count)
 		return;
-	blk_chan_close(chans->chan[lu->idx]);
-	chans->chan[lu->idx] = NULL;
+	blk_chan_close(c->at[lu->idx]);
+	c->at[lu->idx] = NULL;
 }
 
-void scsi_chans_close(struct scsi_chans *chans)
+void scsi_chans_close(struct scsi_chans *c)
 {
-	for (uint32_t i = 0; i < chans->count; i++)
-		blk_chan_close(chans->chan[i]);
-	free(chans->chan);
-	*chans = (struct scsi_chans){ 0 };
+	for (uint32_t i = 0; i < c->count; i++)
+		blk_chan_close(c->at[i]);
+	free(c->at);
+	*c = (struct scsi_chans){ 0 };
 }
 
 struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu)
 {
-	if (lu->idx < sl->chans.count && sl->chans.chan[lu->idx])
-		return sl->chans.chan[lu->idx];
+	if (lu->idx < sl->chans.count && sl->chans.at[lu->idx])
+		return sl->chans.at[lu->idx];
 	return chans_open(&sl->chans, sl->loop, lu);
 }
 
-struct blk_chan *scsi_queue_chan_open(struct scsi_queue *q, struct scsi_lu *lu)
+struct blk_chan *scsi_queue_disk_open(struct scsi_queue *q, struct scsi_lu *lu)
 {
 	struct blk_chan *chan = chans_open(&q->chans, q->sl->loop, lu);
 
@@ -191,6 +194,7 @@ static void sweep_abort(const struct sweep *s, struct scsi_task *t)
 	t->abort_end = (uint8_t)s->abort_end;
 	t->abort_status =
 		other && atomic_load_explicit(&t->itl->lu->mode.tas, memory_order_relaxed);
+	blk_limit_cancel(&t->blk);
 }
 
 static void sweep_finish(struct loop_msg *msg)
@@ -217,6 +221,7 @@ static void chan_drop(struct scsi_loop *sl, const struct scsi_lu *lu)
 {
 	struct scsi_queue *q;
 
+	scsi_limits_drop(sl, lu);
 	chans_drop(&sl->chans, lu);
 	list_for_each(q, &sl->queues, node) {
 		chans_drop(&q->chans, lu);

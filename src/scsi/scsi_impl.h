@@ -12,6 +12,7 @@
  * ... alua.c          target port groups                   resv.h    persistent reservations
  *   state.c         what survives a restart              copy.c    EXTENDED COPY
  *   token.c         POPULATE TOKEN, WRITE USING TOKEN
+ *   limit.c         limits of a host (operations and bytes per second)
  *
  * A handler (cdb_row.run) ends its task exactly once, now or later, with one of the scsi_task_
  * calls below. Handlers run on the loop of the task's queue.
@@ -31,6 +32,7 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "base/num.h"
+#include "blk/limit.h"
 #include "loop/job.h"
 #include "loop/statefile.h"
 #include "scsi/cdb.h"
@@ -127,6 +129,7 @@ struct scsi_itl {
 struct scsi_host {
 	atomic_uint refs;
 	char *name;
+	struct blk_limits *limits; /* constant while there are queues; NULL: none */
 	/* Thread: main */
 	struct list luns; /* struct host_lun of host.c */
 	struct list nexuses;
@@ -158,9 +161,9 @@ struct scsi_nexus {
 	atomic_size_t buf_bytes; /* scratch of its commands: SCSI_BUF_MAX_BYTES */
 };
 
-/* Channels by lu->idx, opened by the first command for a unit. Thread: owner loop. */
+/* Channels by lu->idx; NULL: not opened. Thread: owner loop. */
 struct scsi_chans {
-	struct blk_chan **chan;
+	struct blk_chan **at;
 	uint32_t count;
 };
 
@@ -168,6 +171,7 @@ struct scsi_chans {
 struct scsi_loop {
 	struct scsi_chans chans; /* of what goes on in the background, without a queue */
 	struct list queues;
+	struct list limited; /* struct scsi_queue with limits */
 	struct list tasks;   /* in flight, of all hosts */
 	struct list waiters; /* struct sweep_part: what waits for tasks to end */
 	uint64_t epoch;	     /* counts sweeps that had to wait */
@@ -188,6 +192,11 @@ struct scsi_queue {
 	uint64_t last_generation;
 	struct scsi_itl *last_itl;
 	struct blk_chan *last_chan; /* of last_itl's unit; NULL: not asked for yet */
+	/* limit.c */
+	bool limited, hurry;
+	struct scsi_chans before; /* while limited: those before chans, as they are used */
+	struct list limited_node; /* sl->limited */
+	struct blk_limit_member member;
 };
 
 /* ---- lu.c ---- */
@@ -232,15 +241,32 @@ struct scsi_loop *scsi_loop_get(struct loop *loop);
 void scsi_loop_put(struct scsi_loop *sl);
 /* The unit's channel of the loop itself; NULL: no memory. Thread: owner loop. */
 struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu);
-struct blk_chan *scsi_queue_chan_open(struct scsi_queue *queue, struct scsi_lu *lu);
+struct blk_chan *scsi_queue_disk_open(struct scsi_queue *queue, struct scsi_lu *lu);
 void scsi_chans_close(struct scsi_chans *chans);
 
-/* The unit's channel of this queue; NULL: no memory. */
-static inline struct blk_chan *scsi_queue_chan(struct scsi_queue *queue, struct scsi_lu *lu)
+/* The queue's channel of the unit's disk, behind limits; NULL: no memory. */
+static inline struct blk_chan *scsi_queue_disk(struct scsi_queue *queue, struct scsi_lu *lu)
 {
-	if (likely(lu->idx < queue->chans.count && queue->chans.chan[lu->idx]))
-		return queue->chans.chan[lu->idx];
-	return scsi_queue_chan_open(queue, lu);
+	if (likely(lu->idx < queue->chans.count && queue->chans.at[lu->idx]))
+		return queue->chans.at[lu->idx];
+	return scsi_queue_disk_open(queue, lu);
+}
+/* Where the unit's channel is in c; NULL: no memory. */
+struct blk_chan **scsi_chans_at(struct scsi_chans *c, const struct scsi_lu *lu);
+
+/* ---- limit.c (Thread: owner loop) ---- */
+
+/* -ENOMEM */
+int scsi_queue_limits_open(struct scsi_queue *q);
+void scsi_queue_limits_close(struct scsi_queue *q);
+/* Of all queues of sl: lu is about to go from it. */
+void scsi_limits_drop(struct scsi_loop *sl, const struct scsi_lu *lu);
+struct blk_chan *scsi_queue_chan_limited(struct scsi_queue *q, struct scsi_lu *lu);
+
+/* The unit's channel for commands of this queue; NULL: no memory. */
+static inline struct blk_chan *scsi_queue_chan(struct scsi_queue *q, struct scsi_lu *lu)
+{
+	return unlikely(q->limited) ? scsi_queue_chan_limited(q, lu) : scsi_queue_disk(q, lu);
 }
 
 /*

@@ -165,6 +165,7 @@ void scsi_task_blk_failed(struct scsi_task *t, enum blk_status status, uint64_t 
 	case BLK_ST_IOERR:
 	case BLK_ST_GONE:
 	case BLK_ST_ABORTED:
+	case BLK_ST_NVME:
 		scsi_task_check_info(t, reads ? SCSI_CAUSE_READ_ERROR : SCSI_CAUSE_WRITE_ERROR,
 				     lba);
 		return;

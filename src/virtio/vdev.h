@@ -41,6 +41,9 @@ struct vdev_ops {
 	/* Optional, before the first chain: what the queue does counts for tally, too. */
 	void (*queue_tally)(void *queue, struct blk_tally *tally);
 	void (*on_chain)(void *queue, struct vq_chain *chain);
+	/* Optional: no further chain comes before queue_stop; what the model holds back for limits
+	 * goes on now. */
+	void (*queue_drain)(void *queue);
 	/* Every chain has been pushed. */
 	void (*queue_stop)(void *queue);
 	/*
@@ -67,6 +70,7 @@ struct vdev {
 /* ---- the models ---- */
 
 struct blk_dev;
+struct blk_limits;
 
 struct vblk_params {
 	const char *name;   /* for messages */
@@ -78,6 +82,7 @@ struct vblk_params {
 	uint32_t seg_max;   /* 0: default 126 */
 	uint32_t size_max;  /* 0: not offered */
 	bool guest_buffers; /* register guest memory with the back-end */
+	struct blk_limits *limits; /* of the device; a reference is taken. NULL: none */
 };
 
 /* A virtio-blk model on an open node (a reference is taken). Errors: -EINVAL named. Thread: main.
