@@ -8,6 +8,9 @@ are, so each is the smallest of --repeat runs.
 
 SCSI has two limits: a number, and so many times what virtio-blk needed for the same case. NVMe, in
 each way that doorbells may come, has the second against virtio-blk's split ring.
+
+--only counters says what counting costs: blk and NVMe against vhostd-uncounted, the same program
+built without (base/count.h). It is built if need be.
 """
 
 import argparse
@@ -33,6 +36,9 @@ NVME = {
 }
 CASES += [(device, ("null", "1G"), False, False) for device in NVME]
 LIMITS = {("blk", "null"): 500, ("blk", "ram"): 1000, ("scsi", "null"): 700}
+COUNTERS = [("blk", ("null", "1G"), False, False), ("nvme trapped", ("null", "1G"), False, False),
+            ("nvme vhost-user", ("null", "1G"), False, False)]
+COUNTERS_LIMIT = 0.03
 OVER_BLK = {"scsi": 1.35, **{device: 1.25 for device in NVME}}
 
 
@@ -71,6 +77,54 @@ def run_once(args, tmp, argv_of, words, count):
     return int(found.group(1))
 
 
+def case_name(device, disk, packed, indirect):
+    name = f"{device} {disk[0]}"
+    if device not in NVME:
+        name += f" {'packed' if packed else 'split'} {'indirect' if indirect else 'direct'}"
+    return name
+
+
+def per_io(args, case, program):
+    """Instructions of one request, of that program of the build folder."""
+    device, disk, packed, indirect = case
+    words = ["--qd", str(args.qd), "--rw", "randread"]
+    words += ["--packed"] * packed + ["--indirect"] * indirect
+    words += ["--scsi"] * (device == "scsi")
+    if device in NVME:
+        words += NVME[device][1]
+    path = os.path.join(args.build, program)
+
+    def argv_of(sock):
+        if args.peer:
+            return qsd_argv(sock, disk, 1)
+        if device in NVME:
+            return vhostd_nvme_argv(path, sock, disk, 1, **NVME[device][0])
+        if device == "scsi":
+            return vhostd_scsi_argv(path, sock, disk, 1)
+        return vhostd_argv(path, sock, disk, 1)
+    with tempfile.TemporaryDirectory(prefix="vi-") as tmp:
+        once, twice = (min(run_once(args, tmp, argv_of, words, n * args.count)
+                           for _ in range(args.repeat)) for n in (1, 2))
+    return (twice - once) / args.count
+
+
+def counters(args):
+    """What counting costs."""
+    rows, bad = [], 0
+    subprocess.run(["ninja", "-C", args.build, "vhostd-uncounted"], check=True, stdout=subprocess.DEVNULL)
+    for case in COUNTERS:
+        counted, bare = (per_io(args, case, p) for p in ("vhostd", "vhostd-uncounted"))
+        share = (counted - bare) / counted
+        ok = share < COUNTERS_LIMIT
+        bad |= not ok
+        print(f"{'PASS' if ok else 'FAIL'}  {case_name(*case):26} {counted:>8.0f} instructions per I/O, "
+              f"{bare:.0f} without counting: {100 * share:.1f} %, target < {100 * COUNTERS_LIMIT:.0f} %",
+              flush=True)
+        rows.append({"name": f"counters {case_name(*case)}", "value": 100 * share, "unit": "%",
+                     "target": f"< {100 * COUNTERS_LIMIT:.0f}", "pass": ok, "ping_pong_ns": None})
+    return rows, bad
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     p.add_argument("--build", default="build")
@@ -80,8 +134,8 @@ def main():
     p.add_argument("--limit", type=float, default=300)
     p.add_argument("--quick", action="store_true", help="2,000 requests, null split direct only")
     p.add_argument("--peer", action="store_true", help="qemu-storage-daemon, null, split")
-    p.add_argument("--only", choices=("blk", "scsi", "nvme"),
-                   help="null disks, as blk and as that; blk: on ram too")
+    p.add_argument("--only", choices=("blk", "scsi", "nvme", "counters"),
+                   help="null disks, as blk and as that; blk: on ram too; counters: their cost")
     p.add_argument("--json", default="bench-instructions.json")
     args = p.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that servers are stopped
@@ -92,36 +146,18 @@ def main():
         args.count, args.repeat, cases = 2000, 1, CASES[:1]
     if args.peer:
         cases = [c for c in CASES if c[0] == "blk" and c[1][0] == "null" and not c[2]]
-    if args.only:
+    if args.only == "counters":
+        rows, bad = counters(args)
+        cases = []
+    elif args.only:
         cases = [c for c in cases if c[0].split()[0] == args.only or (c[0] == "blk" and c[1][0] == "null")]
     blk = {}
-    for device, disk, packed, indirect in cases:
-        words = ["--qd", str(args.qd), "--rw", "randread"]
-        words += ["--packed"] * packed + ["--indirect"] * indirect
-        words += ["--scsi"] * (device == "scsi")
-        limit = LIMITS.get((device, disk[0]))
-        name = f"{device} {disk[0]}"
-        if device in NVME:
-            words += NVME[device][1]
-        else:
-            name += f" {'packed' if packed else 'split'} {'indirect' if indirect else 'direct'}"
-
-        def argv_of(sock):
-            if args.peer:
-                return qsd_argv(sock, disk, 1)
-            if device in NVME:
-                return vhostd_nvme_argv(os.path.join(args.build, "vhostd"), sock, disk, 1,
-                                        **NVME[device][0])
-            if device == "scsi":
-                return vhostd_scsi_argv(os.path.join(args.build, "vhostd"), sock, disk, 1)
-            return vhostd_argv(os.path.join(args.build, "vhostd"), sock, disk, 1)
-
+    for case in cases:
+        device, disk, packed, indirect = case
+        limit, name = LIMITS.get((device, disk[0])), case_name(*case)
         value, note = None, ""
         try:
-            with tempfile.TemporaryDirectory(prefix="vi-") as tmp:
-                once, twice = (min(run_once(args, tmp, argv_of, words, n * args.count)
-                                   for _ in range(args.repeat)) for n in (1, 2))
-            value = (twice - once) / args.count
+            value = per_io(args, case, "vhostd")
         except (RuntimeError, OSError, subprocess.SubprocessError) as e:
             bad, note = 1, f"did not run: {e}"
         ok = value is not None and (limit is None or value <= limit)

@@ -2,12 +2,14 @@
  * The waist: contract checks on the way in, exactly-once and counters on the way out. See blk.h.
  *
  * Start and end are the loop's cached clock: a latency is right to one iteration, and costs no
- * clock read. The number of requests is not counted by itself, it is the sum of the histogram.
+ * clock read. The number of requests is not counted by itself: it is the sum of the histogram and
+ * of those that took no time at all, which are what a channel has in ops[].
  */
 #include "blk/blk_impl.h"
 
 #include <errno.h>
 
+#include "base/count.h"
 #include "base/num.h"
 #include "blk/filter/bounce.h"
 
@@ -62,19 +64,6 @@ enum blk_status blk_status_from_errno(int code)
 	}
 }
 
-/*
- * One writer, any number of racy readers. An aligned 64-bit add does not tear on the machines we
- * run on, and is one instruction where a relaxed store of a sum is four; TSan is told the truth.
- */
-static inline void counter_add(uint64_t *counter, uint64_t n)
-{
-#ifdef __SANITIZE_THREAD__
-	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
-#else
-	*counter += n;
-#endif
-}
-
 static inline uint32_t hist_bucket(uint64_t ns)
 {
 	uint32_t log2 = 63 - (uint32_t)__builtin_clzll(ns | 1);
@@ -82,15 +71,19 @@ static inline uint32_t hist_bucket(uint64_t ns)
 	return MIN(log2, (uint32_t)BLK_HIST_BUCKETS - 1);
 }
 
-static inline void latency_add(struct blk_stats *stats, uint8_t op, uint64_t ns)
+/* What took some time. Is it to be noticed? */
+static inline bool latency_add(struct blk_chan *chan, size_t op, uint64_t ns)
 {
-	counter_add(&stats->hist[op][hist_bucket(ns)], 1);
-	counter_add(&stats->latency_ns[op], ns);
+	struct blk_stats *stats = &chan->stats;
+
+	count_add(&stats->hist[op][hist_bucket(ns)], 1);
+	count_add(&stats->latency_ns[op], ns);
 	/* main may reset them meanwhile: what is stored is a new sample all the same */
 	if (unlikely(ns < __atomic_load_n(&stats->min_ns[op], __ATOMIC_RELAXED)))
 		__atomic_store_n(&stats->min_ns[op], ns, __ATOMIC_RELAXED);
 	if (unlikely(ns > __atomic_load_n(&stats->max_ns[op], __ATOMIC_RELAXED)))
 		__atomic_store_n(&stats->max_ns[op], ns, __ATOMIC_RELAXED);
+	return unlikely(ns > __atomic_load_n(&chan->notice_ns, __ATOMIC_RELAXED));
 }
 
 /* req was the last of its channel, for now. Apart, so that the others need no stack frame. */
@@ -111,34 +104,80 @@ static inline void req_done(struct blk_chan *chan, struct blk_req *req)
 		req->done(req);
 }
 
+/* Apart, so that the others need no stack frame. */
+static __attribute__((noinline)) void req_finish_noticed(struct blk_chan *chan, struct blk_req *req,
+							 uint64_t ns)
+{
+	blk_notice(chan, req, ns);
+	req_done(chan, req);
+}
+
+/*
+ * It succeeded. What ends in the iteration in which it began adds nothing to sum and extremes, and
+ * is counted in ops[].
+ */
 static void req_finish(struct loop_work *work)
 {
 	struct blk_req *req = container_of(work, struct blk_req, work);
 	struct blk_chan *chan = req->chan;
-	struct blk_stats *stats = &chan->stats;
-	uint64_t ns = loop_now_ns(chan->loop) - req->start_ns;
-	uint8_t op = req->op;
+	size_t op = req->op;
+	uint64_t ns = VHOSTD_UNCOUNTED ? 0 : loop_now_ns(chan->loop) - req->start_ns;
 
-	/* What ends in the iteration in which it began adds nothing to sum and extremes. */
-	if (!ns)
-		counter_add(&stats->hist[op][0], 1);
-	else
-		latency_add(stats, op, ns);
-	if (likely(req->status == BLK_ST_OK))
-		counter_add(&stats->bytes[op], req->len_bytes);
-	else
-		counter_add(&stats->errors[req->status], 1);
+	count_add(&chan->stats.bytes[op], req->len_bytes);
+	if (likely(!ns)) {
+		count_add(&chan->stats.ops[op], 1);
+	} else if (latency_add(chan, op, ns)) {
+		req_finish_noticed(chan, req, ns);
+		return;
+	}
 	req_done(chan, req);
 }
 
-/* For what is not even an op: it has no row in the histogram. */
-static void req_finish_unknown(struct loop_work *work)
+/* The same of a channel that is at_once. */
+static void req_finish_at_once(struct loop_work *work)
 {
 	struct blk_req *req = container_of(work, struct blk_req, work);
 	struct blk_chan *chan = req->chan;
+	size_t op = req->op;
 
-	counter_add(&chan->stats.errors[req->status], 1);
+	count_add(&chan->stats.bytes[op], req->len_bytes);
+	count_add(&chan->stats.ops[op], 1);
 	req_done(chan, req);
+}
+
+static void req_finish_failed(struct loop_work *work)
+{
+	struct blk_req *req = container_of(work, struct blk_req, work);
+	struct blk_chan *chan = req->chan;
+	size_t op = MIN((size_t)req->op, (size_t)BLK_OP_COUNT);
+	uint64_t ns = loop_now_ns(chan->loop) - req->start_ns;
+
+	count_add(&chan->stats.errors[op][req->status], 1);
+	if (op == BLK_OP_COUNT)
+		; /* not even an operation: it has no row in the histogram */
+	else if (!ns)
+		count_add(&chan->stats.ops[op], 1);
+	else if (latency_add(chan, op, ns))
+		blk_notice(chan, req, ns);
+	req_done(chan, req);
+}
+
+/* Steps of a bounced request (bounce.c) are completed, too, and are none of ours. */
+__attribute__((noinline)) void blk_complete_failed(struct blk_req *req)
+{
+	if (req->work.fn == req_finish_at_once)
+		req->start_ns = loop_now_ns(req->chan->loop);
+	else if (req->work.fn != req_finish)
+		return;
+	req->work.fn = req_finish_failed;
+}
+
+void blk_chan_count_refused(struct blk_chan *chan, enum blk_op op, enum blk_status cause)
+{
+	ASSERT(op <= BLK_OP_COUNT && cause != BLK_ST_OK && cause < BLK_ST_COUNT);
+	if (op < BLK_OP_COUNT)
+		count_add(&chan->stats.ops[op], 1);
+	count_add(&chan->stats.errors[op][cause], 1);
 }
 
 /* Why a request is refused, once one of the quick tests said that something is unusual. */
@@ -192,8 +231,6 @@ __attribute__((noinline)) void blk_pass_unusual(struct blk_chan *chan, struct bl
 		chan->submit(chan, req);
 		return;
 	}
-	if (req->op >= BLK_OP_COUNT)
-		req->work.fn = req_finish_unknown;
 	blk_complete(req, st);
 }
 
@@ -205,6 +242,30 @@ __attribute__((noinline)) void blk_pass_checked_memory(struct blk_chan *chan, st
 		bounce_submit(chan, req);
 }
 
+/* The clock of a request begins. */
+static inline void req_begin(struct blk_chan *chan, struct blk_req *req)
+{
+	req->work.fn = req_finish;
+	if (!VHOSTD_UNCOUNTED)
+		req->start_ns = loop_now_ns(chan->loop);
+}
+
+static __attribute__((noinline)) void submit_unusual(struct blk_chan *chan, struct blk_req *req)
+{
+	req_begin(chan, req);
+	blk_pass_unusual(chan, req);
+}
+
+/* An everyday request of a channel that is not at_once. */
+static __attribute__((noinline)) void submit_timed(struct blk_chan *chan, struct blk_req *req)
+{
+	req_begin(chan, req);
+	if (chan->memory_mask)
+		blk_pass_checked_memory(chan, req);
+	else
+		chan->submit(chan, req);
+}
+
 void blk_submit(struct blk_chan *chan, struct blk_req *req)
 {
 	uint64_t off = req->offset_bytes, len = req->len_bytes;
@@ -212,21 +273,21 @@ void blk_submit(struct blk_chan *chan, struct blk_req *req)
 	req->chan = chan;
 	req->status = BLK_ST_PENDING;
 	req->cancelled = false;
-	req->work.fn = req_finish;
-	req->start_ns = loop_now_ns(chan->loop);
 	blk_chan_count(chan, 1);
 
 	/* READ is 0 and WRITE is 1; everything else is rare enough for the long way. */
 	if (unlikely(req->op > BLK_WRITE || !(chan->op_mask & 1u << req->op) ||
 		     (req->flags & ~chan->flag_mask) || ((off | len) & chan->block_mask) ||
 		     !num_range_ok(off, len, blk_size_bytes(chan->dev)))) {
-		blk_pass_unusual(chan, req);
+		submit_unusual(chan, req);
 		return;
 	}
-	if (chan->memory_mask)
-		blk_pass_checked_memory(chan, req);
-	else
-		chan->submit(chan, req);
+	if (!chan->at_once) {
+		submit_timed(chan, req);
+		return;
+	}
+	req->work.fn = req_finish_at_once;
+	chan->submit(chan, req);
 }
 _Static_assert(BLK_READ == 0 && BLK_WRITE == 1, "blk_submit: quick test");
 

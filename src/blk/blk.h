@@ -221,13 +221,24 @@ int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uin
 #define BLK_HIST_BUCKETS 40 /* log2 of nanoseconds */
 
 struct blk_stats {
-	uint64_t ops[BLK_OP_COUNT], bytes[BLK_OP_COUNT], errors[BLK_ST_COUNT];
+	uint64_t ops[BLK_OP_COUNT], bytes[BLK_OP_COUNT];
 	uint64_t hist[BLK_OP_COUNT][BLK_HIST_BUCKETS];
 	/* From blk_submit to the end, right to one iteration of the loop; the sum over all.
 	 * Shortest and longest: 0 without any. */
 	uint64_t latency_ns[BLK_OP_COUNT], min_ns[BLK_OP_COUNT], max_ns[BLK_OP_COUNT];
+	/* By operation and cause; those of BLK_OP_COUNT were of no operation that there is. */
+	uint64_t errors[BLK_OP_COUNT + 1][BLK_ST_COUNT];
 	uint64_t in_flight; /* now */
 };
+
+/* Of all operations by cause; BLK_ST_OK: of all causes. Thread: any. */
+uint64_t blk_stats_errors(const struct blk_stats *stats, enum blk_status cause);
+
+/*
+ * An operation that who would have submitted it refused: counts as one that ended at once, with
+ * cause (not BLK_ST_OK). op BLK_OP_COUNT: there is none of that kind. Thread: owner loop.
+ */
+void blk_chan_count_refused(struct blk_chan *chan, enum blk_op op, enum blk_status cause);
 
 /*
  * Sum over the node's channels, live and closed, since it was opened: no reset changes it, but of

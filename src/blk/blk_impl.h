@@ -32,6 +32,9 @@ struct blk_impl {
 	size_t params_bytes; /* of the structure the table fills */
 	size_t dev_bytes, chan_bytes;
 	bool hidden; /* not listed by blk_types_each */
+	/* It is memory: each request is completed before submit returns, and mem_align is 1. Then
+	 * latencies need no clock: they are all 0. */
+	bool at_once;
 	/*
 	 * A node on another: blk_dev_open_on. dev->base is there, and dev->caps are the base's,
 	 * when open is called; a channel of the base is opened and closed with each of ours
@@ -73,6 +76,13 @@ struct blk_impl {
 	void (*cancel)(struct blk_req *req);
 };
 
+/* See fine.c; all NULL until it was asked for. Thread: main, on: chans_lock. */
+struct blk_dev_fine {
+	bool on;
+	struct blk_fine *closed;      /* of channels and bases that are gone */
+	struct blk_fine *base_before; /* as blk_dev.base_before */
+};
+
 struct blk_dev {
 	const struct blk_impl *impl;
 	char *name;
@@ -95,6 +105,7 @@ struct blk_dev {
 	struct blk_stats closed_stats; /* of channels and bases that are gone */
 	struct blk_stats base_before;  /* what the base had done when it became ours (passes) */
 	struct blk_stats reset_stats;  /* all, when blk_dev_iostat was reset */
+	struct blk_dev_fine fine;
 };
 
 struct blk_chan {
@@ -107,6 +118,7 @@ struct blk_chan {
 	uint32_t op_mask;     /* 1 << enum blk_op */
 	uint32_t flag_mask;   /* BLK_FUA ... */
 	uint32_t in_flight;
+	bool at_once;
 	struct bounce *bounce; /* NULL until a misaligned request came */
 	struct blk_chan *base; /* of a filter: the base's channel on this loop */
 	/* Deferred, each time that in_flight becomes 0; NULL: nobody waits for that. */
@@ -117,7 +129,16 @@ struct blk_chan {
 	struct insert_link *link;
 	bool bare, foreign;
 	struct list node;
-	struct blk_stats stats; /* ops[] stays 0: it is the sum of hist[] */
+	/*
+	 * What took longer is looked at once more by its loop (blk_notice), for the finer histogram
+	 * or because it was slow. Written by blk_notice_update.
+	 */
+	uint64_t notice_ns;
+	struct blk_fine *fine; /* NULL: never asked for; under chans_lock, but for its loop */
+	bool fine_on;	       /* atomic */
+	struct blk_tally *tally;
+	struct list tally_node;
+	struct blk_stats stats; /* ops[]: those that ended at once, which hist[] has not */
 	/* of main, under chans_lock: when blk_dev_iostat, and when the extremes were reset */
 	struct blk_stats reset_stats;
 	uint64_t reset_at_once[BLK_OP_COUNT];
@@ -142,6 +163,9 @@ static inline uint32_t blk_chan_count(struct blk_chan *chan, int n)
 	return chan->in_flight;
 }
 
+/* blk.c: for blk_complete. */
+void blk_complete_failed(struct blk_req *req);
+
 /*
  * The back-end's end of a request. What the submitter asked to run (req->work) runs in the phase
  * "done", never before this returns. Thread: owner loop.
@@ -150,6 +174,8 @@ static inline void blk_complete(struct blk_req *req, enum blk_status status)
 {
 	ASSERT(req->status == BLK_ST_PENDING);
 	req->status = (uint8_t)status;
+	if (unlikely(status != BLK_ST_OK))
+		blk_complete_failed(req);
 	loop_defer(req->chan->loop, &req->work);
 }
 
@@ -194,8 +220,31 @@ void blk_chan_bounce_free(struct blk_chan *chan);
 /* A channel begins, and ends: its counters go to the node's. Thread: owner loop. */
 void blk_stats_init(struct blk_stats *stats);
 void blk_stats_close(struct blk_chan *chan);
+/* A sum begins with blk_stats_init of zeroes; channels are added; then it is completed. */
+void blk_stats_add_chan(struct blk_stats *sum, const struct blk_chan *chan);
+void blk_stats_add(struct blk_stats *sum, const struct blk_stats *s);
+void blk_stats_complete(struct blk_stats *sum);
 /* The base of a node that passes becomes another, NULL: none. Thread: main. */
 void blk_stats_rebase(struct blk_dev *dev, const struct blk_dev *base);
+
+/* ---- tally.c ---- */
+
+/* From what the channel has now; its loop sees it soon. Thread: any. */
+void blk_notice_update(struct blk_chan *chan);
+/* A request took longer than notice_ns. Thread: owner loop. */
+void blk_notice(struct blk_chan *chan, const struct blk_req *req, uint64_t ns);
+/* It counts for its tally no more. Thread: owner loop. */
+void blk_tally_chan_close(struct blk_chan *chan);
+
+/* ---- fine.c ---- */
+
+/* chans_lock is held. false: no memory, and it is off. Thread: any. */
+bool blk_fine_chan_set(struct blk_chan *chan, bool on);
+/* What it counted goes to the node's. chans_lock is held. Thread: owner loop. */
+void blk_fine_chan_close(struct blk_chan *chan);
+/* As blk_stats_rebase. */
+void blk_fine_rebase(struct blk_dev *dev, struct blk_dev *base);
+void blk_fine_free(struct blk_dev *dev);
 
 /* Exchanges the base (whose reference is taken over) of a filter that has no channel of the old
  * one any more; NULL: none. Returns the old one with its reference. Thread: main. */

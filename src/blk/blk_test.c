@@ -126,8 +126,8 @@ static void stats_count_requests_bytes_errors_and_latencies(void **state)
 	assert_int_equal(s.bytes[BLK_READ], 3 * 1024);
 	assert_int_equal(s.ops[BLK_WRITE], 1);
 	assert_int_equal(s.bytes[BLK_WRITE], 512);
-	assert_int_equal(s.errors[BLK_ST_RANGE], 1);
-	assert_int_equal(s.errors[BLK_ST_OK], 0);
+	assert_int_equal(blk_stats_errors(&s, BLK_ST_RANGE), 1);
+	assert_int_equal(s.errors[BLK_READ][BLK_ST_OK], 0);
 	/* 100 us is between 2^16 and 2^17 ns; what was delayed cannot be in a lower bucket */
 	for (int i = 0; i < 16; i++)
 		assert_int_equal(s.hist[BLK_WRITE][i], 0);

@@ -29,6 +29,7 @@ static void dev_free(struct blk_dev *dev)
 	if (dev->impl->close)
 		dev->impl->close(dev);
 	blk_dev_unref(blk_dev_rebase(dev, NULL));
+	blk_fine_free(dev);
 	pthread_mutex_destroy(&dev->chans_lock);
 	pthread_mutex_destroy(&dev->shape_lock);
 	free(dev->name);
@@ -60,8 +61,10 @@ struct blk_dev *blk_dev_rebase(struct blk_dev *dev, struct blk_dev *base)
 {
 	struct blk_dev *old = dev->base;
 
-	if (dev->impl->passes)
+	if (dev->impl->passes) {
 		blk_stats_rebase(dev, base);
+		blk_fine_rebase(dev, base);
+	}
 	blk_dev_unlisten(&dev->base_listener);
 	dev->base = base;
 	if (base)
@@ -368,6 +371,7 @@ static void chan_init(struct blk_chan *chan, struct blk_dev *dev, struct loop *l
 	blk_stats_init(&chan->stats);
 	chan->dev = dev;
 	chan->loop = loop;
+	chan->notice_ns = UINT64_MAX;
 	chan->block_mask = dev->caps.block_bytes - 1;
 	chan->op_mask = caps_op_mask(&dev->caps);
 	/* UNMAP is a hint that may always be given */
@@ -379,6 +383,8 @@ static void chan_list(struct blk_chan *chan)
 {
 	pthread_mutex_lock(&chan->dev->chans_lock);
 	list_append(&chan->dev->chans, &chan->node);
+	if (chan->dev->fine.on)
+		blk_fine_chan_set(chan, true);
 	pthread_mutex_unlock(&chan->dev->chans_lock);
 }
 
@@ -394,8 +400,10 @@ void blk_chan_leave(struct blk_chan *chan)
 	struct blk_dev *dev = chan->dev;
 
 	ASSERT(!chan->in_flight);
+	blk_tally_chan_close(chan);
 	pthread_mutex_lock(&dev->chans_lock);
 	blk_stats_close(chan);
+	blk_fine_chan_close(chan);
 	list_remove(&chan->node);
 	pthread_mutex_unlock(&dev->chans_lock);
 }
@@ -420,6 +428,8 @@ static int chan_open_locked(struct blk_dev *dev, struct loop *loop, struct blk_c
 	chan->submit = dev->impl->submit;
 	chan->cancel = dev->impl->cancel;
 	chan->memory_mask = dev->caps.mem_align - 1;
+	chan->at_once = dev->impl->at_once;
+	ASSERT(!chan->at_once || !chan->memory_mask);
 	if (dev->impl->filter && !dev->impl->passes)
 		r = blk_chan_open(dev->base, loop, &chan->base, reterr);
 	chan->bare = dev->inserting;

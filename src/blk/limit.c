@@ -12,6 +12,7 @@
 
 #include "base/num.h"
 #include "blk/blk_impl.h"
+#include "blk/tally.h"
 #include "blk/filter/qos_hold.h"
 
 struct blk_limits {
@@ -224,6 +225,8 @@ int blk_limit_chan_open(struct blk_limits *l, struct blk_chan *base, struct blk_
 	blk_chan_enter(&lc->chan, base->dev, base->loop);
 	lc->chan.submit = limit_submit;
 	lc->chan.cancel = limit_cancel;
+	if (base->tally)
+		blk_chan_tally(&lc->chan, base->tally);
 	*ret_chan = &lc->chan;
 	return 0;
 }
@@ -300,6 +303,13 @@ void blk_way_close(struct blk_way *way)
 	blk_limits_leave(&way->member);
 	way_unlimit(way);
 	blk_chan_close(way->base);
+}
+
+void blk_way_tally(struct blk_way *way, struct blk_tally *tally)
+{
+	blk_chan_tally(way->base, tally);
+	if (way->chan != way->base)
+		blk_chan_tally(way->chan, tally);
 }
 
 void blk_way_hurry(struct blk_way *way, bool on)

@@ -25,6 +25,7 @@
 #include "blk/filter/qos.h"
 
 struct blk_limits;
+struct blk_tally;
 
 /* ---- Thread: main ---- */
 
@@ -56,7 +57,9 @@ int blk_limits_join(struct blk_limits *limits, struct loop *loop, struct blk_lim
 /* Also when it never joined (zeroed). */
 void blk_limits_leave(struct blk_limit_member *member);
 
-/* A channel before base, which stays open until after its close. -ENOMEM. */
+/* A channel before base, which stays open until after its close; it counts for base's tally.
+ * -ENOMEM.
+ */
 int blk_limit_chan_open(struct blk_limits *limits, struct blk_chan *base,
 			struct blk_chan **ret_chan);
 /* What waits goes to base now. NULL allowed. */
@@ -79,6 +82,8 @@ int blk_way_open(struct blk_way *way, struct blk_dev *dev, struct loop *loop,
 		 struct blk_limits *limits, struct err *reterr);
 /* All its requests have completed (ASSERT). */
 void blk_way_close(struct blk_way *way);
+/* What goes this way counts for tally, too: see blk_chan_tally. */
+void blk_way_tally(struct blk_way *way, struct blk_tally *tally);
 /* on: nothing waits for limits, until it is off. */
 void blk_way_hurry(struct blk_way *way, bool on);
 

@@ -215,8 +215,8 @@ static void what_is_counted_is_the_disk_s(void **state)
 	blk_dev_stats(rig.disk.dev, &s);
 	assert_int_equal(s.ops[BLK_READ], 3);
 	assert_int_equal(s.bytes[BLK_READ], 512);
-	assert_int_equal(s.errors[BLK_ST_RANGE], 1);
-	assert_int_equal(s.errors[BLK_ST_ABORTED], 1);
+	assert_int_equal(s.errors[BLK_READ][BLK_ST_RANGE], 1);
+	assert_int_equal(s.errors[BLK_READ][BLK_ST_ABORTED], 1);
 	rig_close(&rig);
 }
 

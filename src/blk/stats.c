@@ -5,13 +5,9 @@
  */
 #include <string.h>
 
+#include "base/count.h"
 #include "base/num.h"
 #include "blk/blk_impl.h"
-
-static uint64_t counter_get(const uint64_t *counter)
-{
-	return __atomic_load_n(counter, __ATOMIC_RELAXED);
-}
 
 void blk_stats_init(struct blk_stats *stats)
 {
@@ -25,22 +21,37 @@ static void extremes_add(struct blk_stats *sum, int op, uint64_t min_ns, uint64_
 	sum->max_ns[op] = MAX(sum->max_ns[op], max_ns);
 }
 
-/* What only grows; sign 1 or -1. */
+/* Of an operation, of which there was any: either ended at once, or took some time. */
+static bool op_was(const struct blk_stats *s, int op)
+{
+	return count_get(&s->ops[op]) || count_get(&s->hist[op][0]) ||
+	       count_get(&s->latency_ns[op]);
+}
+
+/*
+ * What only grows; sign 1 or -1. A channel has in ops[] what ended at once: a sum has it in the
+ * first bucket, and its ops[] are 0 until it is completed.
+ */
 static void counters_add(struct blk_stats *sum, const struct blk_stats *s, uint64_t sign)
 {
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
-		sum->bytes[op] += sign * counter_get(&s->bytes[op]);
-		sum->latency_ns[op] += sign * counter_get(&s->latency_ns[op]);
+		if (!op_was(s, op))
+			continue;
+		sum->bytes[op] += sign * count_get(&s->bytes[op]);
+		sum->latency_ns[op] += sign * count_get(&s->latency_ns[op]);
+		sum->hist[op][0] += sign * count_get(&s->ops[op]);
 		for (int i = 0; i < BLK_HIST_BUCKETS; i++)
-			sum->hist[op][i] += sign * counter_get(&s->hist[op][i]);
+			sum->hist[op][i] += sign * count_get(&s->hist[op][i]);
+		for (int st = 0; st < BLK_ST_COUNT; st++)
+			sum->errors[op][st] += sign * count_get(&s->errors[op][st]);
 	}
 	for (int st = 0; st < BLK_ST_COUNT; st++)
-		sum->errors[st] += sign * counter_get(&s->errors[st]);
+		sum->errors[BLK_OP_COUNT][st] += sign * count_get(&s->errors[BLK_OP_COUNT][st]);
 }
 #define PLUS  1ull
 #define MINUS UINT64_MAX
 
-static void stats_add(struct blk_stats *sum, const struct blk_stats *s)
+void blk_stats_add(struct blk_stats *sum, const struct blk_stats *s)
 {
 	counters_add(sum, s, PLUS);
 	sum->in_flight += s->in_flight;
@@ -49,22 +60,22 @@ static void stats_add(struct blk_stats *sum, const struct blk_stats *s)
 }
 
 /* A channel's, with min_ns of what ended at once, which its loop does not write down. */
-static void stats_add_chan(struct blk_stats *sum, const struct blk_chan *chan)
+void blk_stats_add_chan(struct blk_stats *sum, const struct blk_chan *chan)
 {
 	const struct blk_stats *s = &chan->stats;
 
 	counters_add(sum, s, PLUS);
 	sum->in_flight += __atomic_load_n(&chan->in_flight, __ATOMIC_RELAXED);
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
-		bool at_once = counter_get(&s->hist[op][0]) != chan->reset_at_once[op];
+		bool at_once = count_get(&s->ops[op]) != chan->reset_at_once[op];
 
-		extremes_add(sum, op, at_once ? 0 : counter_get(&s->min_ns[op]),
-			     counter_get(&s->max_ns[op]));
+		extremes_add(sum, op, at_once ? 0 : count_get(&s->min_ns[op]),
+			     count_get(&s->max_ns[op]));
 	}
 }
 
 /* The number of operations; and no minimum of nothing. */
-static void stats_complete(struct blk_stats *s)
+void blk_stats_complete(struct blk_stats *s)
 {
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
 		s->ops[op] = 0;
@@ -75,9 +86,20 @@ static void stats_complete(struct blk_stats *s)
 	}
 }
 
+uint64_t blk_stats_errors(const struct blk_stats *stats, enum blk_status cause)
+{
+	uint64_t sum = 0;
+
+	for (int op = 0; op <= BLK_OP_COUNT; op++)
+		for (int st = BLK_ST_OK + 1; st < BLK_ST_COUNT; st++)
+			if (cause == BLK_ST_OK || (int)cause == st)
+				sum += stats->errors[op][st];
+	return sum;
+}
+
 void blk_stats_close(struct blk_chan *chan)
 {
-	stats_add_chan(&chan->dev->closed_stats, chan);
+	blk_stats_add_chan(&chan->dev->closed_stats, chan);
 }
 
 /* Sums without stats_complete: a minimum of nothing is UINT64_MAX. */
@@ -90,14 +112,14 @@ static void stats_sum(const struct blk_dev *dev, struct blk_stats *sum)
 	memset(sum, 0, sizeof(*sum));
 	blk_stats_init(sum);
 	pthread_mutex_lock(lock);
-	stats_add(sum, &dev->closed_stats);
+	blk_stats_add(sum, &dev->closed_stats);
 	list_for_each(chan, &dev->chans, node)
-		stats_add_chan(sum, chan);
+		blk_stats_add_chan(sum, chan);
 	pthread_mutex_unlock(lock);
 	if (!dev->base || !dev->impl->passes)
 		return;
 	stats_sum(dev->base, &base);
-	stats_add(sum, &base);
+	blk_stats_add(sum, &base);
 	counters_add(sum, &dev->base_before, MINUS);
 }
 
@@ -109,7 +131,7 @@ void blk_stats_rebase(struct blk_dev *dev, const struct blk_dev *base)
 		stats_sum(dev->base, &stats);
 		stats.in_flight = 0;
 		pthread_mutex_lock(&dev->chans_lock);
-		stats_add(&dev->closed_stats, &stats);
+		blk_stats_add(&dev->closed_stats, &stats);
 		counters_add(&dev->closed_stats, &dev->base_before, MINUS);
 		pthread_mutex_unlock(&dev->chans_lock);
 	}
@@ -120,14 +142,14 @@ void blk_stats_rebase(struct blk_dev *dev, const struct blk_dev *base)
 void blk_dev_stats(const struct blk_dev *dev, struct blk_stats *ret_stats)
 {
 	stats_sum(dev, ret_stats);
-	stats_complete(ret_stats);
+	blk_stats_complete(ret_stats);
 }
 
 void blk_dev_iostat(const struct blk_dev *dev, struct blk_stats *ret_stats)
 {
 	stats_sum(dev, ret_stats);
 	counters_add(ret_stats, &dev->reset_stats, MINUS);
-	stats_complete(ret_stats);
+	blk_stats_complete(ret_stats);
 }
 
 void blk_dev_iostat_each(const struct blk_dev *dev,
@@ -148,9 +170,9 @@ void blk_dev_iostat_each(const struct blk_dev *dev,
 	list_for_each(chan, &dev->chans, node) {
 		memset(&stats, 0, sizeof(stats));
 		blk_stats_init(&stats);
-		stats_add_chan(&stats, chan);
+		blk_stats_add_chan(&stats, chan);
 		counters_add(&stats, &chan->reset_stats, MINUS);
-		stats_complete(&stats);
+		blk_stats_complete(&stats);
 		fn(arg, chan->loop, &stats);
 	}
 	pthread_mutex_unlock(lock);
@@ -165,7 +187,7 @@ static void chan_reset(struct blk_chan *chan, bool extremes_only)
 		counters_add(&chan->reset_stats, s, PLUS);
 	}
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
-		chan->reset_at_once[op] = counter_get(&s->hist[op][0]);
+		chan->reset_at_once[op] = count_get(&s->ops[op]);
 		__atomic_store_n(&s->min_ns[op], UINT64_MAX, __ATOMIC_RELAXED);
 		__atomic_store_n(&s->max_ns[op], 0, __ATOMIC_RELAXED);
 	}

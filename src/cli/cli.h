@@ -107,6 +107,7 @@ void print_bdevs(struct cli *cli, const json_t *result);
 void print_bdev(struct cli *cli, const json_t *result);
 void print_status(struct cli *cli, const json_t *result);
 void print_text(struct cli *cli, const json_t *result);
+void print_slow(struct cli *cli, const json_t *result);
 void print_job(struct cli *cli, const json_t *result);
 void print_jobs(struct cli *cli, const json_t *result);
 /* What a resize gave: a bdev, a device, or a job in the background. */
@@ -142,6 +143,7 @@ int jobs_wait(struct cli *cli, json_t **ret_result);
 int status_run(struct cli *cli, json_t **ret_result);
 int top_run(struct cli *cli, json_t **ret_result);
 int stats_run(struct cli *cli, json_t **ret_result);
+int slow_run(struct cli *cli, json_t **ret_result);
 int events_run(struct cli *cli, json_t **ret_result);
 int config_save(struct cli *cli, json_t **ret_result);
 int config_load(struct cli *cli, json_t **ret_result);

@@ -1,5 +1,5 @@
 /*
- * vhostctl status, log, rpc and events: the daemon itself.
+ * vhostctl status, log, slow, rpc and events: the daemon itself.
  */
 #include <errno.h>
 #include <signal.h>
@@ -56,6 +56,19 @@ int log_level_run(struct cli *cli, json_t **ret_result)
 			return rc;
 	}
 	return cli_call(cli, "log_get_print_level", NULL, ret_result);
+}
+
+int slow_run(struct cli *cli, json_t **ret_result)
+{
+	if (cli_given(cli, "threshold")) {
+		const json_int_t ms = (json_int_t)cli_u64(cli, "threshold", 0);
+		const int rc = cli_do(cli, "device_set_slow_threshold",
+				      json_pack("{s:I}", "threshold_ms", ms));
+
+		if (rc < 0)
+			return rc;
+	}
+	return cli_call(cli, "device_get_slow_requests", NULL, ret_result);
 }
 
 /* ---- rpc ---- */

@@ -450,6 +450,52 @@ void print_status(struct cli *cli, const json_t *s)
 	table_free(t);
 }
 
+void print_slow(struct cli *cli, const json_t *result)
+{
+	static const char *const titles[] = { "BEGAN",	   ">TOOK",   "DEVICE",	 "QUEUE",  ">ID",
+					      "OPERATION", ">OFFSET", ">LENGTH", "STATUS", NULL };
+	struct table *t = table_new(titles);
+	const json_int_t threshold = member_int(result, "threshold_ms");
+	const json_int_t missed = member_int(result, "missed");
+	const json_t *list = json_object_get(result, "requests"), *r;
+	char buf[FORMAT_BYTES];
+	size_t i;
+
+	json_array_foreach(list, i, r)
+	{
+		const bool ended = json_object_get(r, "operation");
+
+		table_row(t);
+		table_cell(t, member_str(r, "began"));
+		table_cell(t, format_ns((uint64_t)member_int(r, "age_ms") * 1000000, buf));
+		table_cell(t, member_str(r, "name"));
+		if (json_is_integer(json_object_get(r, "session")))
+			table_cellf(t, "%lld.%lld", member_int(r, "session"),
+				    member_int(r, "queue"));
+		else
+			table_cellf(t, "?.%lld", member_int(r, "queue"));
+		table_cellf(t, "%lld", member_int(r, "id"));
+		table_cell(t, ended ? member_str(r, "operation") : NULL);
+		if (ended)
+			table_cellf(t, "%lld", member_int(r, "offset_bytes"));
+		else
+			table_cell(t, NULL);
+		size_cell(t, (uint64_t)member_int(r, "length_bytes"));
+		if (!ended)
+			table_cell_colour(t, TABLE_WARN, "in flight");
+		else
+			table_cell(t, member_str(r, "status"));
+	}
+	table_print(t, cli->out, cli->colour,
+		    threshold ? "no slow requests"
+			      : "no slow requests: --threshold TIME looks for them");
+	table_free(t);
+	if (threshold)
+		fprintf(cli->out,
+			"threshold %lld ms; %lld since the start, %lld more were only counted\n",
+			threshold, member_int(result, "count"), missed);
+}
+
 void print_event(struct cli *cli, const json_t *event)
 {
 	fprintf(cli->out, "%6lld  %-18s ", member_int(event, "id"), member_str(event, "type"));

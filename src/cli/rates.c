@@ -75,9 +75,10 @@ static void op_add(struct rates_op_sum *sum, uint64_t ops, uint64_t bytes, const
 	hist_add(&sum->latency, h);
 }
 
-static uint64_t errors_of(const json_t *disk)
+/* With "errors": by cause. */
+static uint64_t errors_of(const json_t *object)
 {
-	json_t *errors = json_object_get(disk, "errors"), *n;
+	json_t *errors = json_object_get(object, "errors"), *n;
 	const char *cause;
 	uint64_t sum = 0;
 
@@ -85,26 +86,38 @@ static uint64_t errors_of(const json_t *disk)
 	return sum;
 }
 
-static void disk_add(struct rates_device *d, const json_t *later, const json_t *before,
-		     double seconds)
+/* "operations" of a disk or a queue: to each sum, and to that of all. */
+static void ops_take(struct rates_op_sum *sums, struct rates_op_sum *all, const json_t *later,
+		     const json_t *before, double seconds)
 {
 	const json_t *ops = json_object_get(later, "operations");
 	const json_t *ops_before = json_object_get(before, "operations");
-	const uint64_t errors = errors_of(later), errors_before = errors_of(before);
 
 	for (uint32_t op = 0; op < RATES_OP_COUNT; op++) {
 		const json_t *one = json_object_get(ops, rates_op_names[op]);
 		const json_t *then = json_object_get(ops_before, rates_op_names[op]);
 		struct hist now = { .count = { 0 } }, was = { .count = { 0 } }, between;
 
+		if (!one)
+			continue;
 		hist_add_json(&now, json_object_get(one, "histogram"));
 		hist_add_json(&was, json_object_get(then, "histogram"));
 		hist_diff(&between, &now, &was);
-		op_add(&d->op[op], grown(one, then, "ops"), grown(one, then, "bytes"), &between,
+		op_add(&sums[op], grown(one, then, "ops"), grown(one, then, "bytes"), &between,
 		       seconds);
-		op_add(&d->all, grown(one, then, "ops"), grown(one, then, "bytes"), &between,
-		       seconds);
+		op_add(all, grown(one, then, "ops"), grown(one, then, "bytes"), &between, seconds);
+		sums[op].errors += errors_of(one);
+		all->errors += errors_of(one);
 	}
+	all->errors += errors_of(json_object_get(ops, "unknown"));
+}
+
+static void disk_add(struct rates_device *d, const json_t *later, const json_t *before,
+		     double seconds)
+{
+	const uint64_t errors = errors_of(later), errors_before = errors_of(before);
+
+	ops_take(d->op, &d->all, later, before, seconds);
 	d->in_flight += u64_of(later, "in_flight");
 	d->errors_total += errors;
 	d->errors += per_second(errors >= errors_before ? errors - errors_before : errors, seconds);
@@ -151,6 +164,7 @@ static void queue_take(struct rates_queue *q, const char *device, const json_t *
 		.suppressed = per_second(grown(later, before, "interrupts_suppressed"), seconds),
 	};
 	polls_take(q, later, before, seconds);
+	ops_take(q->op, &q->all, later, before, seconds);
 }
 
 /* ---- devices, loops ---- */
@@ -276,9 +290,20 @@ static double device_key(const struct rates_device *d, enum rates_sort by)
 
 static double queue_key(const struct rates_queue *q, enum rates_sort by)
 {
-	return by == RATES_BY_LATENCY ? (double)q->oldest_ns
-	       : by == RATES_BY_NAME  ? 0
-				      : q->requests;
+	switch (by) {
+	case RATES_BY_LATENCY:
+		return (double)q->oldest_ns;
+	case RATES_BY_BANDWIDTH:
+		return q->all.bytes_per_s;
+	case RATES_BY_ERRORS:
+		return (double)q->all.errors;
+	case RATES_BY_IOPS:
+		return q->requests;
+	case RATES_BY_NAME:
+	case RATES_SORT_COUNT:
+		break;
+	}
+	return 0;
 }
 
 static int device_compare(const void *a, const void *b, void *arg)

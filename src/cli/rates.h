@@ -31,6 +31,7 @@ extern const char *const rates_op_names[RATES_OP_COUNT];
 struct rates_op_sum {
 	double iops, bytes_per_s;
 	uint64_t ops, bytes; /* in all the time between */
+	uint64_t errors;     /* that there ever were */
 	struct hist latency;
 };
 
@@ -40,6 +41,8 @@ struct rates_queue {
 	double requests, kicks, interrupts, suppressed; /* a second */
 	double batch;					/* requests that a look finds; 0: none */
 	double empty;					/* looks that find nothing, a second */
+	/* What its requests had the disks do. Errors of `all` are also of what is no operation. */
+	struct rates_op_sum op[RATES_OP_COUNT], all;
 };
 
 struct rates_device {

@@ -60,12 +60,31 @@ static bool line_next(const char **text, const char **ret_line, int *ret_len)
 	return true;
 }
 
+/* What of a line fits the screen, in bytes: the rest would go on in the next line. */
+static int line_fits(const char *line, int len)
+{
+	char *row = strndup(line, (size_t)len);
+	uint32_t width;
+
+	if (!row)
+		return 0;
+	len = (int)strlen(row);
+	while ((width = table_width(row)) > (uint32_t)COLS) {
+		len -= (int)MIN(width - (uint32_t)COLS, (uint32_t)len);
+		while (len && ((unsigned char)row[len] & 0xc0) == 0x80)
+			len--; /* not in the middle of a character */
+		row[len] = '\0';
+	}
+	free(row);
+	return len;
+}
+
 static void line_draw(int y, attr_t attr, const char *line, int len)
 {
 	if (y >= LINES)
 		return;
 	attrset(attr);
-	mvaddnstr(y, 0, line, MIN(len, (int)strlen(line)));
+	mvaddnstr(y, 0, line, line_fits(line, len));
 	if (attr & A_REVERSE)
 		mvchgat(y, 0, -1, attr, 0, NULL);
 	attrset(A_NORMAL);
@@ -195,7 +214,8 @@ static const char help_text[] =
 	"  Latencies are those of the back-end: p50, p99, p99.9 of the last interval, from\n"
 	"  histograms of powers of two. QD: requests in flight, OLDEST: since when one\n"
 	"  waits. BATCH: requests found by a look at a queue. NO IRQ: interrupts that the\n"
-	"  driver asked not to get.\n";
+	"  driver asked not to get. READ/S, WRITE/S and latencies of a queue are of what its\n"
+	"  requests had the disks do.\n";
 
 static void frame_draw(struct screen *s)
 {

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define TABLE_COLUMNS_MAX 16
+#define TABLE_COLUMNS_MAX 20
 
 enum table_colour {
 	TABLE_PLAIN,

@@ -48,16 +48,50 @@ static json_t *latency_json(const struct hist *h)
 			 (json_int_t)hist_percentile(h, 99900));
 }
 
+/* Those that were. */
+static json_t *ops_json(const struct rates_op_sum *sums)
+{
+	json_t *ops = json_object();
+
+	for (uint32_t op = 0; op < RATES_OP_COUNT; op++)
+		if (sums[op].ops)
+			json_object_set_new(ops, rates_op_names[op],
+					    json_pack("{s:f, s:f, s:o, s:I}", "iops", sums[op].iops,
+						      "bytes_per_s", sums[op].bytes_per_s,
+						      "latency", latency_json(&sums[op].latency),
+						      "errors", (json_int_t)sums[op].errors));
+	return ops;
+}
+
+static json_t *queues_json(const struct rates_device *d)
+{
+	json_t *queues = json_array();
+
+	for (uint32_t i = 0; i < d->queue_count; i++) {
+		const struct rates_queue *q = &d->queues[i];
+
+		json_array_append_new(queues,
+				      json_pack("{s:I, s:I, s:s, s:f, s:I, s:I, s:I, s:o}",
+						"connection", (json_int_t)q->connection, "queue",
+						(json_int_t)q->queue, "state", q->state, "requests",
+						q->requests, "in_flight", (json_int_t)q->in_flight,
+						"oldest_ns", (json_int_t)q->oldest_ns, "errors",
+						(json_int_t)q->all.errors, "operations",
+						ops_json(q->op)));
+	}
+	return queues;
+}
+
 static json_t *device_json(const struct rates_device *d)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:o, s:I, s:I, s:I, s:I}",
-			 "name", d->name, "type", d->type, "transport", d->transport, "state",
-			 d->state, "read_iops", d->op[RATES_READ].iops, "write_iops",
-			 d->op[RATES_WRITE].iops, "read_bytes_per_s", d->op[RATES_READ].bytes_per_s,
-			 "write_bytes_per_s", d->op[RATES_WRITE].bytes_per_s, "latency",
-			 latency_json(&d->all.latency), "in_flight", (json_int_t)d->in_flight,
-			 "oldest_ns", (json_int_t)d->oldest_ns, "errors",
-			 (json_int_t)d->errors_total, "reconnects", (json_int_t)d->reconnects);
+	return json_pack(
+		"{s:s, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:o, s:I, s:I, s:I, s:I, s:o}", "name",
+		d->name, "type", d->type, "transport", d->transport, "state", d->state, "read_iops",
+		d->op[RATES_READ].iops, "write_iops", d->op[RATES_WRITE].iops, "read_bytes_per_s",
+		d->op[RATES_READ].bytes_per_s, "write_bytes_per_s", d->op[RATES_WRITE].bytes_per_s,
+		"latency", latency_json(&d->all.latency), "in_flight", (json_int_t)d->in_flight,
+		"oldest_ns", (json_int_t)d->oldest_ns, "errors", (json_int_t)d->errors_total,
+		"reconnects", (json_int_t)d->reconnects, "queues", queues_json(d));
 }
 
 static json_t *loop_json(const struct rates_loop *l)
@@ -191,6 +225,8 @@ int stats_run(struct cli *cli, json_t **ret_result)
 	if (cli_flag(cli, "queues")) {
 		fputc('\n', cli->out);
 		view_queues(rates, NULL, cli->out, cli->colour);
+		fputc('\n', cli->out);
+		view_queue_operations(rates, NULL, cli->out, cli->colour);
 	}
 	rates_free(rates);
 	cli->printed = true;

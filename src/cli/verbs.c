@@ -306,6 +306,12 @@ static const struct arg stats_args[] = {
 	{ NULL },
 };
 
+static const struct arg slow_args[] = {
+	{ "--threshold", ARG_MSEC, .help = "from now on note what takes longer; 0: nothing",
+	  .letter = 't' },
+	{ NULL },
+};
+
 static const struct arg events_args[] = {
 	{ "--follow", ARG_FLAG, .help = "go on until interrupted", .letter = 'f' },
 	{ "--count", ARG_U64, .help = "end after so many", .letter = 'n' },
@@ -556,6 +562,12 @@ const struct verb verbs[] = {
 	  stats_run,
 	  NULL,
 	  "shows what was done since the start" },
+	{ "slow",
+	  slow_args,
+	  { "device_set_slow_threshold", "device_get_slow_requests" },
+	  slow_run,
+	  print_slow,
+	  "shows requests that took long" },
 	{ "events",
 	  events_args,
 	  { "notify_get_notifications" },

@@ -94,6 +94,14 @@ static void rate_cell(struct table *t, double per_s)
 	table_cell(t, format_rate(per_s, buf));
 }
 
+static void errors_cell(struct table *t, uint64_t errors)
+{
+	char buf[FORMAT_BYTES];
+
+	snprintf(buf, sizeof(buf), "%" PRIu64, errors);
+	table_cell_colour(t, errors ? TABLE_BAD : TABLE_PLAIN, buf);
+}
+
 void view_devices(const struct rates *r, FILE *out, bool colour)
 {
 	static const char *const titles[] = {
@@ -117,14 +125,13 @@ void view_devices(const struct rates *r, FILE *out, bool colour)
 		latency_cells(t, &d->all.latency);
 		table_cellf(t, "%" PRIu64, d->in_flight);
 		table_cell(t, format_ns(d->oldest_ns, buf));
-		snprintf(buf, sizeof(buf), "%" PRIu64, d->errors_total);
-		table_cell_colour(t, d->errors_total ? TABLE_BAD : TABLE_PLAIN, buf);
+		errors_cell(t, d->errors_total);
 	}
 	table_print(t, out, colour, "no devices: vhostctl disk add NAME --file PATH");
 	table_free(t);
 }
 
-static void queue_row(struct table *t, const struct rates_queue *q)
+static void queue_row(struct table *t, const struct rates_queue *q, bool sums)
 {
 	const double told = q->interrupts + q->suppressed;
 	char buf[FORMAT_BYTES];
@@ -132,39 +139,86 @@ static void queue_row(struct table *t, const struct rates_queue *q)
 	table_row(t);
 	table_cell(t, q->device);
 	table_cellf(t, "%" PRIu64 ".%" PRIu64, q->connection, q->queue);
-	table_cell(t, q->kind);
 	table_cell_colour(t, state_colour(q->state), q->state);
 	table_cell(t, q->loop);
-	table_cellf(t, "%" PRIu64, q->size);
 	rate_cell(t, q->requests);
-	table_cellf(t, "%.1f", q->batch);
+	rate_cell(t, q->op[RATES_READ].iops);
+	rate_cell(t, q->op[RATES_WRITE].iops);
+	table_cell(t, sums ? format_size(q->all.bytes, buf)
+			   : format_bandwidth(q->all.bytes_per_s, buf));
+	table_cell(t, format_ns(hist_percentile(&q->all.latency, P50), buf));
+	table_cell(t, format_ns(hist_percentile(&q->all.latency, P99), buf));
 	table_cellf(t, "%" PRIu64, q->in_flight);
 	table_cell(t, format_ns(q->oldest_ns, buf));
+	errors_cell(t, q->all.errors);
+	table_cellf(t, "%.1f", q->batch);
 	rate_cell(t, q->kicks);
 	rate_cell(t, q->interrupts);
 	table_cell(t, format_percent(told > 0 ? 100 * q->suppressed / told : -1, buf));
+	table_cell(t, q->kind);
+	table_cellf(t, "%" PRIu64, q->size);
 }
 
-void view_queues(const struct rates *r, const char *device, FILE *out, bool colour)
+/* In order; device NULL: of all. sums: since the start, not rates. */
+static void queues_each(const struct rates *r, const char *device, struct table *t,
+			void (*row)(struct table *t, const struct rates_queue *q, bool sums))
 {
-	static const char *const sums[] = {
-		"DEVICE", "QUEUE", "KIND",    "STATE",	"LOOP",	 ">SIZE",   ">REQUESTS",
-		">BATCH", ">QD",   ">OLDEST", ">KICKS", ">IRQS", ">NO IRQ", NULL,
-	};
-	static const char *const titles[] = {
-		"DEVICE", "QUEUE", "KIND",    "STATE",	 "LOOP",   ">SIZE",   ">REQ/S",
-		">BATCH", ">QD",   ">OLDEST", ">KICK/S", ">IRQ/S", ">NO IRQ", NULL,
-	};
-	struct table *t = table_new(r->seconds > 0 ? titles : sums);
-
 	for (uint32_t i = 0; i < r->device_count; i++) {
 		const struct rates_device *d = &r->devices[i];
 
 		for (uint32_t q = 0; q < d->queue_count; q++)
 			if (!device || !strcmp(d->name, device))
-				queue_row(t, &d->queues[q]);
+				row(t, &d->queues[q], r->seconds <= 0);
 	}
+}
+
+void view_queues(const struct rates *r, const char *device, FILE *out, bool colour)
+{
+	static const char *const sums[] = {
+		"DEVICE", "QUEUE", "STATE",   "LOOP", ">REQUESTS", ">READS",  ">WRITES",
+		">BYTES", ">P50",  ">P99",    ">QD",  ">OLDEST",   ">ERRORS", ">BATCH",
+		">KICKS", ">IRQS", ">NO IRQ", "KIND", ">SIZE",	   NULL,
+	};
+	static const char *const titles[] = {
+		"DEVICE",     "QUEUE",	"STATE",   "LOOP", ">REQ/S",  ">READ/S", ">WRITE/S",
+		">BANDWIDTH", ">P50",	">P99",	   ">QD",  ">OLDEST", ">ERRORS", ">BATCH",
+		">KICK/S",    ">IRQ/S", ">NO IRQ", "KIND", ">SIZE",   NULL,
+	};
+	struct table *t = table_new(r->seconds > 0 ? titles : sums);
+
+	queues_each(r, device, t, queue_row);
 	table_print(t, out, colour, "no queue is set up: no guest's driver runs");
+	table_free(t);
+}
+
+static void queue_operation_rows(struct table *t, const struct rates_queue *q, bool sums)
+{
+	char buf[FORMAT_BYTES];
+
+	for (uint32_t op = 0; op < RATES_OP_COUNT; op++) {
+		const struct rates_op_sum *sum = &q->op[op];
+
+		if (!sum->ops)
+			continue;
+		table_row(t);
+		table_cell(t, q->device);
+		table_cellf(t, "%" PRIu64 ".%" PRIu64, q->connection, q->queue);
+		table_cell(t, rates_op_names[op]);
+		rate_cell(t, sum->iops);
+		table_cell(t, format_size(sum->bytes, buf));
+		latency_cells(t, &sum->latency);
+		errors_cell(t, sum->errors);
+	}
+}
+
+void view_queue_operations(const struct rates *r, const char *device, FILE *out, bool colour)
+{
+	static const char *const titles[] = { "DEVICE", "QUEUE", "OPERATION", ">COUNT",	 ">BYTES",
+					      ">P50",	">P99",	 ">P99.9",    ">ERRORS", NULL };
+	struct table *t = table_new(titles);
+
+	queues_each(r, device, t, queue_operation_rows);
+	table_print(t, out, colour, "no operation yet");
 	table_free(t);
 }
 

@@ -20,6 +20,8 @@ void view_loop_table(const struct rates *r, FILE *out, bool colour);
 void view_devices(const struct rates *r, FILE *out, bool colour);
 /* A line of titles and one for each queue; device NULL: of all. */
 void view_queues(const struct rates *r, const char *device, FILE *out, bool colour);
+/* A line of titles and one for each operation of each queue, of those that were; as sums. */
+void view_queue_operations(const struct rates *r, const char *device, FILE *out, bool colour);
 /* A device's operations: rates and percentiles of each. */
 void view_operations(const struct rates_device *d, FILE *out, bool colour);
 /* NULL: there is none. */

@@ -10,6 +10,10 @@
 
 #include <stdint.h>
 
+#include "base/count.h"
+
+struct blk_tally;
+
 /* Requests that one poll finds; the budgets of both kinds of queues. */
 #define QUEUE_BATCH_MAX 16
 
@@ -24,7 +28,7 @@ struct queue_counts {
 
 static inline void queue_count_poll(struct queue_counts *c, uint32_t found)
 {
-	c->polls[found < QUEUE_BATCH_MAX ? found : QUEUE_BATCH_MAX]++;
+	count_add(&c->polls[found < QUEUE_BATCH_MAX ? found : QUEUE_BATCH_MAX], 1);
 }
 
 /* For oldest_ns below: how long ago is since_ns (0: no request)? At least 1. Thread: any. */
@@ -63,6 +67,8 @@ struct queue_stats {
 	 * for them. */
 	uint64_t kicks, kick_errors, arms;
 	uint64_t polls[QUEUE_BATCH_MAX + 1]; /* of struct queue_counts */
+	/* What it had its disks do (blk/tally.h), valid during the visit; NULL: not told. */
+	const struct blk_tally *tally;
 };
 
 /* A front-end's connection. */

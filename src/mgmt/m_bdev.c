@@ -46,6 +46,7 @@ static void m_bdev_free(void *origin)
 	struct m_bdev *m = origin;
 
 	m_bdev_stat_stop(&m->stat);
+	m_bdev_hist_stop(&m->stat);
 	section_drop(&m->created);
 	section_drop(&m->limited);
 	section_drop(&m->marked);

@@ -29,8 +29,10 @@ extern const struct bdev_kind bdev_malloc, bdev_null, bdev_aio, bdev_uring, bdev
 /* Counters as they were when somebody set them back, and what else is told of one bdev. */
 struct m_bdev_stat {
 	uint64_t errors[BLK_ST_COUNT]; /* bdev_reset_iostat, mode error */
-	struct blk_stats hist;	       /* bdev_enable_histogram */
-	bool hist_on;
+	/* bdev_enable_histogram: what had been counted then; NULL: it is off. hist_short: what had
+	 * ended at once, or in 1 ns. */
+	struct blk_fine *hist;
+	uint64_t hist_short[BLK_OP_COUNT];
 	int hist_op; /* enum blk_op; -1: all */
 	uint32_t hist_granularity;
 	uint64_t hist_min_ns, hist_max_ns;
@@ -107,6 +109,8 @@ json_t *m_bdev_params(const struct rpc_call *call, const struct opts_table *tabl
 
 /* m_bdev_stat.c: a bdev goes. */
 void m_bdev_stat_stop(struct m_bdev_stat *stat);
+/* m_bdev_hist.c: it has no histogram any more. */
+void m_bdev_hist_stop(struct m_bdev_stat *stat);
 /* m_bdev_swap.c: the kind's node, whatever is between it and the handle. No reference. */
 struct blk_dev *m_bdev_node(const struct bdev *bdev);
 /* {rw_ios_per_sec, ...}: 0 is no limit. */

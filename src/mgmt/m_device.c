@@ -1,6 +1,7 @@
 /*
  * device_*: what SPDK has no name for, for every device of whatever kind: what is there, its
- * queues, what takes long, and the queues in hand: drained, resumed, moved to another loop.
+ * queues, and the queues in hand: drained, resumed, moved to another loop. What is counted and what
+ * takes long: m_device_stats.c, m_device_slow.c.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -8,13 +9,13 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/log.h"
 #include "blk/blk.h"
 #include "blk/limit.h"
 #include "loop/queue_stats.h"
 #include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
 #include "mgmt/m_bdev.h"
+#include "mgmt/m_device.h"
 #include "mgmt/qos.h"
 #include "mgmt/resize.h"
 #include "mgmt/sections.h"
@@ -25,7 +26,7 @@
 struct device_params {
 	char *name, *unit;
 	struct resize_how how;
-	uint32_t queue, loop, timeout_ms, threshold_ms;
+	uint32_t queue, loop, timeout_ms;
 };
 
 #define ROW(key, kind, field, need, text)                                                          \
@@ -160,7 +161,7 @@ static void queue_json(const struct queue_stats *q, void *queues)
 	json_array_append_new(
 		queues,
 		json_pack("{s:i, s:i, s:s, s:s, s:o, s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, "
-			  "s:I}",
+			  "s:I, s:o}",
 			  "session", (int)q->conn, "queue", (int)q->idx, "kind", q->kind, "state",
 			  queue_state_names[q->state], "loop",
 			  loop < 0 ? json_null() : json_integer(loop), "size", (int)q->size,
@@ -170,7 +171,7 @@ static void queue_json(const struct queue_stats *q, void *queues)
 			  (json_int_t)q->interrupts, "notifications_suppressed",
 			  (json_int_t)q->interrupts_suppressed, "kicks", (json_int_t)q->kicks,
 			  "kick_errors", (json_int_t)q->kick_errors, "empty_polls",
-			  (json_int_t)q->polls[0]));
+			  (json_int_t)q->polls[0], "operations", m_device_tally_json(q->tally)));
 }
 
 static json_t *queues_json(struct device *dev)
@@ -369,140 +370,6 @@ static void migrate_queue(struct rpc_call *call, void *params)
 		wait_begin(call, p, loop);
 }
 
-/* ---- what takes long ---- */
-
-#define SLOW_MAX	  64
-#define SLOW_NAME	  64
-#define SLOW_LOOK_MIN_NS  5000000ull
-#define SLOW_SAME_NS	  2000000ull /* of one request, begun at one time, seen twice */
-#define SLOW_THRESHOLD_MS 600000
-
-struct slow_request {
-	char name[SLOW_NAME];
-	uint32_t session, queue;
-	uint64_t begin_ns, age_ns;
-};
-
-static struct {
-	uint64_t threshold_ns; /* 0: nothing is looked for */
-	struct loop_timer timer;
-	struct slow_request seen[SLOW_MAX]; /* the newest */
-	uint64_t count;			    /* of all */
-	struct log_limit limit;
-} slow;
-
-struct slow_look {
-	const char *name;
-	uint64_t now_ns;
-};
-
-static struct slow_request *slow_find(const struct slow_look *look, const struct queue_stats *q)
-{
-	const uint64_t begin_ns = look->now_ns - q->oldest_ns;
-
-	for (uint64_t i = slow.count > SLOW_MAX ? slow.count - SLOW_MAX : 0; i < slow.count; i++) {
-		struct slow_request *r = &slow.seen[i % SLOW_MAX];
-
-		if (r->session == q->conn && r->queue == q->idx &&
-		    r->begin_ns < begin_ns + SLOW_SAME_NS &&
-		    begin_ns < r->begin_ns + SLOW_SAME_NS && !strcmp(r->name, look->name))
-			return r;
-	}
-	return NULL;
-}
-
-static void slow_queue_look(const struct queue_stats *q, void *arg)
-{
-	const struct slow_look *look = arg;
-	struct slow_request *r;
-
-	if (q->oldest_ns < slow.threshold_ns)
-		return;
-	r = slow_find(look, q);
-	if (!r) {
-		r = &slow.seen[slow.count++ % SLOW_MAX];
-		*r = (struct slow_request){ .session = q->conn,
-					    .queue = q->idx,
-					    .begin_ns = look->now_ns - q->oldest_ns };
-		snprintf(r->name, sizeof(r->name), "%s", look->name);
-		log_limited(&slow.limit, LOG_WARNING,
-			    "%s: queue %u: a request takes %llu ms so far, %u are in flight",
-			    look->name, q->idx, (unsigned long long)(q->oldest_ns / 1000000),
-			    q->in_flight);
-	}
-	r->age_ns = q->oldest_ns;
-}
-
-static void slow_on_timer(struct loop_timer *t)
-{
-	struct slow_look look = { .now_ns = loop_clock_ns() };
-	uint64_t every_ns = slow.threshold_ns / 4;
-
-	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev)) {
-		char name[SLOW_NAME];
-
-		snprintf(name, sizeof(name), "%s", dev->def->name);
-		look.name = name;
-		device_queues_visit(dev, slow_queue_look, &look);
-	}
-	if (every_ns < SLOW_LOOK_MIN_NS)
-		every_ns = SLOW_LOOK_MIN_NS;
-	loop_timer_start(framework_get()->main_loop, t, look.now_ns + every_ns);
-}
-
-static const struct opts_row slow_rows[] = {
-	{ "threshold_ms", OPTS_U32, offsetof(struct device_params, threshold_ms), 0,
-	  SLOW_THRESHOLD_MS, .help = "requests older than this are logged; 0: none",
-	  .required = true },
-};
-static const struct opts_table slow_params = { "device_set_slow_threshold", slow_rows, 1 };
-
-static void set_slow_threshold(struct rpc_call *call, void *params)
-{
-	const struct device_params *p = params;
-
-	if (!slow.timer.fn) {
-		loop_timer_init(&slow.timer, slow_on_timer);
-		slow.limit = LOG_LIMIT_DEFAULT;
-	}
-	loop_timer_stop(&slow.timer);
-	slow.threshold_ns = p->threshold_ms * 1000000ull;
-	if (slow.threshold_ns)
-		slow_on_timer(&slow.timer);
-	rpc_result_saved(call, json_true());
-}
-
-static void write_slow(json_t *calls, const void *obj)
-{
-	ctrlr_write_call(
-		calls, "device_set_slow_threshold",
-		json_pack("{s:I}", "threshold_ms", (json_int_t)(slow.threshold_ns / 1000000)));
-}
-
-void m_device_write(struct section_out *out)
-{
-	if (slow.threshold_ns)
-		section_object(out, NULL, 0, write_slow, NULL);
-	m_device_disk_write(out);
-}
-
-static void get_slow_requests(struct rpc_call *call, void *params)
-{
-	json_t *list = json_array();
-
-	for (uint64_t i = slow.count > SLOW_MAX ? slow.count - SLOW_MAX : 0; i < slow.count; i++) {
-		const struct slow_request *r = &slow.seen[i % SLOW_MAX];
-
-		json_array_append_new(list, json_pack("{s:o, s:i, s:i, s:I, s:I}", "name",
-						      ctrlr_text(r->name), "session",
-						      (int)r->session, "queue", (int)r->queue,
-						      "age_ms", (json_int_t)(r->age_ns / 1000000),
-						      "id", (json_int_t)i));
-	}
-	rpc_result(call, json_pack("{s:I, s:o}", "threshold_ms",
-				   (json_int_t)(slow.threshold_ns / 1000000), "requests", list));
-}
-
 #define METHOD(name, table, flags, fn, help, result)                                               \
 	{                                                                                          \
 		name, NULL, table, sizeof(struct device_params), flags, RPC_INVALID_PARAMS, fn,    \
@@ -521,7 +388,8 @@ const struct rpc_method m_device[] = {
 	       "what is counted of each queue, and the age of its oldest request in flight",
 	       "[{name, queues[{session, queue, kind, state, loop, size, in_flight, oldest_us, "
 	       "requests, publishes, notifications_sent, notifications_suppressed, kicks, "
-	       "kick_errors, empty_polls}]}]"),
+	       "kick_errors, empty_polls, operations{read{ops, bytes, latency_ns, min_ns, max_ns, "
+	       "histogram[], errors{}}, ...}}]}]"),
 	METHOD("device_resize", &resize_params, RPC_SAVES, resize,
 	       "looks at the sizes of its disks again, or gives one of them another; guests are "
 	       "told",
@@ -534,10 +402,5 @@ const struct rpc_method m_device[] = {
 	METHOD("device_resume", &resume_params, 0, resume, "after device_drain: goes on", "true"),
 	METHOD("device_migrate_queue", &migrate_params, 0, migrate_queue,
 	       "moves a queue to another data loop; requests under way end first", "true"),
-	METHOD("device_set_slow_threshold", &slow_params, RPC_SAVES, set_slow_threshold,
-	       "logs requests that take longer", "true"),
-	{ "device_get_slow_requests", .flags = RPC_READS, .run = get_slow_requests,
-	  .help = "the last of these: at most 64",
-	  .result = "{threshold_ms, requests[{name, session, queue, age_ms, id}]}" },
 	{ NULL },
 };

@@ -9,11 +9,13 @@
 
 #include "base/check.h"
 #include "blk/blk.h"
+#include "blk/tally.h"
 #include "dev/device.h"
 #include "dev/devices.h"
 #include "loop/loop.h"
 #include "loop/queue_stats.h"
 #include "mgmt/framework.h"
+#include "mgmt/m_device.h"
 #include "mgmt/tables.h"
 
 struct stats_params {
@@ -66,37 +68,63 @@ static json_t *counts_json(const uint64_t *counts, size_t count)
 	return list;
 }
 
-static json_t *ops_json(const struct blk_stats *s)
+/* By cause, those that never were left out. */
+static json_t *errors_json(const uint64_t *errors)
 {
-	json_t *ops = json_object();
+	json_t *o = json_object();
+
+	for (int st = BLK_ST_OK + 1; st < BLK_ST_COUNT; st++)
+		if (errors[st])
+			json_object_set_new(o, blk_status_name((enum blk_status)st),
+					    json_integer((json_int_t)errors[st]));
+	return o;
+}
+
+json_t *m_device_ops_json(const struct blk_stats *s)
+{
+	json_t *ops = json_object(), *unknown = errors_json(s->errors[BLK_OP_COUNT]);
 
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
 		if (!s->ops[op])
 			continue;
 		json_object_set_new(
 			ops, blk_op_name((enum blk_op)op),
-			json_pack("{s:I, s:I, s:I, s:I, s:I, s:o}", "ops", (json_int_t)s->ops[op],
-				  "bytes", (json_int_t)s->bytes[op], "latency_ns",
-				  (json_int_t)s->latency_ns[op], "min_ns",
+			json_pack("{s:I, s:I, s:I, s:I, s:I, s:o, s:o}", "ops",
+				  (json_int_t)s->ops[op], "bytes", (json_int_t)s->bytes[op],
+				  "latency_ns", (json_int_t)s->latency_ns[op], "min_ns",
 				  (json_int_t)s->min_ns[op], "max_ns", (json_int_t)s->max_ns[op],
-				  "histogram", counts_json(s->hist[op], BLK_HIST_BUCKETS)));
+				  "histogram", counts_json(s->hist[op], BLK_HIST_BUCKETS), "errors",
+				  errors_json(s->errors[op])));
 	}
+	if (json_object_size(unknown))
+		json_object_set_new(ops, blk_op_name(BLK_OP_COUNT),
+				    json_pack("{s:O}", "errors", unknown));
+	json_decref(unknown);
 	return ops;
+}
+
+json_t *m_device_tally_json(const struct blk_tally *tally)
+{
+	struct blk_stats s;
+
+	if (!tally)
+		return json_object();
+	blk_tally_stats(tally, &s);
+	return m_device_ops_json(&s);
 }
 
 static void disk_append(const char *unit, const struct blk_dev *blk, void *disks)
 {
-	json_t *errors = json_object();
+	uint64_t errors[BLK_ST_COUNT];
 	struct blk_stats s;
 
 	blk_dev_stats(blk, &s);
 	for (int st = 0; st < BLK_ST_COUNT; st++)
-		if (st != BLK_ST_OK && s.errors[st])
-			json_object_set_new(errors, blk_status_name((enum blk_status)st),
-					    json_integer((json_int_t)s.errors[st]));
-	json_array_append_new(disks, json_pack("{s:s, s:I, s:o, s:o}", "unit", unit, "in_flight",
-					       (json_int_t)s.in_flight, "operations", ops_json(&s),
-					       "errors", errors));
+		errors[st] = blk_stats_errors(&s, (enum blk_status)st);
+	json_array_append_new(disks,
+			      json_pack("{s:s, s:I, s:o, s:o}", "unit", unit, "in_flight",
+					(json_int_t)s.in_flight, "operations",
+					m_device_ops_json(&s), "errors", errors_json(errors)));
 }
 
 /* ---- queues ---- */
@@ -108,7 +136,7 @@ static void queue_append(const struct queue_stats *q, void *queues)
 	json_array_append_new(
 		queues,
 		json_pack("{s:I, s:I, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I,"
-			  " s:I, s:o}",
+			  " s:I, s:o, s:o}",
 			  "connection", (json_int_t)q->conn, "queue", (json_int_t)q->idx, "kind",
 			  q->kind, "state", queue_state_names[q->state], "loop",
 			  q->loop ? q->loop : "", "size", (json_int_t)q->size, "in_flight",
@@ -117,8 +145,8 @@ static void queue_append(const struct queue_stats *q, void *queues)
 			  (json_int_t)q->publishes, "interrupts", (json_int_t)q->interrupts,
 			  "interrupts_suppressed", (json_int_t)q->interrupts_suppressed, "kicks",
 			  (json_int_t)q->kicks, "kick_errors", (json_int_t)q->kick_errors, "arms",
-			  (json_int_t)q->arms, "polls",
-			  counts_json(q->polls, QUEUE_BATCH_MAX + 1)));
+			  (json_int_t)q->arms, "polls", counts_json(q->polls, QUEUE_BATCH_MAX + 1),
+			  "operations", m_device_tally_json(q->tally)));
 }
 
 static void queue_seek_running(const struct queue_stats *q, void *running)
@@ -171,9 +199,10 @@ const struct rpc_method m_device_stats[] = {
 		  "that took 2^i to 2^(i+1) ns",
 	  .result = "{time_ns, loops[{name, busy_ns, idle_ns, ...}], devices[{name, type, "
 		    "transport, state, connections, accepted, reconnects, disks[{unit, in_flight, "
-		    "operations{read{ops, bytes, latency_ns, min_ns, max_ns, histogram[]}, ...}, "
-		    "errors{}}], queues[{connection, queue, kind, state, loop, size, in_flight, "
+		    "operations{read{ops, bytes, latency_ns, min_ns, max_ns, histogram[], "
+		    "errors{}}, ...}, errors{}}], queues[{connection, queue, kind, state, loop, "
+		    "size, in_flight, "
 		    "oldest_ns, requests, publishes, interrupts, interrupts_suppressed, kicks, "
-		    "kick_errors, arms, polls[]}]}]}" },
+		    "kick_errors, arms, polls[], operations{}}]}]}" },
 	{ NULL },
 };

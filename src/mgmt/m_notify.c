@@ -14,7 +14,7 @@
 
 static const char *const notify_types[] = {
 	"bdev_register", "bdev_unregister", "bdev_resize", "vhost_connect", "vhost_disconnect",
-	"vhost_error",	 "vhost_migration", "job_begin",   "job_end",
+	"vhost_error",	 "vhost_migration", "vhost_slow",  "job_begin",	    "job_end",
 };
 
 struct notify_event {

@@ -16,7 +16,8 @@ struct rig {
 	struct snap_loop loop;
 	struct snap_device device;
 	struct snap_disk disk;
-	struct queue_stats queue;
+	struct snap_queue queue;
+	struct snap_op ops[2];
 	struct conn_stats conn;
 	char name[64];
 };
@@ -41,24 +42,33 @@ static struct snapshot *rig_init(struct rig *r, const char *name)
 	r->disk.stats.hist[BLK_READ][0] = 1;
 	r->disk.stats.hist[BLK_READ][10] = 3; /* 1024 to 2047 ns */
 	r->disk.stats.hist[BLK_READ][39] = 1;
-	r->disk.stats.errors[BLK_ST_NO_SPACE] = r->disk.errors = 4;
-	r->queue = (struct queue_stats){ .idx = 2,
-					 .state = QUEUE_RUNNING,
-					 .size = 128,
-					 .in_flight = 3,
-					 .oldest_ns = 2000000,
-					 .polls = { 100, 1, 0, 2, [QUEUE_BATCH_MAX] = 1 } };
-	r->snap.jobs.running[JOB_COPY] = 3;
+	r->disk.stats.errors[BLK_READ][BLK_ST_NO_SPACE] = r->disk.errors = 4;
+	r->queue.stats = (struct queue_stats){ .idx = 2,
+					       .state = QUEUE_RUNNING,
+					       .size = 128,
+					       .in_flight = 3,
+					       .oldest_ns = 2000000,
+					       .polls = { 100, 1, 0, 2, [QUEUE_BATCH_MAX] = 1 } };
+	r->queue.op_count = ARRAY_SIZE(r->ops);
+	r->ops[0] = (struct snap_op){ .op = BLK_WRITE,
+				      .ops = 7,
+				      .bytes = 4096,
+				      .latency_ns = 3000000000,
+				      .errors = { [BLK_ST_IOERR] = 2 },
+				      .hist = { [0] = 1, [12] = 4, [33] = 2 } };
+	r->ops[1] = (struct snap_op){ .op = BLK_OP_COUNT, .errors = { [BLK_ST_UNSUPP] = 1 } };
 	r->conn = (struct conn_stats){ .state = "ACTIVE" };
 	r->snap = (struct snapshot){ .loops = &r->loop,
 				     .devices = &r->device,
 				     .disks = &r->disk,
 				     .queues = &r->queue,
+				     .ops = r->ops,
 				     .conns = &r->conn,
 				     .loop_count = 1,
 				     .device_count = 1,
 				     .disk_count = 1,
 				     .queue_count = 1,
+				     .op_count = ARRAY_SIZE(r->ops),
 				     .conn_count = 1,
 				     .jobs = { .running = { [JOB_COPY] = 3 } } };
 	return &r->snap;
@@ -110,7 +120,8 @@ static void numbers_have_their_names_labels_and_units(void **state)
 		"vhostd_disk_operations_total{device=\"d\",op=\"read\"} 5",
 		"vhostd_disk_operations_total{device=\"d\",op=\"secure-erase\"} 0",
 		"vhostd_disk_transferred_bytes_total{device=\"d\",op=\"read\"} 20480",
-		"vhostd_disk_errors_total{device=\"d\",cause=\"no space\"} 4",
+		"vhostd_disk_errors_total{device=\"d\",op=\"read\",cause=\"no space\"} 4",
+		"vhostd_disk_errors_total{device=\"d\",op=\"read\",cause=\"read-only\"} 0",
 		"vhostd_queue_in_flight{device=\"d\",connection=\"0\",queue=\"2\"} 3",
 		"vhostd_queue_oldest_request_seconds{device=\"d\",connection=\"0\",queue=\"2\"} "
 		"0.002000000",
@@ -146,6 +157,85 @@ static void a_histogram_adds_up_to_its_count(void **state)
 	struct rig r;
 
 	assert_lines(rig_init(&r, "d"), METRICS_OPENMETRICS, lines);
+}
+
+static void a_queue_tells_of_each_operation_and_of_nothing_that_never_was(void **state)
+{
+#define OF "{device=\"d\",connection=\"0\",queue=\"2\",op=\"write\""
+	static const char *const lines[] = {
+		"vhostd_queue_operations_total" OF "} 7",
+		"vhostd_queue_transferred_bytes_total" OF "} 4096",
+		"vhostd_queue_errors_total" OF ",cause=\"I/O error\"} 2",
+		"vhostd_queue_errors_total{device=\"d\",connection=\"0\",queue=\"2\","
+		"op=\"unknown\",cause=\"not supported\"} 1",
+		"vhostd_queue_latency_seconds_bucket" OF ",le=\"4.096e-06\"} 1",
+		"vhostd_queue_latency_seconds_bucket" OF ",le=\"8.192e-06\"} 5",
+		"vhostd_queue_latency_seconds_bucket" OF ",le=\"4.294967296\"} 5",
+		"vhostd_queue_latency_seconds_bucket" OF ",le=\"+Inf\"} 7",
+		"vhostd_queue_latency_seconds_count" OF "} 7",
+		"vhostd_queue_latency_seconds_sum" OF "} 3.000000000",
+		NULL,
+	};
+	struct rig r;
+	char *text = text_of(rig_init(&r, "d"), METRICS_OPENMETRICS);
+
+	assert_lines(&r.snap, METRICS_OPENMETRICS, lines);
+	assert_null(strstr(text, "vhostd_queue_operations_total{device=\"d\",connection=\"0\","
+				 "queue=\"2\",op=\"read\""));
+	assert_null(strstr(text, "vhostd_queue_operations_total{device=\"d\",connection=\"0\","
+				 "queue=\"2\",op=\"unknown\""));
+	assert_null(strstr(text, "vhostd_queue_errors_total" OF ",cause=\"no space\""));
+	free(text);
+}
+
+/* What a host with a thousand busy devices tells: docs/metrics.md has these bounds. */
+static void a_thousand_devices_of_four_queues_are_told_of_in_bounded_size(void **state)
+{
+	enum {
+		DEVICES = 1000,
+		QUEUES = 4,
+		OPS = 2
+	};
+	struct rig r;
+	struct snapshot *snap = rig_init(&r, "device-0123");
+	struct snap_device *devices = calloc(DEVICES, sizeof(*devices));
+	struct snap_queue *queues = calloc(DEVICES * QUEUES, sizeof(*queues));
+	struct snap_op *ops = calloc(DEVICES * QUEUES * OPS, sizeof(*ops));
+	size_t len, lines = 0;
+	char *text;
+
+	assert_true(devices && queues && ops);
+	for (uint32_t i = 0; i < DEVICES; i++) {
+		devices[i] = r.device;
+		devices[i].first_queue = i * QUEUES;
+		devices[i].queue_count = QUEUES;
+	}
+	for (uint32_t i = 0; i < DEVICES * QUEUES; i++) {
+		queues[i] = r.queue;
+		queues[i].first_op = i * OPS;
+		queues[i].op_count = OPS;
+	}
+	for (uint32_t i = 0; i < DEVICES * QUEUES * OPS; i++) {
+		ops[i] = r.ops[0];
+		ops[i].op = i % OPS;
+	}
+	snap->devices = devices;
+	snap->queues = queues;
+	snap->ops = ops;
+	snap->device_count = DEVICES;
+	snap->queue_count = DEVICES * QUEUES;
+	snap->op_count = DEVICES * QUEUES * OPS;
+	text = text_of(snap, METRICS_OPENMETRICS);
+	len = strlen(text);
+	for (const char *p = text; (p = strchr(p, '\n')); p++)
+		lines++;
+	print_message("%zu lines, %zu bytes\n", lines, len);
+	assert_in_range(lines, 300000, 400000);
+	assert_in_range(len, 20 << 20, 40000000);
+	free(text);
+	free(devices);
+	free(queues);
+	free(ops);
 }
 
 static void one_state_of_a_stateset_is_1(void **state)
@@ -270,6 +360,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(numbers_have_their_names_labels_and_units),
 		cmocka_unit_test(a_histogram_adds_up_to_its_count),
+		cmocka_unit_test(a_queue_tells_of_each_operation_and_of_nothing_that_never_was),
+		cmocka_unit_test(a_thousand_devices_of_four_queues_are_told_of_in_bounded_size),
 		cmocka_unit_test(one_state_of_a_stateset_is_1),
 		cmocka_unit_test(an_operation_that_never_was_has_no_histogram),
 		cmocka_unit_test(openmetrics_ends_with_its_mark_and_prometheus_has_its_own_types),

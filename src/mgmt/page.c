@@ -30,7 +30,7 @@ static void page_sum(const struct snapshot *snap, const struct snap_device *d,
 		}
 	}
 	for (uint32_t i = 0; i < d->queue_count; i++) {
-		const struct queue_stats *q = &snap->queues[d->first_queue + i];
+		const struct queue_stats *q = &snap->queues[d->first_queue + i].stats;
 
 		sum->running += q->state == QUEUE_RUNNING;
 		sum->in_flight += q->in_flight;

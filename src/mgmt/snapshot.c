@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "blk/limit.h"
+#include "blk/tally.h"
 
 #define NS_PER_S 1000000000ull
 
@@ -50,8 +51,7 @@ static void take_disk(const char *unit, const struct blk_dev *blk, void *arg)
 
 	snprintf(disk.unit, sizeof(disk.unit), "%s", unit);
 	blk_dev_stats(blk, &disk.stats);
-	for (int st = 0; st < BLK_ST_COUNT; st++)
-		disk.errors += disk.stats.errors[st];
+	disk.errors = blk_stats_errors(&disk.stats, BLK_ST_OK);
 	t->failed |= !APPEND(t->snap, disks, disk_count, disk);
 }
 
@@ -62,13 +62,48 @@ static void take_conn(const struct conn_stats *conn, void *arg)
 	t->failed |= !APPEND(t->snap, conns, conn_count, *conn);
 }
 
+bool snapshot_op(const struct blk_stats *s, uint32_t op, struct snap_op *ret_op)
+{
+	uint64_t failed = 0;
+
+	*ret_op = (struct snap_op){ .op = op };
+	for (int st = BLK_ST_OK + 1; st < BLK_ST_COUNT; st++)
+		failed += ret_op->errors[st] = s->errors[op][st];
+	if (op == BLK_OP_COUNT)
+		return failed;
+	ret_op->ops = s->ops[op];
+	ret_op->bytes = s->bytes[op];
+	ret_op->latency_ns = s->latency_ns[op];
+	memcpy(ret_op->hist, s->hist[op], sizeof(ret_op->hist));
+	return ret_op->ops || failed;
+}
+
+static void take_queue_ops(struct take *t, struct snap_queue *q)
+{
+	struct blk_stats stats;
+	struct snap_op one;
+
+	q->first_op = t->snap->op_count;
+	if (!q->stats.tally)
+		return;
+	blk_tally_stats(q->stats.tally, &stats);
+	for (uint32_t op = 0; op <= BLK_OP_COUNT; op++)
+		if (snapshot_op(&stats, op, &one))
+			t->failed |= !APPEND(t->snap, ops, op_count, one);
+	q->op_count = t->snap->op_count - q->first_op;
+	q->stats.tally = NULL;
+}
+
 static void take_queue(const struct queue_stats *queue, void *arg)
 {
+	struct snap_queue q = { .stats = *queue };
 	struct take *t = arg;
 
 	/* Most of the queues that a device could have never are. */
-	if (queue->state != QUEUE_STOPPED)
-		t->failed |= !APPEND(t->snap, queues, queue_count, *queue);
+	if (queue->state == QUEUE_STOPPED)
+		return;
+	take_queue_ops(t, &q);
+	t->failed |= !APPEND(t->snap, queues, queue_count, q);
 }
 
 /* A copy of a name that may have any bytes: those that are not UTF-8 become question marks. */
@@ -90,7 +125,7 @@ static enum snap_device_state take_state(const struct device *dev, const struct 
 	if (dev->stopping)
 		return SNAP_DEVICE_STOPPING;
 	for (uint32_t i = 0; i < d->queue_count; i++)
-		if (snap->queues[d->first_queue + i].state == QUEUE_RUNNING)
+		if (snap->queues[d->first_queue + i].stats.state == QUEUE_RUNNING)
 			return SNAP_DEVICE_SERVING;
 	return d->conns.now ? SNAP_DEVICE_CONNECTED : SNAP_DEVICE_DISCONNECTED;
 }
@@ -183,6 +218,7 @@ void snapshot_free(struct snapshot *snap)
 	free(snap->devices);
 	free(snap->disks);
 	free(snap->queues);
+	free(snap->ops);
 	free(snap->conns);
 	free(snap);
 }

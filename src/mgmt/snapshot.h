@@ -41,6 +41,20 @@ struct snap_disk {
 	uint64_t errors; /* all causes */
 };
 
+/* One kind of operation, of a disk or a queue. */
+struct snap_op {
+	uint32_t op; /* enum blk_op, BLK_OP_COUNT: no operation that there is */
+	uint64_t ops, bytes, latency_ns;
+	uint64_t errors[BLK_ST_COUNT];
+	uint64_t hist[BLK_HIST_BUCKETS];
+};
+
+/* Of its operations only those that were: the others would be most of all. */
+struct snap_queue {
+	struct queue_stats stats; /* tally: NULL */
+	uint32_t first_op, op_count;
+};
+
 struct snap_device {
 	char *name; /* UTF-8 */
 	const char *type, *transport;
@@ -67,9 +81,10 @@ struct snapshot {
 	struct snap_loop *loops;
 	struct snap_device *devices;
 	struct snap_disk *disks;
-	struct queue_stats *queues;
+	struct snap_queue *queues;
+	struct snap_op *ops; /* of queues */
 	struct conn_stats *conns;
-	uint32_t loop_count, device_count, disk_count, queue_count, conn_count;
+	uint32_t loop_count, device_count, disk_count, queue_count, op_count, conn_count;
 };
 
 struct snapshot_source {
@@ -84,6 +99,8 @@ struct snapshot_source {
 void snapshot_init(void);
 /* NULL: out of memory. Thread: main. */
 struct snapshot *snapshot_take(const struct snapshot_source *source);
+/* false: that operation never was, and failed neither. Thread: any. */
+bool snapshot_op(const struct blk_stats *stats, uint32_t op, struct snap_op *ret_op);
 /* What the kernel knows of the process. Thread: any. */
 void snapshot_process(struct snap_process *process);
 /* NULL allowed. Thread: any. */

@@ -144,8 +144,8 @@ static void smart_add(const struct nvme_ns *ns, struct blk_stats *sum)
 		sum->ops[op] += stats.ops[op];
 		sum->bytes[op] += stats.bytes[op];
 	}
-	for (uint32_t st = 0; st < BLK_ST_COUNT; st++)
-		sum->errors[st] += stats.errors[st];
+	for (uint32_t op = 0; op < BLK_OP_COUNT; op++)
+		sum->errors[op][BLK_ST_IOERR] += stats.errors[op][BLK_ST_IOERR];
 }
 
 /* Of one namespace, or of all that the controller has; of all hosts, since the daemon runs. */
@@ -173,7 +173,7 @@ static void log_smart(struct nvme_cmd *c, struct nvme_ctrl *ctrl, void *page)
 	to->writes = log_u128(sum.ops[BLK_WRITE]);
 	to->power_cycles = log_u128(1);
 	to->power_on_hours = log_u128(up_ns / 3600000000000ull);
-	to->media_errors = log_u128(sum.errors[BLK_ST_IOERR]);
+	to->media_errors = log_u128(blk_stats_errors(&sum, BLK_ST_IOERR));
 	pthread_mutex_lock(&ctrl->lock);
 	to->error_entries = log_u128(ctrl->logs.error_count);
 	pthread_mutex_unlock(&ctrl->lock);

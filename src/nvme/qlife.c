@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "blk/tally.h"
 #include "loop/placement.h"
 #include "nvme/nvme_impl.h"
 #include "nvme/ring_remote.h"
@@ -19,7 +20,10 @@ struct nvme_cq *nvme_cq_new(struct nvme_ctrl *ctrl, uint16_t qid, uint32_t size,
 	if (!cq)
 		return NULL;
 	cq->nsqs = calloc(NVME_NSID_MAX + 1, sizeof(*cq->nsqs));
-	if (!cq->nsqs) {
+	cq->tally = blk_tally_new(ctrl->params.name, qid);
+	if (!cq->nsqs || !cq->tally) {
+		blk_tally_free(cq->tally);
+		free(cq->nsqs);
 		free(cq);
 		return NULL;
 	}
@@ -51,6 +55,7 @@ void nvme_cq_free(struct nvme_cq *cq)
 	if (cq->has_loop)
 		placement_give(cq->loop);
 	nvme_ring_remote_free(cq->remote);
+	blk_tally_free(cq->tally);
 	free(cq->nsqs);
 	free(cq);
 }
@@ -208,6 +213,7 @@ struct nvme_nsq *nvme_nsq_get(struct nvme_cq *cq, uint32_t nsid)
 		free(nsq);
 		return NULL;
 	}
+	blk_way_tally(&nsq->way, cq->tally);
 	nsq_buffers_set(cq, nsq);
 	cq->nsqs[nsid] = nsq;
 	return nsq;

@@ -61,6 +61,7 @@ void nvme_cq_stats(const struct nvme_cq *cq, struct queue_stats *s)
 	const struct queue_counts *c = &cq->counts;
 
 	*s = (struct queue_stats){ .idx = cq->qid, .kind = cq->qid ? "io" : "admin" };
+	s->tally = cq->tally;
 	if (cq->starting || cq->stopping || cq->steer.state == NVME_STEER_LEAVING) {
 		s->state = QUEUE_CHANGING;
 		return;

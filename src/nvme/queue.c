@@ -83,7 +83,7 @@ static void cmd_init(struct nvme_sq *sq, struct nvme_cmd *c)
 }
 
 /* A slot, and a credit for its completion; NULL: later. */
-static inline struct nvme_cmd *cmd_take(struct nvme_cq *cq, struct nvme_sq *sq)
+static inline struct nvme_cmd *cmd_take(struct nvme_cq *cq, struct nvme_sq *sq, uint64_t now_ns)
 {
 	struct nvme_cmd *c = sq->free;
 
@@ -100,7 +100,8 @@ static inline struct nvme_cmd *cmd_take(struct nvme_cq *cq, struct nvme_sq *sq)
 	}
 	cq->credits--;
 	sq->outstanding++;
-	c->fetched_ns = loop_now_ns(cq->loop);
+	if (!VHOSTD_UNCOUNTED)
+		c->fetched_ns = now_ns;
 	c->busy = true;
 	return c;
 }
@@ -362,7 +363,7 @@ static uint32_t sq_fetch_fused(struct nvme_cq *cq, struct nvme_sq *sq, struct nv
 		cmd_start_as(cq, first, NVME_SC_ABORTED_MISSING_FUSED);
 		return 1;
 	}
-	second = cmd_take(cq, sq);
+	second = cmd_take(cq, sq, first->fetched_ns);
 	if (!second) {
 		cmd_untake(cq, sq, first);
 		return 0;
@@ -394,12 +395,13 @@ static inline void sq_prefetch(const struct nvme_sq *sq)
 
 static inline uint32_t sq_fetch(struct nvme_cq *cq, struct nvme_sq *sq)
 {
+	uint64_t now_ns = loop_now_ns(cq->loop);
 	uint32_t n = 0;
 
 	sq_look(sq);
 	sq_prefetch(sq);
 	while (sq->head != sq->tail && n < NVME_POLL_BUDGET) {
-		struct nvme_cmd *c = cmd_take(cq, sq);
+		struct nvme_cmd *c = cmd_take(cq, sq, now_ns);
 
 		if (unlikely(!c))
 			break;
@@ -560,8 +562,8 @@ static void cq_publish(struct loop_work *work)
 	uint32_t posted = cq->unpublished;
 
 	cq->unpublished = 0;
-	cq->counts.publishes++;
-	cq->counts.completed += posted;
+	count_add(&cq->counts.publishes, 1);
+	count_add(&cq->counts.completed, posted);
 	cqes_show(cq);
 	if (likely(!(cq->gate & CQ_STOPPING))) {
 		if (unlikely(cq->mem.dirty))

@@ -174,6 +174,7 @@ struct nvme_cq {
 	atomic_bool wake_posted;
 	struct nvme_steer steer;
 	struct queue_counts counts;
+	struct blk_tally *tally; /* what its namespaces were asked to do */
 
 	/* main */
 	uint64_t base;

@@ -511,9 +511,15 @@ int scsi_queue_open(struct scsi_nexus *nexus, struct loop *loop, struct scsi_que
 		free(q);
 		return err_set(reterr, -ENOMEM, "out of memory");
 	}
+	list_append(&q->sl->queues, &q->node);
 	atomic_fetch_add(&nexus->queue_count, 1);
 	*ret_queue = q;
 	return 0;
+}
+
+void scsi_queue_tally(struct scsi_queue *q, struct blk_tally *tally)
+{
+	q->tally = tally;
 }
 
 void scsi_queue_carries_pi(struct scsi_queue *q)
@@ -530,6 +536,8 @@ void scsi_queue_close(struct scsi_queue *q)
 	list_for_each(t, &q->sl->tasks, node)
 		ASSERT(t->queue != q);
 	scsi_queue_limits_close(q);
+	scsi_chans_close(&q->chans);
+	list_remove(&q->node);
 	scsi_loop_put(q->sl);
 	atomic_fetch_sub(&q->nexus->queue_count, 1);
 	free(q);

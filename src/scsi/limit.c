@@ -1,6 +1,6 @@
 /*
- * Limits of a host: while there are any, each queue has channels of its own before those of its
- * loop (blk/limit.h), which are opened by the first command for a unit.
+ * Limits of a host: while there are any, each queue has further channels before its own
+ * (blk/limit.h), which are opened by the first command for a unit.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -72,7 +72,7 @@ void scsi_limits_drop(struct scsi_loop *sl, const struct scsi_lu *lu)
 
 struct blk_chan *scsi_queue_chan_limited(struct scsi_queue *q, struct scsi_lu *lu)
 {
-	struct blk_chan **at = scsi_chans_at(&q->before, lu), *disk = scsi_loop_chan(q->sl, lu);
+	struct blk_chan **at = scsi_chans_at(&q->before, lu), *disk = scsi_queue_disk(q, lu);
 
 	if (!at || !disk || *at)
 		return at && disk ? *at : NULL;

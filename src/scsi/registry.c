@@ -2,7 +2,7 @@
  * What this room keeps on each data loop, and sweeps over all of them: see scsi_impl.h.
  *
  * A scsi_loop lives from the first queue on its loop to the last, or to the last part of a sweep
- * that was posted to it. Its channels are opened by the first command for a unit.
+ * that was posted to it.
  *
  * A part counts the matching tasks that were there when it ran and marks them as swept; they are
  * told from later ones by the loop's epoch, so a stream of new commands does not keep a sweep
@@ -10,6 +10,7 @@
  */
 #include <stdlib.h>
 
+#include "blk/tally.h"
 #include "scsi/scsi_impl.h"
 
 struct sweep_part {
@@ -43,6 +44,7 @@ static struct scsi_loop *loop_new_locked(struct loop *loop)
 	if (!sl)
 		return NULL;
 	sl->loop = loop;
+	list_init(&sl->queues);
 	list_init(&sl->limited);
 	list_init(&sl->tasks);
 	list_init(&sl->waiters);
@@ -75,10 +77,8 @@ void scsi_loop_put(struct scsi_loop *sl)
 	pthread_mutex_unlock(&lock);
 	if (!last)
 		return;
-	ASSERT(list_empty(&sl->tasks) && list_empty(&sl->waiters));
-	for (uint32_t i = 0; i < sl->chans.count; i++)
-		blk_chan_close(sl->chans.at[i]);
-	free(sl->chans.at);
+	ASSERT(list_empty(&sl->tasks) && list_empty(&sl->waiters) && list_empty(&sl->queues));
+	scsi_chans_close(&sl->chans);
 	free(sl);
 }
 
@@ -109,16 +109,49 @@ struct blk_chan **scsi_chans_at(struct scsi_chans *c, const struct scsi_lu *lu)
 	return &c->at[lu->idx];
 }
 
-struct blk_chan *scsi_loop_chan_open(struct scsi_loop *sl, struct scsi_lu *lu)
+static struct blk_chan *chans_open(struct scsi_chans *chans, struct loop *loop,
+				   const struct scsi_lu *lu)
 {
-	struct blk_chan **at = scsi_chans_at(&sl->chans, lu);
+	struct blk_chan **at = scsi_chans_at(chans, lu);
 	struct err err;
 
 	if (!at)
 		return NULL;
-	if (blk_chan_open(lu->dev, sl->loop, at, &err) < 0)
+	if (blk_chan_open(lu->dev, loop, at, &err) < 0)
 		*at = NULL;
 	return *at;
+}
+
+static void chans_drop(struct scsi_chans *c, const struct scsi_lu *lu)
+{
+	if (lu->idx >= c->count)
+		return;
+	blk_chan_close(c->at[lu->idx]);
+	c->at[lu->idx] = NULL;
+}
+
+void scsi_chans_close(struct scsi_chans *c)
+{
+	for (uint32_t i = 0; i < c->count; i++)
+		blk_chan_close(c->at[i]);
+	free(c->at);
+	*c = (struct scsi_chans){ 0 };
+}
+
+struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu)
+{
+	if (lu->idx < sl->chans.count && sl->chans.at[lu->idx])
+		return sl->chans.at[lu->idx];
+	return chans_open(&sl->chans, sl->loop, lu);
+}
+
+struct blk_chan *scsi_queue_disk_open(struct scsi_queue *q, struct scsi_lu *lu)
+{
+	struct blk_chan *chan = chans_open(&q->chans, q->sl->loop, lu);
+
+	if (chan && q->tally)
+		blk_chan_tally(chan, q->tally);
+	return chan;
 }
 
 /* ---- sweeps ---- */
@@ -186,11 +219,14 @@ static void part_done(struct sweep_part *p)
 
 static void chan_drop(struct scsi_loop *sl, const struct scsi_lu *lu)
 {
+	struct scsi_queue *q;
+
 	scsi_limits_drop(sl, lu);
-	if (lu->idx >= sl->chans.count)
-		return;
-	blk_chan_close(sl->chans.at[lu->idx]);
-	sl->chans.at[lu->idx] = NULL;
+	chans_drop(&sl->chans, lu);
+	list_for_each(q, &sl->queues, node) {
+		chans_drop(&q->chans, lu);
+		q->last_chan = NULL;
+	}
 }
 
 static void part_run(struct loop_msg *msg)

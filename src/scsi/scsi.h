@@ -40,6 +40,7 @@ struct scsi_host;
 struct scsi_nexus;
 struct scsi_queue;
 struct scsi_itl;
+struct blk_tally;
 struct cdb_row;
 struct loop;
 
@@ -131,6 +132,8 @@ void scsi_nexus_close(struct scsi_nexus *nexus);
 /* Thread: owner loop. Errors: -ENOMEM. */
 int scsi_queue_open(struct scsi_nexus *nexus, struct loop *loop, struct scsi_queue **ret_queue,
 		    struct err *reterr);
+/* What its tasks have their units' disks do counts for tally, too. Before the first task. */
+void scsi_queue_tally(struct scsi_queue *queue, struct blk_tally *tally);
 /* Its tasks' pi_out and pi_in are valid from here on. */
 void scsi_queue_carries_pi(struct scsi_queue *queue);
 /* It is to be closed: nothing waits for limits any more. */

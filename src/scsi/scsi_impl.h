@@ -161,7 +161,7 @@ struct scsi_nexus {
 	atomic_size_t buf_bytes; /* scratch of its commands: SCSI_BUF_MAX_BYTES */
 };
 
-/* Channels by lu->idx; NULL: not opened. */
+/* Channels by lu->idx; NULL: not opened. Thread: owner loop. */
 struct scsi_chans {
 	struct blk_chan **at;
 	uint32_t count;
@@ -169,11 +169,12 @@ struct scsi_chans {
 
 /* What this room keeps on one data loop. Thread: owner loop, but for refs and node. */
 struct scsi_loop {
-	struct scsi_chans chans; /* opened by the first command */
-	struct list limited;	 /* struct scsi_queue with limits */
-	struct list tasks;	 /* in flight, of all hosts */
-	struct list waiters;	 /* struct sweep_part: what waits for tasks to end */
-	uint64_t epoch;		 /* counts sweeps that had to wait */
+	struct scsi_chans chans; /* of what goes on in the background, without a queue */
+	struct list queues;
+	struct list limited; /* struct scsi_queue with limits */
+	struct list tasks;   /* in flight, of all hosts */
+	struct list waiters; /* struct sweep_part: what waits for tasks to end */
+	uint64_t epoch;	     /* counts sweeps that had to wait */
 	struct loop *loop;
 	uint32_t refs;	  /* queues and sweep parts; under the registry's lock */
 	struct list node; /* in the registry */
@@ -182,6 +183,9 @@ struct scsi_loop {
 struct scsi_queue {
 	struct scsi_nexus *nexus;
 	struct scsi_loop *sl;
+	struct scsi_chans chans; /* a queue's own: they count what it does */
+	struct blk_tally *tally; /* NULL: none */
+	struct list node;	 /* sl->queues */
 	bool carries_pi;
 	/* the last look-up */
 	uint32_t last_key;
@@ -190,7 +194,7 @@ struct scsi_queue {
 	struct blk_chan *last_chan; /* of last_itl's unit; NULL: not asked for yet */
 	/* limit.c */
 	bool limited, hurry;
-	struct scsi_chans before; /* while limited: those before sl->chans, as they are used */
+	struct scsi_chans before; /* while limited: those before chans, as they are used */
 	struct list limited_node; /* sl->limited */
 	struct blk_limit_member member;
 };
@@ -235,14 +239,17 @@ void scsi_lu_reset(struct scsi_lu *lu, const struct scsi_itl *by);
 /* References to this thread's scsi_loop. NULL: no memory. Thread: owner loop. */
 struct scsi_loop *scsi_loop_get(struct loop *loop);
 void scsi_loop_put(struct scsi_loop *sl);
-struct blk_chan *scsi_loop_chan_open(struct scsi_loop *sl, struct scsi_lu *lu);
+/* The unit's channel of the loop itself; NULL: no memory. Thread: owner loop. */
+struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu);
+struct blk_chan *scsi_queue_disk_open(struct scsi_queue *queue, struct scsi_lu *lu);
+void scsi_chans_close(struct scsi_chans *chans);
 
-/* The unit's channel on this loop; NULL: no memory. */
-static inline struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu)
+/* The queue's channel of the unit's disk, behind limits; NULL: no memory. */
+static inline struct blk_chan *scsi_queue_disk(struct scsi_queue *queue, struct scsi_lu *lu)
 {
-	if (likely(lu->idx < sl->chans.count && sl->chans.at[lu->idx]))
-		return sl->chans.at[lu->idx];
-	return scsi_loop_chan_open(sl, lu);
+	if (likely(lu->idx < queue->chans.count && queue->chans.at[lu->idx]))
+		return queue->chans.at[lu->idx];
+	return scsi_queue_disk_open(queue, lu);
 }
 /* Where the unit's channel is in c; NULL: no memory. */
 struct blk_chan **scsi_chans_at(struct scsi_chans *c, const struct scsi_lu *lu);
@@ -259,7 +266,7 @@ struct blk_chan *scsi_queue_chan_limited(struct scsi_queue *q, struct scsi_lu *l
 /* The unit's channel for commands of this queue; NULL: no memory. */
 static inline struct blk_chan *scsi_queue_chan(struct scsi_queue *q, struct scsi_lu *lu)
 {
-	return unlikely(q->limited) ? scsi_queue_chan_limited(q, lu) : scsi_loop_chan(q->sl, lu);
+	return unlikely(q->limited) ? scsi_queue_chan_limited(q, lu) : scsi_queue_disk(q, lu);
 }
 
 /*

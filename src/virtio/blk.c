@@ -29,6 +29,7 @@
 
 #include "base/log.h"
 #include "base/num.h"
+#include "blk/tally.h"
 #include "virtio/blk_impl.h"
 
 struct vblk_queue {
@@ -117,6 +118,14 @@ static __attribute__((noinline)) void vblk_finish_later(struct vblk_req *r, enum
 	loop_defer(r->queue->loop, &r->work);
 }
 
+/* Nothing of it reaches the back-end: counted here. */
+static __attribute__((noinline)) void vblk_refuse(struct vblk_req *r, enum blk_op op,
+						  enum blk_status status)
+{
+	blk_chan_count_refused(r->queue->way.base, op, status);
+	vblk_finish_later(r, status);
+}
+
 /* ---- read and write ---- */
 
 static void vblk_flush_done(struct blk_req *blk)
@@ -174,7 +183,7 @@ static inline void vblk_read(struct vblk_req *r, uint64_t sector512)
 	struct iov_cur *in = &r->chain.in; /* of which nothing was consumed */
 
 	if (!vblk_rw_sane(sector512, in->left_bytes)) {
-		vblk_finish_later(r, BLK_ST_IOERR);
+		vblk_refuse(r, BLK_READ, BLK_ST_IOERR);
 		return;
 	}
 	r->blk.op = BLK_READ;
@@ -191,7 +200,7 @@ static void vblk_write(struct vblk_req *r, uint64_t sector512)
 	uint64_t len = r->chain.out.left_bytes;
 
 	if (!vblk_rw_sane(sector512, len) || unlikely(r->queue->read_only)) {
-		vblk_finish_later(r, BLK_ST_IOERR);
+		vblk_refuse(r, BLK_WRITE, r->queue->read_only ? BLK_ST_READ_ONLY : BLK_ST_IOERR);
 		return;
 	}
 	r->blk.op = BLK_WRITE;
@@ -316,7 +325,7 @@ static void vblk_range(struct vblk_req *r, const struct vblk_range_type *t)
 	else
 		st = vblk_segs_read(r, t);
 	if (st != BLK_ST_OK) {
-		vblk_finish_later(r, st);
+		vblk_refuse(r, t->op, st);
 		return;
 	}
 	r->blk.op = t->op;
@@ -336,7 +345,7 @@ static void vblk_get_id(struct vblk_req *r)
 	size_t len = MIN(r->chain.in.left_bytes, (uint64_t)VIRTIO_BLK_ID_BYTES);
 
 	if (len && !iov_cur_write_slow(&r->chain.in, r->queue->dev->serial, len)) {
-		vblk_finish_later(r, BLK_ST_IOERR);
+		vblk_refuse(r, BLK_OP_COUNT, BLK_ST_IOERR);
 		return;
 	}
 	r->written_bytes = (uint32_t)len + 1;
@@ -362,7 +371,7 @@ static __attribute__((noinline)) void vblk_other(struct vblk_req *r, uint32_t ty
 		return;
 	case VIRTIO_BLK_T_GET_LIFETIME: /* no back-end knows it yet, and it is not offered */
 	default:
-		vblk_finish_later(r, BLK_ST_UNSUPP);
+		vblk_refuse(r, BLK_OP_COUNT, BLK_ST_UNSUPP);
 		return;
 	}
 }
@@ -444,7 +453,7 @@ static void vblk_on_chain(void *queue, struct vq_chain *chain)
 		return;
 	}
 	if (unlikely(!vblk_hdr_read(r, &type, &sector512)))
-		vblk_finish_later(r, BLK_ST_IOERR);
+		vblk_refuse(r, BLK_OP_COUNT, BLK_ST_IOERR);
 	else if (type == VIRTIO_BLK_T_IN)
 		vblk_read(r, sector512);
 	else if (likely(type == VIRTIO_BLK_T_OUT))
@@ -496,6 +505,11 @@ static int vblk_queue_start(struct vdev *vdev, uint32_t idx, struct virtq *vq, s
 	return 0;
 }
 
+static void vblk_queue_tally(void *queue, struct blk_tally *tally)
+{
+	blk_way_tally(&((struct vblk_queue *)queue)->way, tally);
+}
+
 static void vblk_queue_stop(void *queue)
 {
 	struct vblk_queue *q = queue;
@@ -542,6 +556,7 @@ static const struct vdev_ops vblk_ops = {
 	.reset = vblk_reset,
 	.free = vblk_free,
 	.queue_start = vblk_queue_start,
+	.queue_tally = vblk_queue_tally,
 	.on_chain = vblk_on_chain,
 	.queue_drain = vblk_queue_drain,
 	.queue_stop = vblk_queue_stop,

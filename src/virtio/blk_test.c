@@ -14,6 +14,7 @@
 
 #include "base/num.h"
 #include "blk/limit.h"
+#include "blk/tally.h"
 #include "virtio/features.h"
 #include "virtio/vdev.h"
 
@@ -43,6 +44,9 @@ static struct {
 	struct gmem *map;
 	struct iovec region;
 	uint32_t regions_told;
+
+	/* what the waist was told of that never reached it */
+	uint32_t refused[BLK_OP_COUNT + 1][BLK_ST_COUNT];
 
 	/* the driver's memory */
 	uint8_t out[8192], in[8192];
@@ -113,6 +117,15 @@ int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uin
 const struct gmem *virtq_map(const struct virtq *vq)
 {
 	return t.map;
+}
+
+void blk_way_tally(struct blk_way *way, struct blk_tally *tally)
+{
+}
+
+void blk_chan_count_refused(struct blk_chan *chan, enum blk_op op, enum blk_status cause)
+{
+	t.refused[op][cause]++;
 }
 
 void blk_submit(struct blk_chan *chan, struct blk_req *req)
@@ -298,6 +311,7 @@ static void test_read_and_write_of_nothing_fail(void **state)
 	assert_int_equal(request(16, 1, 16), VIRTIO_BLK_S_IOERR);
 	assert_int_equal(t.seen_count, 0);
 	assert_int_equal(t.pushed_bytes, 1);
+	assert_int_equal(t.refused[BLK_READ][BLK_ST_IOERR], 1);
 	stop();
 }
 
@@ -324,6 +338,7 @@ static void test_read_only_disk_refuses_what_changes_it(void **state)
 		assert_int_equal(request(16 + (i ? 16 : 512), 1, 512), VIRTIO_BLK_S_IOERR);
 	}
 	assert_int_equal(t.seen_count, 0);
+	assert_int_equal(t.refused[BLK_WRITE][BLK_ST_READ_ONLY], 1);
 	assert_true(t.vdev->ops->features(t.vdev) & VIRTIO_BLK_F_RO);
 	assert_false(t.vdev->ops->features(t.vdev) & VIRTIO_BLK_F_DISCARD);
 	stop();
@@ -412,6 +427,7 @@ static void test_unknown_request_types_are_unsupported(void **state)
 		assert_int_equal(request(16 + 512, 513, 512), VIRTIO_BLK_S_UNSUPP);
 		assert_int_equal(t.pushed_bytes, 1);
 	}
+	assert_int_equal(t.refused[BLK_OP_COUNT][BLK_ST_UNSUPP], ARRAY_SIZE(types));
 	assert_int_equal(t.seen_count, 0);
 	stop();
 }

@@ -132,6 +132,11 @@ static int vscsi_queue_start(struct vdev *vdev, uint32_t idx, struct virtq *vq, 
 	return 0;
 }
 
+static void vscsi_queue_tally(void *queue, struct blk_tally *tally)
+{
+	scsi_queue_tally(((struct vscsi_queue *)queue)->scsi, tally);
+}
+
 static void vscsi_on_chain(void *queue, struct vq_chain *chain)
 {
 	struct vscsi_queue *q = queue;
@@ -174,6 +179,7 @@ static const struct vdev_ops vscsi_ops = {
 	.reset = vscsi_reset,
 	.free = vscsi_free,
 	.queue_start = vscsi_queue_start,
+	.queue_tally = vscsi_queue_tally,
 	.on_chain = vscsi_on_chain,
 	.queue_drain = vscsi_queue_drain,
 	.queue_stop = vscsi_queue_stop,

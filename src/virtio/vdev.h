@@ -19,6 +19,7 @@
 
 struct vdev;
 struct loop;
+struct blk_tally;
 
 struct vdev_ops {
 	const char *type;   /* "blk" */
@@ -37,6 +38,8 @@ struct vdev_ops {
 	/* Thread: the queue's loop. *ret_queue: the model's per-queue state. */
 	int (*queue_start)(struct vdev *dev, uint32_t idx, struct virtq *vq, struct loop *loop,
 			   void **ret_queue, struct err *reterr);
+	/* Optional, before the first chain: what the queue does counts for tally, too. */
+	void (*queue_tally)(void *queue, struct blk_tally *tally);
 	void (*on_chain)(void *queue, struct vq_chain *chain);
 	/* Optional: no further chain comes before queue_stop; what the model holds back for limits
 	 * goes on now. */

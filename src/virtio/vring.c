@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "base/trace.h"
+#include "blk/tally.h"
 
 static const char *const vring_state_names[] = {
 #define X(n) #n,
@@ -49,6 +50,8 @@ static void vring_on_done(struct loop_msg *msg)
 	case VRING_CMD_DRAIN:
 		v->base = v->setup.base;
 		v->drained = !v->on_record;
+		blk_tally_free(v->tally);
+		v->tally = NULL;
 		vring_state_set(v, VRING_STOPPED);
 		break;
 	case VRING_CMD_CALL:
@@ -245,6 +248,8 @@ void vring_stats(const struct vring *v, struct queue_stats *ret_stats)
 	*ret_stats = (struct queue_stats){ .idx = v->idx, .kind = "virtqueue" };
 	ret_stats->state =
 		v->cmd == VRING_CMD_START ? QUEUE_CHANGING : (enum queue_state)states[v->state];
+	if (v->state != VRING_STOPPED && v->cmd != VRING_CMD_START)
+		ret_stats->tally = v->tally;
 	if (!vring_has_virtq(v))
 		return;
 	virtq_stats_get(v->vq, &vs);

@@ -123,6 +123,9 @@ struct vring {
 		struct loop_timer timer;
 	} hold;
 	struct queue_counts counts;
+	/* What it did, made by a START and freed by the answer to the DRAIN; NULL: the model counts
+	 * nothing. */
+	struct blk_tally *tally;
 };
 
 const char *vring_state_name(enum vring_state state);

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/num.h"
 #include "base/trace.h"
+#include "blk/tally.h"
 #include "virtio/vring.h"
 
 /*
@@ -45,11 +46,12 @@ static uint32_t vring_poll(struct loop_source *source)
 	uint32_t n = 0;
 
 	while (n < VRING_POLL_BUDGET && (chain = virtq_pop(v->vq))) {
-		chain->popped_ns = now_ns;
+		if (!VHOSTD_UNCOUNTED)
+			chain->popped_ns = now_ns;
 		on_chain(v->queue, chain);
 		n++;
 	}
-	v->counts.polls[n]++;
+	queue_count_poll(&v->counts, n);
 	if (unlikely(virtq_broken(v->vq) != VIRTQ_NONE))
 		vring_tell_broken(v);
 	return n;
@@ -335,9 +337,16 @@ static int vring_queue_start(struct vring *v)
 	rc = virtq_start(v->vq, &v->setup, &v->err);
 	if (rc)
 		goto free_vq;
-	rc = ops->queue_start(v->owner->vdev, v->idx, v->vq, v->loop, &v->queue, &v->err);
+	if (ops->queue_tally) {
+		v->tally = blk_tally_new(v->owner->vdev->name, v->idx);
+		rc = v->tally ? 0 : err_set(&v->err, -ENOMEM, "no memory for its counters");
+	}
+	if (rc == 0)
+		rc = ops->queue_start(v->owner->vdev, v->idx, v->vq, v->loop, &v->queue, &v->err);
 	if (rc)
 		goto stop_vq;
+	if (v->tally)
+		ops->queue_tally(v->queue, v->tally);
 	return 0;
 stop_vq:
 	virtq_stop(v->vq);

@@ -157,6 +157,45 @@ def test_queues_of_a_running_front_end_are_told_of(start, room, busy, device, wo
     for unit in kinds:
         labels = {"unit": unit} if unit else {}
         assert value(found, "vhostd_disk_operations_total", op="read", **labels) > 1000
+    # what each queue did, by operation; nothing of what it never did, nor of other queues
+    reads = value(found, "vhostd_queue_operations_total", device="d", op="read")
+    assert 1000 < reads <= value(found, "vhostd_disk_operations_total", op="read") + 4
+    assert value(found, "vhostd_queue_transferred_bytes_total", op="read") == pytest.approx(
+        4096 * reads, rel=0.05)
+    assert value(found, "vhostd_queue_latency_seconds_count", op="read") == reads
+    assert value(found, "vhostd_queue_latency_seconds_bucket", op="read", le="+Inf") == reads
+    kept = {dict(labels)["op"] for name, labels in found if name == "vhostd_queue_operations_total"}
+    assert kept == {"read"}
+    assert not any(name == "vhostd_queue_errors_total" for name, _ in found)
+
+
+@needs_bench
+@pytest.mark.parametrize("device, words", [
+    ("blk,name=d,socket={}/d,null=1G", []),
+    ("scsi,name=d,socket={}/d,target=0:null=1G", ["--scsi"]),
+    ("nvme,name=d,socket={}/d,transport=vfio-user,ns=1:null=1G", ["--nvme"]),
+])
+def test_each_of_several_queues_counts_its_own(start, room, busy, device, words):
+    d = start("--no-rpc", "--device", device.format(room), "--metrics-socket", room + "/m", "--cores", "2")
+    d.wait_listening(room + "/m")
+    os.symlink("d", room + "/s")
+    busy("--rw", "randrw", "--queues", "2", *words)
+    found = {}
+
+    def both():
+        found.update(samples(get(UnixHttp(room + "/m"), "/metrics")[2]))
+        counts = [(dict(labels)["queue"], dict(labels)["op"]) for (name, labels), v in found.items()
+                  if name == "vhostd_queue_operations_total" and v > 100]
+        both.queues = {queue for queue, _ in counts}
+        return len(both.queues) == 2 and {op for _, op in counts} == {"read", "write"}
+    wait_for("both queues", both)
+    time.sleep(0.05)  # a snapshot is used again for 20 ms
+    later = samples(get(UnixHttp(room + "/m"), "/metrics")[2])
+    for op in ("read", "write"):
+        # what one had counted the other has, too, a moment later
+        for a, b in (("queue", "disk"), ("disk", "queue")):
+            assert value(found, f"vhostd_{a}_operations_total", op=op) <= value(
+                later, f"vhostd_{b}_operations_total", op=op), (a, b, op)
 
 
 @needs_bench

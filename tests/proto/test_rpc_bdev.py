@@ -360,6 +360,65 @@ def test_what_was_read_and_written_is_counted(bdevs):
     assert bdevs("bdev_get_iostat", names=["M"], per_channel=True)["name"] == "M"
 
 
+def buckets_of(bdevs, name):
+    """{shortest latency of a bucket: count}, as SPDK's histogram.py counts them."""
+    told = bdevs("bdev_get_histogram", name=name)
+    g, low, high = told["granularity"], told["min_range"], told["max_range"]
+    raw = base64.b64decode(told["histogram"])
+    counts = struct.unpack(f"={len(raw) // 8}Q", raw)
+    assert len(counts) == (high - low + 1) << g and told["tsc_rate"] == 10**9
+    found = {}
+    for i, count in enumerate(counts):
+        r, at = low + (i >> g), i & ((1 << g) - 1)
+        found[at if r == 0 else ((1 << g) + at) << (r - 1)] = count
+    return {ns: count for ns, count in found.items() if count}
+
+
+@needs_bench
+@pytest.mark.parametrize("granularity", [1, 3, 7, 10])
+def test_a_histogram_is_as_fine_as_its_granularity(bdevs, granularity):
+    bdevs.malloc("M")
+    bdevs("bdev_delay_create", name="D", base_bdev_name="M", avg_read_latency=3000,
+          p99_read_latency=3000, avg_write_latency=9000, p99_write_latency=9000)
+    disk = bdevs.disk("D")
+    assert Load(disk, "--count", "100").end()["errors"] == 0
+    # what was before does not count, and only what was asked for does
+    bdevs("bdev_enable_histogram", name="D", enable=True, opc="write", granularity=granularity)
+    assert buckets_of(bdevs, "D") == {}
+    bdevs("bdev_reset_iostat", name="D")
+    assert Load(disk, "--count", "200").end()["errors"] == 0
+    s = bdevs("bdev_get_iostat", names=["D"])["bdevs"][0]
+    found = buckets_of(bdevs, "D")
+    assert sum(found.values()) == s["num_write_ops"] > 0
+    step = 1 + 2.0 ** -min(granularity, 7)
+    shortest, longest = s["min_write_latency_ticks"], s["max_write_latency_ticks"]
+    assert shortest / step <= min(found) <= shortest * step
+    assert longest / step <= max(found) <= longest * step
+    bdevs("bdev_enable_histogram", name="D", enable=False)
+    bdevs.refused("bdev_get_histogram", name="D")
+
+
+@needs_bench
+def test_a_histogram_goes_on_over_limits_and_another_back_end(bdevs):
+    bdevs.malloc("M")
+    bdevs.malloc("N")
+    disk = bdevs.disk("M")
+    bdevs("bdev_enable_histogram", name="M", enable=True, min_nsec=1, max_nsec=10**12)
+    load = Load(disk)
+    try:
+        for change in (lambda: None,
+                       lambda: bdevs("bdev_set_qos_limit", name="M", rw_ios_per_sec=100000),
+                       lambda: bdevs("bdev_swap", name="M", new_bdev="N"),
+                       lambda: bdevs("bdev_set_qos_limit", name="M", rw_ios_per_sec=0)):
+            change()
+            at = sum(buckets_of(bdevs, "M").values())
+            wait_ops(bdevs, "M", 500)
+            assert sum(buckets_of(bdevs, "M").values()) >= at + 400
+    finally:
+        load.process.kill()
+        load.process.communicate()
+
+
 @needs_bench
 def test_channels_and_queue_depth_are_told_while_there_is_load(bdevs):
     bdevs.malloc("M")
@@ -373,8 +432,11 @@ def test_channels_and_queue_depth_are_told_while_there_is_load(bdevs):
         channels = bdevs("bdev_get_iostat", names=["D"], per_channel=True)["channels"]
         threads = {t["id"] for t in bdevs("thread_get_stats")["threads"]}
         assert channels and {c["thread_id"] for c in channels} <= threads
-        sampled = bdevs("bdev_get_iostat", names=["D"])["bdevs"][0]
-        assert sampled["queue_depth"] > 0 and sampled["weighted_io_time"] > 0
+        def sampled():
+            return bdevs("bdev_get_iostat", names=["D"])["bdevs"][0]
+        wait_for("a sample", lambda: sampled()["queue_depth"] > 0)
+        sampled = sampled()
+        assert sampled["weighted_io_time"] > 0
         assert sampled["read_latency_ticks"] >= 2000000 * sampled["num_read_ops"]
     finally:
         load.process.kill()

@@ -166,7 +166,7 @@ def test_an_answer_that_is_none_is_told_apart(room, answer, code, words):
 
 @pytest.mark.parametrize("result", [b"true", b"{}", b"[1, {}, null]", b'"x"', b'[{"ctrlr": 3}]'])
 @pytest.mark.parametrize("verb", ["status", "disk list", "scsi list", "nvme list", "bdev list", "bdev show x",
-                                  "stats -q", "events", "config save", "top -b -n1 -d100ms"])
+                                  "stats -q", "slow", "events", "config save", "top -b -n1 -d100ms"])
 def test_answers_of_another_shape_do_no_harm(room, verb, result):
     class Always(Fake):
         def serve(self):
@@ -600,7 +600,7 @@ def test_stats_and_top_show_a_device_under_load(served, load, room):
     assert len(rounds) == 2
     device, = rounds[1]["devices"]
     assert list(device) == ["name", "type", "transport", "state", "read_iops", "write_iops", "read_bytes_per_s",
-                            "write_bytes_per_s", "latency", "in_flight", "oldest_ns", "errors", "reconnects"]
+                            "write_bytes_per_s", "latency", "in_flight", "oldest_ns", "errors", "reconnects", "queues"]
     assert device["read_iops"] > 0 and device["write_iops"] > 0
     assert device["read_bytes_per_s"] == pytest.approx(device["read_iops"] * 4096)
     assert 0 < device["latency"]["p50_ns"] <= device["latency"]["p99_ns"] <= device["latency"]["p999_ns"]
@@ -611,6 +611,31 @@ def test_stats_and_top_show_a_device_under_load(served, load, room):
     assert [line.split()[1] for line in text.splitlines() if line.startswith("null ")] == ["0.0", "0.1"]
     text = served("stats", "--queues")
     assert "serving" in text and "0.1" in text and "running" in text
+    by_queue = [line.split() for line in text[text.index("OPERATION"):].splitlines()[1:]]
+    assert [row[1:3] for row in by_queue] == [["0.0", "read"], ["0.0", "write"], ["0.1", "read"], ["0.1", "write"]]
+    queues = device["queues"]
+    assert [q["queue"] for q in queues] == [0, 1]
+    assert sum(q["operations"]["read"]["iops"] for q in queues) == pytest.approx(device["read_iops"], rel=0.2)
+    assert all(q["operations"]["write"]["latency"]["p50_ns"] > 0 for q in queues)
+
+
+def test_slow_requests_are_shown(ctl, load, room):
+    assert "--threshold" in ctl("slow")
+    ctl("bdev", "add", "m", "--ram", "1M")
+    ctl("rpc", "bdev_delay_create", json.dumps({"base_bdev_name": "m", "name": "d", **{
+        f"{which}_latency": 200000 for which in ("avg_read", "p99_read", "avg_write", "p99_write")}}))
+    ctl("rpc", "vhost_create_blk_controller", json.dumps({"ctrlr": "vm1", "dev_name": "d"}))
+    assert "no slow requests" in ctl("slow", "--threshold", "100ms")
+    load(f"{room}/vm1")
+    wait_for("one that ended", lambda: any(r["state"] == "ended" for r in ctl.json("slow")["requests"]),
+             LOAD_TIMEOUT_S)
+    text = ctl("slow")
+    row = next(line.split() for line in text.splitlines() if line.endswith(" ok"))
+    assert row[3] == "vm1" and row[4].startswith("0.") and row[6] in ("read", "write"), text
+    assert "threshold 100 ms" in text
+    assert "no slow requests" not in ctl("slow", "--threshold", "0")
+    assert "threshold" not in ctl("slow")
+    ctl.fails(USAGE, "slow", "--threshold", "x")
 
 
 @pytest.fixture

@@ -84,6 +84,7 @@ const struct blk_impl blk_null = {
 	.params_bytes = sizeof(struct null_params),
 	.dev_bytes = sizeof(struct null_dev),
 	.chan_bytes = sizeof(struct blk_chan),
+	.at_once = true,
 	.open = null_open,
 	.close = null_close,
 	.rescan = null_rescan,

@@ -300,6 +300,7 @@ const struct blk_impl blk_ram = {
 	.params_bytes = sizeof(struct ram_params),
 	.dev_bytes = sizeof(struct ram_dev),
 	.chan_bytes = sizeof(struct blk_chan),
+	.at_once = true,
 	.open = ram_open,
 	.close = ram_close,
 	.map = ram_extent,

@@ -33,10 +33,10 @@ static void passthru_changes_nothing_and_counts_for_itself(void **state)
 	assert_int_equal(stats.ops[BLK_WRITE], 1);
 	assert_int_equal(stats.ops[BLK_FLUSH], 1);
 	assert_int_equal(stats.bytes[BLK_READ], 4096);
-	assert_int_equal(stats.errors[BLK_ST_RANGE], 1);
+	assert_int_equal(blk_stats_errors(&stats, BLK_ST_RANGE), 1);
 	blk_dev_stats(rig.base, &stats);
 	assert_int_equal(stats.ops[BLK_WRITE], 1);
-	assert_int_equal(stats.errors[BLK_ST_RANGE], 0);
+	assert_int_equal(blk_stats_errors(&stats, BLK_ST_RANGE), 0);
 	free(buf);
 	filter_close(&rig);
 }
@@ -341,9 +341,9 @@ static void failure_hits_so_many_requests_of_its_operation(void **state)
 	assert_int_equal(disk_do(&rig.disk, BLK_WRITE_ZEROES, 0, 0, 512, NULL), BLK_ST_IOERR);
 	assert_int_equal(disk_do(&rig.disk, BLK_READ, 0, 0, 512, page), BLK_ST_IOERR);
 	blk_dev_stats(rig.base, &stats);
-	assert_int_equal(stats.errors[BLK_ST_IOERR], 0);
+	assert_int_equal(blk_stats_errors(&stats, BLK_ST_IOERR), 0);
 	blk_dev_stats(rig.disk.dev, &stats);
-	assert_int_equal(stats.errors[BLK_ST_IOERR], 6);
+	assert_int_equal(blk_stats_errors(&stats, BLK_ST_IOERR), 6);
 	filter_close(&rig);
 }
 

@@ -89,6 +89,7 @@ static void insert_wait(struct blk_chan *chan)
 	chan->submit = insert_submit_wait;
 	chan->cancel = insert_cancel;
 	chan->memory_mask = 0;
+	chan->at_once = false;
 }
 
 static struct insert_link *link_new(struct insert *in, struct blk_chan *chan, struct loop *loop)

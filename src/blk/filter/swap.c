@@ -10,6 +10,7 @@
 
 #include "base/num.h"
 #include "blk/filter/swap_impl.h"
+#include "blk/tally.h"
 
 enum swap_state {
 	SWAP_STEADY,
@@ -132,6 +133,8 @@ static int swap_chan_connect(struct swap_chan *sc, struct err *reterr)
 	if (r < 0)
 		return r;
 	sc->chan.submit = swap_submit;
+	if (sc->chan.tally)
+		blk_chan_tally(sc->chan.base, sc->chan.tally);
 	/* a refusal was told to whoever set them */
 	if (sc->region_count)
 		blk_chan_buffers_set(sc->chan.base, sc->regions, sc->region_count, NULL);

@@ -16,7 +16,7 @@ static void requests_reach_the_base_and_count_there_once(void **state)
 	assert_int_equal(s.ops[BLK_WRITE], 1);
 	assert_int_equal(s.bytes[BLK_WRITE], 4096);
 	assert_int_equal(s.ops[BLK_FLUSH], 1);
-	assert_int_equal(s.errors[BLK_ST_RANGE], 1);
+	assert_int_equal(blk_stats_errors(&s, BLK_ST_RANGE), 1);
 	rig_close(&rig);
 }
 
