@@ -19,10 +19,14 @@ static int steer_refuse(const struct device *dev, struct err *reterr)
 int device_drain(struct device *dev, bool drained, struct err *reterr)
 {
 	const struct device_front *front = steer_front(dev);
+	int rc;
 
 	if (!front)
 		return err_set(reterr, -ENOTCONN, "%s: is not started", dev->def->name);
-	return front->drain ? front->drain(dev, drained, reterr) : steer_refuse(dev, reterr);
+	rc = front->drain ? front->drain(dev, drained, reterr) : steer_refuse(dev, reterr);
+	if (rc == 0)
+		dev->drained = drained;
+	return rc;
 }
 
 int device_queue_move(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr)

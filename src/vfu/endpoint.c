@@ -93,6 +93,7 @@ int vfu_endpoint_start(const struct vfu_endpoint_params *p, struct vfu_endpoint 
 						       .socket_mode = p->socket_mode,
 						       .connections_max = p->connections_max,
 						       .watched = true,
+						       .from = p->from,
 						       .main_loop = p->main_loop,
 						       .ops = &vfu_endpoint_ops,
 						       .arg = v,

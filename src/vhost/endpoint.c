@@ -97,6 +97,7 @@ int vhost_endpoint_start(const struct vhost_endpoint_params *p, struct vhost_end
 						       .socket_mode = p->socket_mode,
 						       .connections_max = p->connections_max,
 						       .watched = true,
+						       .from = p->from,
 						       .main_loop = p->main_loop,
 						       .ops = &vhost_endpoint_ops,
 						       .arg = v,
