@@ -84,15 +84,28 @@ static void live_write(void *arg, FILE *to)
 	token_live_write(lu, to);
 }
 
+static void live_look(struct scsi_lu *lu, bool *ret_sanitize, bool *ret_busy)
+{
+	pthread_mutex_lock(&lu->lock);
+	*ret_sanitize = lu->sanitize_running;
+	*ret_busy = lu->background_count || lu->turn_holder;
+	pthread_mutex_unlock(&lu->lock);
+}
+
+bool scsi_lu_is_quiet(struct scsi_lu *lu)
+{
+	bool sanitize, busy;
+
+	live_look(lu, &sanitize, &busy);
+	return sanitize || !busy;
+}
+
 int scsi_lu_pack(struct scsi_lu *lu, char **ret_text, size_t *ret_bytes, struct err *reterr)
 {
 	static const struct statefile file = { .head = LIVE_HEAD };
 	bool sanitize, busy;
 
-	pthread_mutex_lock(&lu->lock);
-	sanitize = lu->sanitize_running;
-	busy = lu->background_count || lu->turn_holder;
-	pthread_mutex_unlock(&lu->lock);
+	live_look(lu, &sanitize, &busy);
 	if (sanitize || busy)
 		return err_set(reterr, -EBUSY, "%s: %s goes on; hand over when it has ended",
 			       lu->name, sanitize ? "SANITIZE" : "a command");

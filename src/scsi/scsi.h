@@ -80,6 +80,7 @@ void scsi_lu_unref(struct scsi_lu *lu); /* NULL allowed */
  * -EFBIG, named, and leaves the unit half changed. Unit attentions and results of commands go with
  * the nexus of the same host and initiator name.
  */
+bool scsi_lu_is_quiet(struct scsi_lu *lu); /* false: what goes on will end soon */
 int scsi_lu_pack(struct scsi_lu *lu, char **ret_text, size_t *ret_bytes, struct err *reterr);
 int scsi_lu_unpack(struct scsi_lu *lu, const char *text, size_t len_bytes, struct err *reterr);
 
