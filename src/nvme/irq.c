@@ -156,6 +156,15 @@ void nvme_irq_start(struct nvme_cq *cq)
 	notify_start(&cq->irq.bell, cq->loop, bell_fd(cq->irq.ref));
 }
 
+void nvme_irq_resumed(struct nvme_cq *cq)
+{
+	if (cq->gate & CQ_STILL)
+		return;
+	cq->irq.untold = false;
+	if (nvme_cq_is_unread(cq))
+		irq_raise(cq);
+}
+
 void nvme_irq_stop(struct nvme_cq *cq, void (*idle)(struct nvme_cq *cq))
 {
 	loop_timer_stop(&cq->irq.timer);
