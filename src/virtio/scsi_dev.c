@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/parcel.h"
 #include "virtio/scsi_impl.h"
 
 uint64_t vscsi_features(const struct vdev *vdev)
@@ -96,6 +97,41 @@ static void vscsi_free(struct vdev *vdev)
 	free(v);
 }
 
+/* ---- hand-over ---- */
+
+#define VSCSI_TAG     "vscs"
+#define VSCSI_VERSION 1
+
+static int vscsi_pack(const struct vdev *vdev, struct parcel *p, struct err *reterr)
+{
+	const struct vscsi *v = vscsi_of_const(vdev);
+	struct parcel_section s;
+
+	parcel_section_begin(p, &s, VSCSI_TAG, VSCSI_VERSION);
+	parcel_put_u32(p, v->cdb_bytes);
+	parcel_put_u32(p, v->sense_bytes);
+	vscsi_events_pack(v->events, p);
+	parcel_section_done(p, &s);
+	return 0;
+}
+
+static int vscsi_unpack(struct vdev *vdev, struct parcel *p, struct err *reterr)
+{
+	struct vscsi *v = vscsi_of(vdev);
+	struct parcel_section s;
+	int rc = parcel_section_enter(p, &s, VSCSI_TAG, VSCSI_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	v->cdb_bytes = parcel_take_count(p, VSCSI_CDB_MAX_BYTES);
+	v->sense_bytes = parcel_take_count(p, VSCSI_SENSE_MAX_BYTES);
+	vscsi_events_unpack(v->events, p);
+	if (!p->failed && !v->cdb_bytes)
+		return err_set(reterr, -EPROTO, "hand-over: cdb_size: expected 1..%u, got 0",
+			       VSCSI_CDB_MAX_BYTES);
+	return parcel_section_end(p, &s, VSCSI_TAG, reterr);
+}
+
 /* ---- queues (Thread: owner loop) ---- */
 
 static int vscsi_queue_start(struct vdev *vdev, uint32_t idx, struct virtq *vq, struct loop *loop,
@@ -168,6 +204,8 @@ static const struct vdev_ops vscsi_ops = {
 	.config_write = vscsi_config_write,
 	.reset = vscsi_reset,
 	.free = vscsi_free,
+	.pack = vscsi_pack,
+	.unpack = vscsi_unpack,
 	.queue_start = vscsi_queue_start,
 	.on_chain = vscsi_on_chain,
 	.queue_stop = vscsi_queue_stop,

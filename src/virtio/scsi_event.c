@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "base/parcel.h"
 #include "virtio/scsi_impl.h"
 
 struct vscsi_events *vscsi_events_new(void)
@@ -160,5 +161,42 @@ void vscsi_events_queue_clear(struct vscsi_events *e, const struct vscsi_queue *
 	pthread_mutex_lock(&e->lock);
 	if (e->queue == q)
 		e->queue = NULL;
+	pthread_mutex_unlock(&e->lock);
+}
+
+/* ---- hand-over ---- */
+
+void vscsi_events_pack(struct vscsi_events *e, struct parcel *p)
+{
+	pthread_mutex_lock(&e->lock);
+	parcel_put_u32(p, e->missed);
+	parcel_put_u32(p, e->count);
+	for (uint32_t i = 0; i < e->count; i++) {
+		const struct scsi_event *event = &e->waiting[(e->first + i) % VSCSI_EVENTS_MAX];
+
+		parcel_put_u32(p, event->type);
+		parcel_put_u32(p, event->target);
+		parcel_put_u32(p, event->lun);
+		parcel_put_u32(p, event->asc);
+		parcel_put_u32(p, event->ascq);
+	}
+	pthread_mutex_unlock(&e->lock);
+}
+
+void vscsi_events_unpack(struct vscsi_events *e, struct parcel *p)
+{
+	pthread_mutex_lock(&e->lock);
+	e->missed = parcel_take_bool(p);
+	e->first = 0;
+	e->count = parcel_take_count(p, VSCSI_EVENTS_MAX);
+	for (uint32_t i = 0; i < e->count; i++)
+		e->waiting[i] = (struct scsi_event){
+			.type = (enum scsi_event_type)parcel_take_count(p,
+									SCSI_EVENT_PARAM_CHANGED),
+			.target = parcel_take_count(p, SCSI_TARGETS_MAX),
+			.lun = parcel_take_u32(p),
+			.asc = (uint8_t)parcel_take_count(p, UINT8_MAX),
+			.ascq = (uint8_t)parcel_take_count(p, UINT8_MAX),
+		};
 	pthread_mutex_unlock(&e->lock);
 }
