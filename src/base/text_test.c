@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -44,12 +46,38 @@ static void the_hash_is_fnv_1a(void **state)
 			 0x85944171f73967e8ull);
 }
 
+static void bytes_are_hexadecimal_digits_and_back(void **state)
+{
+	const uint8_t bytes[] = { 0x00, 0x9a, 0xff };
+	uint8_t back[3];
+	const char *line;
+	char *text;
+	size_t len;
+	FILE *to = open_memstream(&text, &len);
+
+	text_hex_write(bytes, sizeof(bytes), to);
+	fclose(to);
+	assert_string_equal(text, "009aff");
+	line = text;
+	assert_true(text_hex_read(&line, back, sizeof(back)));
+	assert_ptr_equal(line, text + 6);
+	assert_memory_equal(back, bytes, sizeof(bytes));
+	free(text);
+	line = "009af";
+	assert_false(text_hex_read(&line, back, sizeof(back)));
+	line = "0G";
+	assert_false(text_hex_read(&line, back, 1));
+	line = "FF";
+	assert_false(text_hex_read(&line, back, 1));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(text_is_padded_with_spaces),
 		cmocka_unit_test(what_does_not_fit_is_refused),
 		cmocka_unit_test(the_hash_is_fnv_1a),
+		cmocka_unit_test(bytes_are_hexadecimal_digits_and_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -222,16 +222,20 @@ void device_on_left(struct device *dev);
 /* Looks whether the back-ends' sizes changed. */
 int device_rescan(struct device *dev, struct err *reterr);
 
-/* ---- queues in hand: device_steer.c; both -EOPNOTSUPP, named ---- */
+/* ---- queues in hand: device_steer.c; both -ENOTCONN: it is not started ---- */
 
 /*
  * Requests under way end, and none is taken until it is called with false; front-ends stay, and
  * those that come have to wait as well. It is drained when none of its queues runs or changes:
- * device_is_drained.
+ * device_is_drained. Admin queues of NVMe controllers go on, so that a driver can reset what it
+ * waits for: with one of their commands under way it is not drained, and more may come later.
  */
 int device_drain(struct device *dev, bool drained, struct err *reterr);
 bool device_is_drained(const struct device *dev);
-/* Queue idx of each front-end is drained and started on loop. -ENOTCONN, -ERANGE. */
+/*
+ * Queue idx of each front-end is drained and started on loop; NVMe: the completion queue of that
+ * identifier, with its submission queues. Also -ENOTCONN: no front-end is there; -ERANGE.
+ */
 int device_queue_move(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr);
 
 /* ---- hand-over: device_hand.c; see docs/internals/hand-over.md ---- */
@@ -279,8 +283,8 @@ struct device_front {
 	/* Its connections and their queues; where they come from. dev->ep is there. */
 	void (*visit)(const struct device *dev, const struct queue_visitor *v);
 	struct endpoint *(*socket)(const struct device *dev);
-	/* NULL: its queues cannot be steered. */
-	int (*drain)(struct device *dev, bool drained, struct err *reterr);
+	/* See device_drain and device_queue_move. */
+	void (*drain)(struct device *dev, bool drained);
 	int (*queue_move)(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr);
 };
 

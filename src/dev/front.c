@@ -1,6 +1,4 @@
 /* How front-ends reach a device: the endpoint of its transport. Thread: main. */
-#include <errno.h>
-
 #include "dev/device.h"
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
@@ -56,10 +54,9 @@ static struct endpoint *front_vhost_socket(const struct device *dev)
 	return vhost_endpoint_socket(dev->ep);
 }
 
-static int front_vhost_drain(struct device *dev, bool drained, struct err *reterr)
+static void front_vhost_drain(struct device *dev, bool drained)
 {
 	vhost_endpoint_drain(dev->ep, drained);
-	return 0;
 }
 
 static int front_vhost_queue_move(struct device *dev, uint32_t idx, struct loop *loop,
@@ -114,12 +111,9 @@ static struct endpoint *front_vfu_socket(const struct device *dev)
 	return vfu_endpoint_socket(dev->ep);
 }
 
-static int front_vfu_drain(struct device *dev, bool drained, struct err *reterr)
+static void front_vfu_drain(struct device *dev, bool drained)
 {
-	if (!dev->def->type->vdev_make)
-		return err_set(reterr, -EOPNOTSUPP,
-			       "queues of NVMe controllers are in their driver's hand");
-	return vfu_endpoint_drain(dev->ep, drained, reterr);
+	vfu_endpoint_drain(dev->ep, drained);
 }
 
 static int front_vfu_queue_move(struct device *dev, uint32_t idx, struct loop *loop,

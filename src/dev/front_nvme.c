@@ -48,7 +48,20 @@ static struct endpoint *front_vhost_nvme_socket(const struct device *dev)
 	return vhost_nvme_endpoint_socket(dev->ep);
 }
 
+static void front_vhost_nvme_drain(struct device *dev, bool drained)
+{
+	vhost_nvme_endpoint_drain(dev->ep, drained);
+}
+
+static int front_vhost_nvme_queue_move(struct device *dev, uint32_t idx, struct loop *loop,
+				       struct err *reterr)
+{
+	return vhost_nvme_endpoint_queue_move(dev->ep, idx, loop, reterr);
+}
+
 const struct device_front front_vhost_nvme = { .start = front_vhost_nvme_start,
 					       .stop = front_vhost_nvme_stop,
 					       .visit = front_vhost_nvme_visit,
-					       .socket = front_vhost_nvme_socket };
+					       .socket = front_vhost_nvme_socket,
+					       .drain = front_vhost_nvme_drain,
+					       .queue_move = front_vhost_nvme_queue_move };

@@ -35,7 +35,8 @@ uint64_t queue_age_ns(uint64_t since_ns);
 	X(CHANGING, "changing") /* starting, stopping: nothing but idx and state is told */        \
 	X(RUNNING, "running")                                                                      \
 	X(QUIET, "quiet")                                                                          \
-	X(BROKEN, "broken") /* the driver's fault: until it is set up anew */
+	X(DRAINED, "drained") /* by management: it stands still with nothing in flight */          \
+	X(BROKEN, "broken")   /* the driver's fault: until it is set up anew */
 
 enum queue_state {
 #define X(n, s) QUEUE_##n,

@@ -173,6 +173,24 @@ void nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, void *b
 /* The page of doorbells changed (NULL: none); only while stopped or quiesced. */
 void nvme_ctrl_doorbells_set(struct nvme_ctrl *ctrl, uint32_t *doorbells);
 
+/* ---- management's hand ---- */
+
+/*
+ * No more commands are fetched from I/O queues, those to come too, until it is called with false;
+ * those under way end. The admin queue goes on, so that the guest can delete queues, or reset or
+ * shut the controller down. nvme_ctrl_queues_visit tells how far it is: QUEUE_DRAINED.
+ *
+ * To save a controller it is quiesced all the same, for its admin queue: nvme_ctrl_save has then
+ * all that was not fetched, in the guest's queues.
+ */
+void nvme_ctrl_drain(struct nvme_ctrl *ctrl, bool drained);
+/*
+ * Completion queue qid, with its submission queues, is drained and goes on on loop, one of its
+ * loops; also each one of this identifier that is created later. -ERANGE: not an I/O queue's.
+ */
+int nvme_ctrl_queue_move(struct nvme_ctrl *ctrl, uint32_t qid, struct loop *loop,
+			 struct err *reterr);
+
 /* ---- counters ---- */
 
 /* Each completion queue with what is submitted to it. */

@@ -114,7 +114,7 @@ static void irq_run_again(struct loop_msg *msg)
 	struct nvme_cq *cq = container_of(msg, struct nvme_cq, irq.again_msg);
 
 	atomic_store(&cq->irq.again_posted, false);
-	if (!(cq->gate & CQ_HOLD) && nvme_cq_is_unread(cq))
+	if (!(cq->gate & CQ_STILL) && nvme_cq_is_unread(cq))
 		irq_raise(cq);
 }
 
@@ -135,7 +135,7 @@ static void irq_swapped(struct notify *n)
 	cq->irq.moving = false;
 	notify_start(n, cq->loop, bell_fd(cq->irq.ref));
 	/* What was told to the old one may have been heard by nobody. */
-	if (cq->irq.ref && !(cq->gate & CQ_HOLD) && nvme_cq_is_unread(cq))
+	if (cq->irq.ref && !(cq->gate & CQ_STILL) && nvme_cq_is_unread(cq))
 		irq_raise(cq);
 	loop_post(cq->ctrl->params.main_loop, &cq->irq.done_msg);
 	if (cq->irq.idle)
@@ -152,6 +152,7 @@ static void irq_run_swap(struct loop_msg *msg)
 
 void nvme_irq_start(struct nvme_cq *cq)
 {
+	cq->irq.idle = NULL;
 	notify_start(&cq->irq.bell, cq->loop, bell_fd(cq->irq.ref));
 }
 
@@ -161,6 +162,13 @@ void nvme_irq_stop(struct nvme_cq *cq, void (*idle)(struct nvme_cq *cq))
 	cq->irq.idle = idle;
 	if (!cq->irq.moving) /* else irq_swapped does it */
 		notify_stop(&cq->irq.bell, BELL_GRACE_NS, irq_idle);
+}
+
+void nvme_irq_leave(struct nvme_cq *cq, void (*idle)(struct nvme_cq *cq))
+{
+	if (cq->irq.held)
+		irq_raise(cq);
+	nvme_irq_stop(cq, idle);
 }
 
 /* ---- main ---- */
@@ -223,7 +231,7 @@ void nvme_irq_update(struct nvme_cq *cq)
 	cq->irq.want = want;
 	cq->irq.next = bell_ref(want);
 	cq->irq.swapping = true;
-	loop_post(cq->loop, &cq->irq.msg);
+	nvme_cq_post(cq, &cq->irq.msg);
 }
 
 static void irqs_update(struct nvme_ctrl *ctrl)
@@ -245,7 +253,7 @@ static void irqs_again(struct nvme_ctrl *ctrl)
 
 		if (cq && cq->ien && !cq->stopping && !cq->starting &&
 		    !atomic_exchange(&cq->irq.again_posted, true))
-			loop_post(cq->loop, &cq->irq.again_msg);
+			nvme_cq_post(cq, &cq->irq.again_msg);
 	}
 }
 

@@ -17,7 +17,7 @@
  *   identify.c  feature.c  logpage.c  aen.c  ana.c     what the admin queue asks
  *   resv.c      reservations: state, gates, events     resv_cmd.c  resv_report.c
  *   format.c    sanitize.c  nsmgmt.c                   erase.c    what format and sanitize do
- *   state.c     what survives a restart
+ *   state.c     what survives a restart                steer.c    drain and move, by management
  *
  * Threads. Main owns controllers, subsystems, namespaces, features, logs, reservations and the
  * admin queue. A completion queue with its submission queues (struct nvme_cq) belongs to one loop,

@@ -64,6 +64,7 @@ struct rig_guest {
 struct rig {
 	struct loop *main_loop, *data_loop;
 	struct loop *loops[1];
+	struct loop *other_loop; /* NULL; or a test's own, for queues that move */
 	struct nvme_subsys *subsys;
 	struct blk_dev *dev;
 	struct nvme_ns *ns;	/* namespace 1 */
@@ -87,6 +88,8 @@ static inline void rig_turn(struct rig *rig)
 {
 	loop_run_once(rig->main_loop, false);
 	loop_run_once(rig->data_loop, false);
+	if (rig->other_loop)
+		loop_run_once(rig->other_loop, false);
 }
 
 #define rig_until(rig, cond)                                                                       \
@@ -476,6 +479,8 @@ static inline void rig_close(struct rig *rig)
 		rig_ns_remove(rig);
 	nvme_subsys_unref(rig->subsys);
 	rig_settle(rig);
+	if (rig->other_loop)
+		loop_free(rig->other_loop);
 	loop_free(rig->data_loop);
 	loop_free(rig->main_loop);
 }

@@ -64,8 +64,7 @@ static void cq_delete_start(struct nvme_cq *cq, struct nvme_cmd *by)
 static enum nvme_status cq_make(struct nvme_cmd *c, const struct create *a)
 {
 	struct nvme_ctrl *ctrl = nvme_cmd_ctrl(c);
-	const struct nvme_ctrl_params *p = &ctrl->params;
-	struct loop *loop = placement_take(p->loops, p->loop_count);
+	struct loop *loop = nvme_steer_place(ctrl, a->qid);
 	struct nvme_cq *cq = nvme_cq_new(ctrl, a->qid, a->size0 + 1u, a->base, loop);
 
 	if (!cq) {

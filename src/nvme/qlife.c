@@ -37,6 +37,7 @@ struct nvme_cq *nvme_cq_new(struct nvme_ctrl *ctrl, uint16_t qid, uint32_t size,
 	nvme_mem_init(&cq->mem, ctrl, loop);
 	nvme_irq_init(cq);
 	cq_msgs_init(cq);
+	nvme_steer_init(cq);
 	nvme_cq_loop_init(cq);
 	return cq;
 }
@@ -218,6 +219,15 @@ void nvme_nsq_close(struct nvme_nsq *nsq)
 	free(nsq);
 }
 
+void nvme_nsqs_close(struct nvme_cq *cq)
+{
+	for (uint32_t nsid = 1; nsid <= NVME_NSID_MAX; nsid++) {
+		if (cq->nsqs[nsid])
+			nvme_nsq_close(cq->nsqs[nsid]);
+		cq->nsqs[nsid] = NULL;
+	}
+}
+
 /* ---- the loop's side: ends ---- */
 
 static bool cq_is_drained(const struct nvme_cq *cq, bool parked_too)
@@ -236,11 +246,7 @@ static void cq_bell_idle(struct nvme_cq *cq)
 {
 	struct list *node;
 
-	for (uint32_t nsid = 1; nsid <= NVME_NSID_MAX; nsid++) {
-		if (cq->nsqs[nsid])
-			nvme_nsq_close(cq->nsqs[nsid]);
-		cq->nsqs[nsid] = NULL;
-	}
+	nvme_nsqs_close(cq);
 	nvme_mem_fini(&cq->mem);
 	while ((node = list_pop(&cq->sqs)))
 		; /* main has them all in queues.sq[] */
@@ -251,7 +257,7 @@ bool nvme_cq_settle(struct nvme_cq *cq)
 {
 	struct loop *main_loop = cq->ctrl->params.main_loop;
 	struct nvme_sq *sq, *next;
-	bool deleting = false;
+	bool deleting = false, drained;
 
 	if (cq->unpublished || cq->bell_stopped)
 		return cq->bell_stopped;
@@ -270,12 +276,15 @@ bool nvme_cq_settle(struct nvme_cq *cq)
 		cq->settle_queued = true;
 		return false;
 	}
-	if (cq->quiet_wanted && cq_is_drained(cq, false)) {
+	drained = cq_is_drained(cq, false);
+	if (cq->quiet_wanted && drained) {
 		cq->quiet_wanted = false;
 		cq_buffers_set(cq, false);
 		loop_post(main_loop, &cq->quiet_done_msg);
 	}
 	cq->settle = deleting || cq->quiet_wanted || cq->gate & CQ_STOPPING;
+	if (nvme_steer_settle(cq, drained))
+		return true;
 	if (!(cq->gate & CQ_STOPPING) || !cq->source_stopped || !cq_is_drained(cq, true))
 		return false;
 	cq->bell_stopped = true;
@@ -309,6 +318,11 @@ static void cq_on_source_stopped(struct loop_source *source)
 
 	cq->source_stopped = true;
 	nvme_cq_settle(cq);
+}
+
+void nvme_cq_source_stop(struct nvme_cq *cq)
+{
+	loop_source_stop(&cq->source, cq_on_source_stopped);
 }
 
 void nvme_sq_drop(struct nvme_sq *sq)
@@ -352,7 +366,7 @@ static void cq_run_stop(struct loop_msg *msg)
 	cq->gate |= CQ_STOPPING;
 	cq->settle = true;
 	nvme_ring_remote_unwait(cq);
-	loop_source_stop(&cq->source, cq_on_source_stopped);
+	nvme_cq_source_stop(cq);
 	cq_drop(cq);
 }
 
@@ -432,6 +446,14 @@ static void cq_run_bind(struct loop_msg *msg)
 
 /* ---- main's side ---- */
 
+void nvme_cq_post(struct nvme_cq *cq, struct loop_msg *msg)
+{
+	if (cq->steer.state == NVME_STEER_LEAVING)
+		mpsc_push(&cq->steer.kept, &msg->node);
+	else
+		loop_post(cq->loop, msg);
+}
+
 static void cq_done_started(struct loop_msg *msg)
 {
 	struct nvme_cq *cq = container_of(msg, struct nvme_cq, done_msg);
@@ -485,7 +507,7 @@ void nvme_cqs_rebind(struct nvme_ctrl *ctrl, struct nvme_cmd *c, void (*then)(st
 		if (!q->cq[qid] || q->cq[qid]->stopping)
 			continue;
 		q->rebind.left++;
-		loop_post(q->cq[qid]->loop, &q->cq[qid]->bind_msg);
+		nvme_cq_post(q->cq[qid], &q->cq[qid]->bind_msg);
 	}
 	rebind_ended(ctrl);
 }
@@ -509,6 +531,7 @@ void nvme_cq_start(struct nvme_cq *cq)
 {
 	if (cq->ctrl->quiet)
 		cq->gate |= CQ_QUIET;
+	nvme_steer_start(cq);
 	cq->starting = true;
 	cq->msg.fn = cq_run_start;
 	cq->done_msg.fn = cq_done_started;
@@ -522,20 +545,20 @@ void nvme_cq_stop(struct nvme_cq *cq)
 	cq->ctrl->queues.stopping++;
 	cq->stop_msg.fn = cq_run_stop;
 	cq->stop_done_msg.fn = cq_done_stopped;
-	loop_post(cq->loop, &cq->stop_msg);
+	nvme_cq_post(cq, &cq->stop_msg);
 }
 
 void nvme_cq_quiesce(struct nvme_cq *cq)
 {
 	cq->quiet_msg.fn = cq_run_quiesce;
-	loop_post(cq->loop, &cq->quiet_msg);
+	nvme_cq_post(cq, &cq->quiet_msg);
 }
 
 void nvme_cq_resume(struct nvme_cq *cq)
 {
 	/* A message of its own: the next quiesce may be asked for before this has run. */
 	cq->resume_msg.fn = cq_run_resume;
-	loop_post(cq->loop, &cq->resume_msg);
+	nvme_cq_post(cq, &cq->resume_msg);
 }
 
 void nvme_cq_wake(struct nvme_cq *cq)
@@ -545,7 +568,7 @@ void nvme_cq_wake(struct nvme_cq *cq)
 	if (!cq->qid && !cq->starting)
 		loop_source_wake(&cq->source);
 	else if (!atomic_exchange(&cq->wake_posted, true))
-		loop_post(cq->loop, &cq->wake_msg); /* behind a start */
+		nvme_cq_post(cq, &cq->wake_msg); /* behind a start */
 }
 
 void nvme_sq_add(struct nvme_sq *sq)
@@ -553,7 +576,7 @@ void nvme_sq_add(struct nvme_sq *sq)
 	sq->adding = true;
 	sq->msg.fn = sq_run_add;
 	sq->done_msg.fn = sq_done_added;
-	loop_post(sq->cq->loop, &sq->msg);
+	nvme_cq_post(sq->cq, &sq->msg);
 }
 
 void nvme_sq_delete(struct nvme_sq *sq)
@@ -561,5 +584,5 @@ void nvme_sq_delete(struct nvme_sq *sq)
 	sq->leaving = true;
 	sq->msg.fn = sq_run_delete;
 	sq->done_msg.fn = sq_done_deleted;
-	loop_post(sq->cq->loop, &sq->msg);
+	nvme_cq_post(sq->cq, &sq->msg);
 }

@@ -61,11 +61,13 @@ void nvme_cq_stats(const struct nvme_cq *cq, struct queue_stats *s)
 	const struct queue_counts *c = &cq->counts;
 
 	*s = (struct queue_stats){ .idx = cq->qid, .kind = cq->qid ? "io" : "admin" };
-	if (cq->starting || cq->stopping) {
+	if (cq->starting || cq->stopping || cq->steer.state == NVME_STEER_LEAVING) {
 		s->state = QUEUE_CHANGING;
 		return;
 	}
 	s->state = cq->ctrl->quiet ? QUEUE_QUIET : QUEUE_RUNNING;
+	if (cq->steer.state == NVME_STEER_DRAINED)
+		s->state = QUEUE_DRAINED;
 	s->loop = loop_name(cq->loop);
 	s->size = cq->size;
 	s->requests = c->completed;

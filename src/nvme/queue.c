@@ -179,7 +179,7 @@ static void cmd_stick(struct nvme_cq *cq, struct nvme_cmd *c)
 /* A parked command has no entry yet: false, and it waits, when there is none now. */
 static bool cmd_unpark(struct nvme_cq *cq, struct nvme_cmd *c)
 {
-	if (cq->gate & CQ_HOLD || !(cq->credits || cq_refill(cq))) {
+	if (cq->gate & CQ_STILL || !(cq->credits || cq_refill(cq))) {
 		cmd_stick(cq, c);
 		return false;
 	}

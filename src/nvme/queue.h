@@ -10,6 +10,10 @@
  *         nvme_cq_quiesce    v   | nvme_cq_resume
  *                           QUIET (told when nothing of the guest's memory is in use)
  *
+ * Management's hand (steer.c) is independent of these: a queue that it drained fetches nothing,
+ * with all else as it was, and can go to another loop. While it is on its way main keeps what it
+ * has to tell it (nvme_cq_post).
+ *
  * Invariants
  *  1. The completion queue is never overrun: a command is fetched with a credit, which is a free
  *     entry of the completion queue. What is parked (see nvme_cmd_park) gave its credit back.
@@ -28,6 +32,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/mpsc.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
 #include "loop/queue_stats.h"
@@ -59,7 +64,10 @@ struct nvme_row;
 #define CQ_NO_RING  (1u << 2) /* its memory was taken away */
 #define CQ_STUCK    (1u << 3) /* completions of parked commands wait for an entry */
 #define CQ_REMOTE   (1u << 4) /* a ring of it is moved by messages: ring_remote.c */
-#define CQ_HOLD	    (CQ_QUIET | CQ_STOPPING | CQ_NO_RING)
+#define CQ_DRAINED  (1u << 5) /* by management: nothing is fetched */
+/* Nothing of the guest's memory is looked at, or nothing is fetched from it. */
+#define CQ_STILL (CQ_QUIET | CQ_STOPPING | CQ_NO_RING)
+#define CQ_HOLD	 (CQ_STILL | CQ_DRAINED)
 
 struct nvme_sq {
 	const struct nvme_sqe *ring;
@@ -86,6 +94,33 @@ struct nvme_sq {
 	uint64_t base;
 	bool adding, leaving; /* a message is under way */
 	struct nvme_cmd *by;  /* the command that creates or deletes it */
+};
+
+/*
+ *          drain                  all have ended
+ *   RUNS ---------> DRAINING -------------------------> DRAINED <---------+
+ *    ^                 | called off                     |     |           |
+ *    |                 v                                |     |           |
+ *    +------------ RELEASING <--------------------------+     +------> LEAVING
+ *        answered                    resume                move   its loop let go of it
+ */
+enum nvme_steer_state {
+	NVME_STEER_RUNS,
+	NVME_STEER_DRAINING,
+	NVME_STEER_DRAINED,
+	NVME_STEER_RELEASING,
+	NVME_STEER_LEAVING,
+};
+
+struct nvme_steer {
+	/* main */
+	enum nvme_steer_state state;
+	struct loop *to;  /* it is to go there; NULL: it stays */
+	struct mpsc kept; /* LEAVING: struct loop_msg, for when it has arrived */
+	/* owner loop */
+	bool drain_wanted, leave_wanted;
+	/* msg: drain, leave or arrive; one at a time */
+	struct loop_msg msg, done_msg, release_msg, release_done_msg;
 };
 
 struct nvme_cq {
@@ -137,6 +172,7 @@ struct nvme_cq {
 	struct loop_msg lie_msg, bind_msg, bind_done_msg;
 	struct loop_work settle_work;
 	atomic_bool wake_posted;
+	struct nvme_steer steer;
 	struct queue_counts counts;
 
 	/* main */
@@ -161,10 +197,12 @@ struct nvme_dbbuf {
 struct nvme_queues {
 	struct nvme_cq *cq[NVME_QPAIRS_MAX + 1];
 	struct nvme_sq *sq[NVME_QPAIRS_MAX + 1];
-	uint32_t cq_count;   /* in cq[] */
-	uint32_t stopping;   /* of these */
-	uint32_t quiet_left; /* answers that a quiesce waits for */
-	uint32_t *doorbells; /* the page: the port's, or own_doorbells */
+	struct loop *place[NVME_QPAIRS_MAX + 1]; /* where management wants cq[], NULL: anywhere */
+	bool drained;				 /* by management, those to come too */
+	uint32_t cq_count;			 /* in cq[] */
+	uint32_t stopping;			 /* of these */
+	uint32_t quiet_left;			 /* answers that a quiesce waits for */
+	uint32_t *doorbells;			 /* the page: the port's, or own_doorbells */
 	uint32_t *own_doorbells;
 	struct nvme_dbbuf dbbuf;
 	uint32_t aborts; /* Abort commands under way */
@@ -206,6 +244,19 @@ bool nvme_sq_is_bound(const struct nvme_sq *sq);
 void nvme_cqs_rebind(struct nvme_ctrl *ctrl, struct nvme_cmd *c, void (*then)(struct nvme_cmd *c));
 /* Its doorbells changed, or were rung. */
 void nvme_cq_wake(struct nvme_cq *cq);
+/* Runs msg on its loop, behind what was posted before; when it has arrived if it is moving. */
+void nvme_cq_post(struct nvme_cq *cq, struct loop_msg *msg);
+
+/* ---- steer.c ---- */
+
+void nvme_steer_init(struct nvme_cq *cq);
+/* Before its loop knows it: drained if the controller is. Thread: main. */
+void nvme_steer_start(struct nvme_cq *cq);
+/* Some loop of those for I/O queue qid, counted by placement. Thread: main. */
+struct loop *nvme_steer_place(const struct nvme_ctrl *ctrl, uint16_t qid);
+/* Part of nvme_cq_settle, with drained: no command is under way. true: the queue leaves. Thread:
+ * owner loop. */
+bool nvme_steer_settle(struct nvme_cq *cq, bool drained);
 
 /* What is known of it now; conn is left. */
 void nvme_cq_stats(const struct nvme_cq *cq, struct queue_stats *ret_stats);
@@ -216,12 +267,16 @@ void nvme_cq_loop_init(struct nvme_cq *cq);
  * queue ends or has ended, and must not be touched. Thread: owner loop.
  */
 bool nvme_cq_settle(struct nvme_cq *cq);
+/* Settles when it has stopped. Thread: owner loop. */
+void nvme_cq_source_stop(struct nvme_cq *cq);
 /* What a poll does. Thread: owner loop. */
 uint32_t nvme_cq_poll(struct nvme_cq *cq);
 /* The namespace as this queue has it, opened if need be; NULL: not attached, or no memory. Thread:
  * owner loop. */
 struct nvme_nsq *nvme_nsq_get(struct nvme_cq *cq, uint32_t nsid);
 void nvme_nsq_close(struct nvme_nsq *nsq);
+/* All of them; each is opened again by the next command that needs it. Thread: owner loop. */
+void nvme_nsqs_close(struct nvme_cq *cq);
 /* Has the guest not taken all that was posted? Thread: owner loop. */
 bool nvme_cq_is_unread(struct nvme_cq *cq);
 /* Posts or drops the completion, and releases the command. Thread: owner loop. */
@@ -277,6 +332,8 @@ void nvme_irq_start(struct nvme_cq *cq);
 void nvme_irq_posted(struct nvme_cq *cq, uint32_t count);
 /* idle comes when nothing is written any more. */
 void nvme_irq_stop(struct nvme_cq *cq, void (*idle)(struct nvme_cq *cq));
+/* The same; what is held back is told, and nvme_irq_start may follow on another loop. */
+void nvme_irq_leave(struct nvme_cq *cq, void (*idle)(struct nvme_cq *cq));
 /* Thread: main. */
 void nvme_irq_fini(struct nvme_cq *cq);
 /* The descriptor that it should write to may be another one now. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "nvme/nvme_impl.h"
 
 void nvme_resv_state_write(const struct nvme_ns *ns, FILE *to)
@@ -26,8 +27,7 @@ void nvme_resv_state_write(const struct nvme_ns *ns, FILE *to)
 		if (reg->ctrl)
 			continue;
 		fprintf(to, "register %016" PRIx64 " ", reg->key);
-		for (uint32_t i = 0; i < (reg->extended ? 16 : 8); i++)
-			fprintf(to, "%02x", reg->host_id[i]);
+		text_hex_write(reg->host_id, reg->extended ? 16 : 8, to);
 		fputc('\n', to);
 		if (reg == resv->holder)
 			holder = count;
@@ -40,29 +40,6 @@ void nvme_resv_state_write(const struct nvme_ns *ns, FILE *to)
 }
 
 /* ---- reading ---- */
-
-static int hex_digit(char c)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
-/* len bytes of two digits each; *line is behind them. */
-static bool hex_read(const char **line, uint8_t *ret_bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		int high = hex_digit((*line)[0]);
-		int low = high < 0 ? -1 : hex_digit((*line)[1]);
-
-		if (low < 0)
-			return false;
-		ret_bytes[i] = (uint8_t)(high << 4 | low);
-		*line += 2;
-	}
-	return true;
-}
 
 static bool host_is_known(const struct nvme_resv *resv, const uint8_t id[16], bool extended)
 {
@@ -83,10 +60,10 @@ static const char *register_read(struct nvme_ns *ns, const char *line)
 	struct be64 wire;
 	bool extended;
 
-	if (!hex_read(&line, key, sizeof(key)) || *line++ != ' ')
+	if (!text_hex_read(&line, key, sizeof(key)) || *line++ != ' ')
 		return expected;
 	extended = strlen(line) == 32;
-	if (!hex_read(&line, id, extended ? 16 : 8) || *line)
+	if (!text_hex_read(&line, id, extended ? 16 : 8) || *line)
 		return expected;
 	memcpy(&wire, key, sizeof(wire));
 	if (!be64_get(wire) || !memcmp(id, none, sizeof(none)))

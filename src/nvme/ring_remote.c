@@ -71,9 +71,10 @@ static void ring_lose(struct nvme_ring_remote *r)
 	loop_post(r->cq->ctrl->params.main_loop, &r->lost_msg);
 }
 
-static bool cq_holds(const struct nvme_cq *cq)
+/* No transfer begins now: what there is to fetch stays where it is, completions are written. */
+static bool ring_holds(const struct nvme_ring_remote *r)
 {
-	return cq->gate & CQ_HOLD;
+	return r->cq->gate & (r->sq ? CQ_HOLD : CQ_STILL);
 }
 
 /* The transfer, or the wait, is over. The queue may be gone afterwards. */
@@ -93,7 +94,7 @@ static void ring_on_timer(struct loop_timer *t)
 	struct nvme_ring_remote *r = container_of(t, struct nvme_ring_remote, timer);
 
 	r->waiting = false;
-	ring_idle(r, true);
+	ring_idle(r, !ring_holds(r));
 }
 
 /* ---- transfers ---- */
@@ -126,7 +127,7 @@ static void ring_done(struct nvme_dma *dma, int rc)
 		ring_moved(r);
 		/* Completions are all written before the queue is quiet. */
 		ring_idle(r, !(r->cq->gate & (r->sq ? CQ_HOLD : CQ_STOPPING)));
-	} else if (cq_holds(r->cq)) {
+	} else if (ring_holds(r)) {
 		ring_idle(r, false); /* again when it goes on */
 	} else if (r->tries++ < RETRY_COUNT) {
 		r->waiting = true;
@@ -231,7 +232,7 @@ void nvme_ring_remote_gate(struct nvme_cq *cq)
 		cq->gate |= CQ_REMOTE;
 	else
 		cq->gate &= ~CQ_REMOTE;
-	if (on && !cq_holds(cq))
+	if (on && !(cq->gate & CQ_STILL))
 		nvme_ring_remote_publish(cq);
 	if (!cq->remote || !cq->remote->late)
 		return;

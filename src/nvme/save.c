@@ -349,8 +349,8 @@ static int check_sqs(const struct saved *s, const struct nvme_ctrl *ctrl, struct
 
 static struct nvme_cq *load_cq(struct nvme_ctrl *ctrl, const struct saved_cq *q)
 {
-	const struct nvme_ctrl_params *p = &ctrl->params;
-	struct loop *loop = q->qid ? placement_take(p->loops, p->loop_count) : p->main_loop;
+	struct loop *loop =
+		q->qid ? nvme_steer_place(ctrl, (uint16_t)q->qid) : ctrl->params.main_loop;
 	struct nvme_cq *cq = nvme_cq_new(ctrl, (uint16_t)q->qid, (uint32_t)q->size, q->base, loop);
 
 	if (!cq) {

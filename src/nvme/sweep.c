@@ -179,7 +179,7 @@ int nvme_sweep_start(struct nvme_sweep *s)
 	for (uint32_t i = 0; i < n; i++)
 		s->parts[i].cq->refs++;
 	for (uint32_t i = 0; i < n; i++)
-		loop_post(s->parts[i].cq->loop, &s->parts[i].msg);
+		nvme_cq_post(s->parts[i].cq, &s->parts[i].msg);
 	sweep_part_ended(s);
 	return 0;
 }

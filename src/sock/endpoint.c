@@ -122,6 +122,24 @@ void endpoint_visit(const struct endpoint *ep,
 		fn(conn, idx++, arg);
 }
 
+int endpoint_queue_move(const struct endpoint *ep,
+			int (*move)(struct endpoint_conn *conn, uint32_t idx, struct loop *loop,
+				    struct err *reterr),
+			uint32_t idx, struct loop *loop, struct err *reterr)
+{
+	struct endpoint_conn *conn;
+	int first = 0;
+
+	if (list_empty(&ep->conns))
+		return err_set(reterr, -ENOTCONN, "no front-end is connected");
+	list_for_each(conn, &ep->conns, node) {
+		int rc = move(conn, idx, loop, first ? NULL : reterr);
+
+		first = first ? first : rc;
+	}
+	return first;
+}
+
 void endpoint_stats_get(const struct endpoint *ep, struct endpoint_stats *ret_stats)
 {
 	*ret_stats =

@@ -136,6 +136,14 @@ void endpoint_conn_ended(struct endpoint_conn *conn);
 /* fn with every connection of this one, in the order in which they came. */
 void endpoint_visit(const struct endpoint *ep,
 		    void (*fn)(struct endpoint_conn *conn, uint32_t idx, void *arg), void *arg);
+/*
+ * move with every connection: its queue idx is to run on loop. -ENOTCONN: there is none; else the
+ * first error of move, which begins the move at each.
+ */
+int endpoint_queue_move(const struct endpoint *ep,
+			int (*move)(struct endpoint_conn *conn, uint32_t idx, struct loop *loop,
+				    struct err *reterr),
+			uint32_t idx, struct loop *loop, struct err *reterr);
 
 struct endpoint_stats {
 	uint32_t connections; /* now */

@@ -150,6 +150,17 @@ static void vnvme_queues_visit(const struct vfu_dev *dev, const struct queue_vis
 	nvme_ctrl_queues_visit(container_of(dev, const struct vnvme, dev)->ctrl, v);
 }
 
+static void vnvme_queues_drain(struct vfu_dev *dev, bool drained)
+{
+	nvme_ctrl_drain(vnvme_of(dev)->ctrl, drained);
+}
+
+static int vnvme_queue_move(struct vfu_dev *dev, uint32_t idx, struct loop *loop,
+			    struct err *reterr)
+{
+	return nvme_ctrl_queue_move(vnvme_of(dev)->ctrl, idx, loop, reterr);
+}
+
 static const struct vfu_dev_ops vnvme_ops = {
 	.type = "nvme",
 	.bar_read = vnvme_bar_read,
@@ -166,6 +177,8 @@ static const struct vfu_dev_ops vnvme_ops = {
 	.save = vnvme_save,
 	.load = vnvme_load,
 	.queues_visit = vnvme_queues_visit,
+	.queues_drain = vnvme_queues_drain,
+	.queue_move = vnvme_queue_move,
 	.free = vnvme_free,
 };
 

@@ -128,7 +128,7 @@ struct vfu_dev_ops {
 	/* Optional: its queues now; v->conn_idx is theirs. */
 	void (*queues_visit)(const struct vfu_dev *dev, const struct queue_visitor *v);
 
-	/* Optional: as vfu_endpoint_drain and vfu_endpoint_queue_move. */
+	/* As vfu_endpoint_drain and vfu_endpoint_queue_move. */
 	void (*queues_drain)(struct vfu_dev *dev, bool drained);
 	int (*queue_move)(struct vfu_dev *dev, uint32_t idx, struct loop *loop, struct err *reterr);
 

@@ -128,47 +128,35 @@ struct endpoint *vfu_endpoint_socket(const struct vfu_endpoint *e)
 	return e->ep;
 }
 
-struct vfu_steer {
-	bool drained;
-	uint32_t idx;
-	struct loop *loop; /* NULL: drain or resume */
-	struct err *reterr;
-	int rc;
-};
-
-static void vfu_session_steer(struct endpoint_conn *conn, uint32_t idx, void *arg)
+static bool vfu_session_has_queues(const struct vfu_session *s)
 {
-	const struct vfu_session *s = container_of(conn, struct vfu_session, endpoint_conn);
-	struct vfu_steer *m = arg;
-	int rc = 0;
-
-	if (!s->dev || s->state == VFU_SESSION_CLOSING)
-		return;
-	if (!s->dev->ops->queues_drain)
-		rc = err_set(m->reterr, -EOPNOTSUPP, "the driver has the queues in hand");
-	else if (m->loop)
-		rc = s->dev->ops->queue_move(s->dev, m->idx, m->loop, m->reterr);
-	else
-		s->dev->ops->queues_drain(s->dev, m->drained);
-	if (m->rc == 0 || m->rc == -ENOTCONN)
-		m->rc = rc;
+	return s->dev && s->state != VFU_SESSION_CLOSING;
 }
 
-int vfu_endpoint_drain(struct vfu_endpoint *e, bool drained, struct err *reterr)
+static void vfu_session_drain(struct endpoint_conn *conn, uint32_t idx, void *arg)
 {
-	struct vfu_steer m = { .drained = drained, .reterr = reterr };
+	const struct vfu_session *s = container_of(conn, struct vfu_session, endpoint_conn);
 
-	endpoint_visit(e->ep, vfu_session_steer, &m);
-	if (m.rc == 0)
-		e->drained = drained;
-	return m.rc;
+	if (vfu_session_has_queues(s))
+		s->dev->ops->queues_drain(s->dev, *(const bool *)arg);
+}
+
+void vfu_endpoint_drain(struct vfu_endpoint *e, bool drained)
+{
+	e->drained = drained;
+	endpoint_visit(e->ep, vfu_session_drain, &drained);
+}
+
+static int vfu_session_move(struct endpoint_conn *conn, uint32_t idx, struct loop *loop,
+			    struct err *reterr)
+{
+	const struct vfu_session *s = container_of(conn, struct vfu_session, endpoint_conn);
+
+	return vfu_session_has_queues(s) ? s->dev->ops->queue_move(s->dev, idx, loop, reterr) : 0;
 }
 
 int vfu_endpoint_queue_move(struct vfu_endpoint *e, uint32_t idx, struct loop *loop,
 			    struct err *reterr)
 {
-	struct vfu_steer m = { .idx = idx, .loop = loop, .reterr = reterr, .rc = -ENOTCONN };
-
-	endpoint_visit(e->ep, vfu_session_steer, &m);
-	return m.rc == -ENOTCONN ? err_set(reterr, m.rc, "no front-end is connected") : m.rc;
+	return endpoint_queue_move(e->ep, vfu_session_move, idx, loop, reterr);
 }

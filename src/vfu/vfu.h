@@ -51,11 +51,8 @@ int vfu_endpoint_start(const struct vfu_endpoint_params *params, struct vfu_endp
 void vfu_endpoint_stop(struct vfu_endpoint *ep, void (*stopped)(void *arg), void *arg);
 /* Its connections and their queues. */
 void vfu_endpoint_visit(const struct vfu_endpoint *ep, const struct queue_visitor *v);
-/*
- * As vhost_endpoint_drain and vhost_endpoint_queue_move. Also -EOPNOTSUPP: the devices cannot
- * (NVMe: its driver places queues).
- */
-int vfu_endpoint_drain(struct vfu_endpoint *ep, bool drained, struct err *reterr);
+/* As vhost_endpoint_drain and vhost_endpoint_queue_move. */
+void vfu_endpoint_drain(struct vfu_endpoint *ep, bool drained);
 int vfu_endpoint_queue_move(struct vfu_endpoint *ep, uint32_t idx, struct loop *loop,
 			    struct err *reterr);
 /* Where its connections come from: for endpoint_stats_get. */

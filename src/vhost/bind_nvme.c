@@ -69,6 +69,18 @@ void nvme_session_unbind(struct nvme_session *s)
 		nvme_ctrl_free(s->ctrl, nvme_session_on_ctrl_freed);
 }
 
+void nvme_session_drain(struct nvme_session *s, bool drained)
+{
+	if (s->ctrl)
+		nvme_ctrl_drain(s->ctrl, drained);
+}
+
+int nvme_session_queue_move(struct nvme_session *s, uint32_t qid, struct loop *loop,
+			    struct err *reterr)
+{
+	return s->ctrl ? nvme_ctrl_queue_move(s->ctrl, qid, loop, reterr) : 0;
+}
+
 /* The controller has done it. false: the session closes, and nothing goes on. */
 static bool ctrl_done(struct nvme_session *s)
 {

@@ -194,28 +194,15 @@ void vhost_endpoint_drain(struct vhost_endpoint *e, bool drained)
 	endpoint_visit(e->ep, vhost_session_drain, &drained);
 }
 
-struct vhost_move {
-	uint32_t idx;
-	struct loop *loop;
-	struct err *reterr;
-	int rc;
-};
-
-static void vhost_session_move(struct endpoint_conn *conn, uint32_t idx, void *arg)
+static int vhost_session_move(struct endpoint_conn *conn, uint32_t idx, struct loop *loop,
+			      struct err *reterr)
 {
-	struct session *s = container_of(conn, struct session, endpoint_conn);
-	struct vhost_move *m = arg;
-	int rc = session_ring_move(s, m->idx, m->loop, m->reterr);
-
-	if (m->rc == 0 || m->rc == -ENOTCONN)
-		m->rc = rc;
+	return session_ring_move(container_of(conn, struct session, endpoint_conn), idx, loop,
+				 reterr);
 }
 
 int vhost_endpoint_queue_move(struct vhost_endpoint *e, uint32_t idx, struct loop *loop,
 			      struct err *reterr)
 {
-	struct vhost_move m = { .idx = idx, .loop = loop, .reterr = reterr, .rc = -ENOTCONN };
-
-	endpoint_visit(e->ep, vhost_session_move, &m);
-	return m.rc == -ENOTCONN ? err_set(reterr, m.rc, "no front-end is connected") : m.rc;
+	return endpoint_queue_move(e->ep, vhost_session_move, idx, loop, reterr);
 }

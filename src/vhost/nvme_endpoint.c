@@ -10,6 +10,7 @@
 struct vhost_nvme_endpoint {
 	struct vhost_nvme_params params; /* name and path are only good during the start */
 	struct endpoint *ep;
+	bool drained;
 };
 
 static void nvme_endpoint_on_session_ended(struct nvme_session *s)
@@ -28,9 +29,11 @@ static int nvme_endpoint_serve(void *arg, struct endpoint *ep, int fd,
 	p.name = endpoint_name(ep);
 	rc = nvme_session_new(&p, endpoint_limit(ep), fd, nvme_endpoint_on_session_ended, &s,
 			      reterr);
-	if (!rc)
-		*ret_conn = &s->endpoint_conn;
-	return rc;
+	if (rc)
+		return rc;
+	nvme_session_drain(s, v->drained);
+	*ret_conn = &s->endpoint_conn;
+	return 0;
 }
 
 static void nvme_endpoint_close(struct endpoint_conn *conn)
@@ -128,6 +131,31 @@ static void vhost_nvme_endpoint_conn_visit(struct endpoint_conn *conn, uint32_t 
 void vhost_nvme_endpoint_visit(const struct vhost_nvme_endpoint *e, const struct queue_visitor *v)
 {
 	endpoint_visit(e->ep, vhost_nvme_endpoint_conn_visit, (void *)v);
+}
+
+static void vhost_nvme_session_drain(struct endpoint_conn *conn, uint32_t idx, void *arg)
+{
+	nvme_session_drain(container_of(conn, struct nvme_session, endpoint_conn),
+			   *(const bool *)arg);
+}
+
+void vhost_nvme_endpoint_drain(struct vhost_nvme_endpoint *e, bool drained)
+{
+	e->drained = drained;
+	endpoint_visit(e->ep, vhost_nvme_session_drain, &drained);
+}
+
+static int vhost_nvme_session_move(struct endpoint_conn *conn, uint32_t idx, struct loop *loop,
+				   struct err *reterr)
+{
+	return nvme_session_queue_move(container_of(conn, struct nvme_session, endpoint_conn), idx,
+				       loop, reterr);
+}
+
+int vhost_nvme_endpoint_queue_move(struct vhost_nvme_endpoint *e, uint32_t idx, struct loop *loop,
+				   struct err *reterr)
+{
+	return endpoint_queue_move(e->ep, vhost_nvme_session_move, idx, loop, reterr);
 }
 
 struct endpoint *vhost_nvme_endpoint_socket(const struct vhost_nvme_endpoint *e)

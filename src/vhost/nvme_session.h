@@ -102,6 +102,11 @@ void nvme_session_close(struct nvme_session *s, enum log_level level, const char
 /* Closes it when memory that it uses was lost to truncation. */
 void nvme_session_check_lost(struct nvme_session *s);
 
+/* Management's: nvme_ctrl_drain and nvme_ctrl_queue_move, while there is a controller. */
+void nvme_session_drain(struct nvme_session *s, bool drained);
+int nvme_session_queue_move(struct nvme_session *s, uint32_t qid, struct loop *loop,
+			    struct err *reterr);
+
 /* ---- for the handlers ---- */
 
 /*

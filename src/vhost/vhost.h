@@ -114,8 +114,11 @@ int vhost_nvme_endpoint_start(const struct vhost_nvme_params *params,
 			      struct vhost_nvme_endpoint **ret_ep, struct err *reterr);
 void vhost_nvme_endpoint_stop(struct vhost_nvme_endpoint *ep, void (*stopped)(void *arg),
 			      void *arg);
-/* As above. */
+/* As above; I/O queues, by the identifier of the completion queue. */
 void vhost_nvme_endpoint_visit(const struct vhost_nvme_endpoint *ep, const struct queue_visitor *v);
+void vhost_nvme_endpoint_drain(struct vhost_nvme_endpoint *ep, bool drained);
+int vhost_nvme_endpoint_queue_move(struct vhost_nvme_endpoint *ep, uint32_t idx, struct loop *loop,
+				   struct err *reterr);
 /* Where its connections come from: for endpoint_stats_get. */
 struct endpoint *vhost_nvme_endpoint_socket(const struct vhost_nvme_endpoint *ep);
 

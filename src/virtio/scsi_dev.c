@@ -83,21 +83,13 @@ static void vscsi_reset(struct vdev *vdev)
 	vscsi_features_set(vdev, 0);
 }
 
-static void vscsi_free(struct vdev *vdev)
-{
-	struct vscsi *v;
-
-	if (!vdev)
-		return;
-	v = vscsi_of(vdev);
-	scsi_nexus_close(v->nexus);
-	vscsi_events_unref(v->events);
-	scsi_host_unref(v->host);
-	free(v->name);
-	free(v);
-}
-
-/* ---- hand-over ---- */
+/*
+ * ---- a hand-over ----
+ *
+ *   "vscs"  u32 sense_size, u32 cdb_size, events on their way (scsi_event.c)
+ *
+ * What the nexus has is its units' to tell (scsi_lu_pack).
+ */
 
 #define VSCSI_TAG     "vscs"
 #define VSCSI_VERSION 1
@@ -108,8 +100,8 @@ static int vscsi_pack(const struct vdev *vdev, struct parcel *p, struct err *ret
 	struct parcel_section s;
 
 	parcel_section_begin(p, &s, VSCSI_TAG, VSCSI_VERSION);
-	parcel_put_u32(p, v->cdb_bytes);
 	parcel_put_u32(p, v->sense_bytes);
+	parcel_put_u32(p, v->cdb_bytes);
 	vscsi_events_pack(v->events, p);
 	parcel_section_done(p, &s);
 	return 0;
@@ -123,13 +115,24 @@ static int vscsi_unpack(struct vdev *vdev, struct parcel *p, struct err *reterr)
 
 	if (rc < 0)
 		return rc;
-	v->cdb_bytes = parcel_take_count(p, VSCSI_CDB_MAX_BYTES);
 	v->sense_bytes = parcel_take_count(p, VSCSI_SENSE_MAX_BYTES);
+	v->cdb_bytes = MAX(parcel_take_count(p, VSCSI_CDB_MAX_BYTES), 1u);
 	vscsi_events_unpack(v->events, p);
-	if (!p->failed && !v->cdb_bytes)
-		return err_set(reterr, -EPROTO, "hand-over: cdb_size: expected 1..%u, got 0",
-			       VSCSI_CDB_MAX_BYTES);
 	return parcel_section_end(p, &s, VSCSI_TAG, reterr);
+}
+
+static void vscsi_free(struct vdev *vdev)
+{
+	struct vscsi *v;
+
+	if (!vdev)
+		return;
+	v = vscsi_of(vdev);
+	scsi_nexus_close(v->nexus);
+	vscsi_events_unref(v->events);
+	scsi_host_unref(v->host);
+	free(v->name);
+	free(v);
 }
 
 /* ---- queues (Thread: owner loop) ---- */

@@ -147,30 +147,13 @@ void vscsi_on_event(void *events, const struct scsi_event *event)
 	pthread_mutex_unlock(&e->lock);
 }
 
-void vscsi_events_queue_set(struct vscsi_events *e, struct vscsi_queue *q)
-{
-	pthread_mutex_lock(&e->lock);
-	e->queue = q;
-	if (e->count || e->missed)
-		events_post(e);
-	pthread_mutex_unlock(&e->lock);
-}
-
-void vscsi_events_queue_clear(struct vscsi_events *e, const struct vscsi_queue *q)
-{
-	pthread_mutex_lock(&e->lock);
-	if (e->queue == q)
-		e->queue = NULL;
-	pthread_mutex_unlock(&e->lock);
-}
-
-/* ---- hand-over ---- */
+/* ---- a hand-over: u32 count, u32 missed, and each event's type, target, lun, asc, ascq ---- */
 
 void vscsi_events_pack(struct vscsi_events *e, struct parcel *p)
 {
 	pthread_mutex_lock(&e->lock);
-	parcel_put_u32(p, e->missed);
 	parcel_put_u32(p, e->count);
+	parcel_put_u32(p, e->missed);
 	for (uint32_t i = 0; i < e->count; i++) {
 		const struct scsi_event *event = &e->waiting[(e->first + i) % VSCSI_EVENTS_MAX];
 
@@ -185,18 +168,37 @@ void vscsi_events_pack(struct vscsi_events *e, struct parcel *p)
 
 void vscsi_events_unpack(struct vscsi_events *e, struct parcel *p)
 {
+	uint32_t count = parcel_take_count(p, VSCSI_EVENTS_MAX);
+
 	pthread_mutex_lock(&e->lock);
-	e->missed = parcel_take_bool(p);
 	e->first = 0;
-	e->count = parcel_take_count(p, VSCSI_EVENTS_MAX);
-	for (uint32_t i = 0; i < e->count; i++)
+	e->count = count;
+	e->missed = parcel_take_bool(p);
+	for (uint32_t i = 0; i < count; i++)
 		e->waiting[i] = (struct scsi_event){
 			.type = (enum scsi_event_type)parcel_take_count(p,
 									SCSI_EVENT_PARAM_CHANGED),
-			.target = parcel_take_count(p, SCSI_TARGETS_MAX),
-			.lun = parcel_take_u32(p),
+			.target = parcel_take_count(p, SCSI_TARGETS_MAX - 1),
+			.lun = parcel_take_count(p, SCSI_LUNS_MAX - 1),
 			.asc = (uint8_t)parcel_take_count(p, UINT8_MAX),
 			.ascq = (uint8_t)parcel_take_count(p, UINT8_MAX),
 		};
+	pthread_mutex_unlock(&e->lock);
+}
+
+void vscsi_events_queue_set(struct vscsi_events *e, struct vscsi_queue *q)
+{
+	pthread_mutex_lock(&e->lock);
+	e->queue = q;
+	if (e->count || e->missed)
+		events_post(e);
+	pthread_mutex_unlock(&e->lock);
+}
+
+void vscsi_events_queue_clear(struct vscsi_events *e, const struct vscsi_queue *q)
+{
+	pthread_mutex_lock(&e->lock);
+	if (e->queue == q)
+		e->queue = NULL;
 	pthread_mutex_unlock(&e->lock);
 }
