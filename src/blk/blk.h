@@ -134,6 +134,11 @@ int blk_dev_open_on(const char *type, const char *name, const char *params, stru
 struct blk_dev *blk_dev_ref(struct blk_dev *dev);
 void blk_dev_unref(struct blk_dev *dev);
 const char *blk_dev_name(const struct blk_dev *dev);
+/*
+ * A successor of this process will open it by this name (see loop/inherit.h); until then, by that
+ * of blk_dev_open.
+ */
+void blk_dev_named(struct blk_dev *dev, const char *name);
 const struct blk_caps *blk_dev_caps(const struct blk_dev *dev);
 
 /*

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "guest/gdirty.h"
 #include "guest/gmem.h"
@@ -50,6 +51,55 @@ int gdirty_new_private(uint64_t first, uint64_t len_bytes, struct gdirty **ret_l
 	log->refs = 1;
 	*ret_log = log;
 	return 0;
+}
+
+#define GDIRTY_TAG     "dlog"
+#define GDIRTY_VERSION 1
+
+int gdirty_pack(const struct gdirty *log, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int rc = 0;
+
+	if (log && !log->mapping)
+		return err_set(reterr, -EOPNOTSUPP, "dirty log: it is our own memory");
+	parcel_section_begin(p, &s, GDIRTY_TAG, GDIRTY_VERSION);
+	parcel_put_u32(p, log != NULL);
+	if (log) {
+		parcel_put_u64(p, log->dropped_pages);
+		rc = gmem_mapping_pack(log->mapping, (const char *)log->map, log->size_bytes, p,
+				       reterr);
+	}
+	parcel_section_done(p, &s);
+	return rc;
+}
+
+int gdirty_unpack(struct parcel *p, struct gdirty **ret_log, struct err *reterr)
+{
+	struct parcel_section s;
+	struct gdirty *log = NULL;
+	int rc = parcel_section_enter(p, &s, GDIRTY_TAG, GDIRTY_VERSION, reterr);
+
+	if (rc == 0 && parcel_take_bool(p)) {
+		uint64_t dropped = parcel_take_u64(p), offset, size;
+		int fd = parcel_take_fd(p);
+
+		offset = parcel_take_u64(p);
+		size = parcel_take_u64(p);
+		if (!p->failed)
+			rc = gdirty_new(fd, size, offset, &log, reterr);
+		if (fd >= 0)
+			close(fd);
+		if (log)
+			log->dropped_pages = dropped;
+	}
+	if (rc == 0)
+		rc = parcel_section_end(p, &s, GDIRTY_TAG, reterr);
+	if (rc < 0)
+		gdirty_unref(log);
+	else
+		*ret_log = log;
+	return rc;
 }
 
 struct gdirty *gdirty_ref(struct gdirty *log)

@@ -71,6 +71,8 @@ static void exchange_on_done(void *arg, int rc)
 		m->params = json_incref(x->params);
 		m->kind = x->kind;
 		x->bdev->product = x->kind->product;
+		if (x->inner)
+			blk_dev_named(x->inner, x->bdev->name);
 	}
 	if (rc < 0) {
 		struct err err = { 0 };

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "base/log.h"
+#include "loop/inherit.h"
 #include "loop/statefile.h"
 
 /* What a call may add to the file: its parameters, indented, and those that it did not give. */
@@ -380,14 +381,19 @@ static int state_lock(const char *path, struct err *reterr)
 
 	if (asprintf(&lock, "%s.lock", path) < 0)
 		return err_set(reterr, -ENOMEM, "out of memory");
-	st.lock_fd = open(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	st.lock_fd = inherit_take(lock, NULL);
+	if (st.lock_fd < 0)
+		st.lock_fd = open(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (st.lock_fd < 0)
 		err_set(reterr, -errno, "--state %s: %s: %s", path, lock, strerror(errno));
+	else
+		inherit_keep(st.lock_fd, lock, false, NULL);
 	free(lock);
 	if (st.lock_fd < 0)
 		return reterr->code;
 	if (flock(st.lock_fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
+	inherit_drop(st.lock_fd, "");
 	close(st.lock_fd);
 	st.lock_fd = -1;
 	return err_set(reterr, -EBUSY, "--state %s: another process has it: give each its own",
@@ -453,8 +459,10 @@ void state_close(void)
 {
 	replay_free(st.restored);
 	free(st.path);
-	if (st.lock_fd >= 0)
+	if (st.lock_fd >= 0) {
+		inherit_drop(st.lock_fd, "");
 		close(st.lock_fd);
+	}
 	st.restored = NULL;
 	st.path = NULL;
 	st.lock_fd = -1;
