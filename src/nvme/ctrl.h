@@ -151,6 +151,8 @@ bool nvme_ctrl_is_idle(const struct nvme_ctrl *ctrl);
 /* The descriptor of an MSI-X vector, taken over; -1: none. The old one is closed when no loop
  * writes to it any more. */
 void nvme_ctrl_vector_fd_set(struct nvme_ctrl *ctrl, uint32_t vector, int fd);
+/* The descriptor of a vector, borrowed; -1: none. */
+int nvme_ctrl_vector_fd(const struct nvme_ctrl *ctrl, uint32_t vector);
 /* The descriptor of the interrupt pin, used while MSI-X is off. */
 void nvme_ctrl_intx_fd_set(struct nvme_ctrl *ctrl, int fd);
 void nvme_ctrl_msix_enable(struct nvme_ctrl *ctrl, bool on);

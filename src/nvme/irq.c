@@ -304,6 +304,11 @@ void nvme_ctrl_vector_fd_set(struct nvme_ctrl *ctrl, uint32_t vector, int fd)
 	bell_replace(ctrl, &ctrl->irqs.vector[vector], fd);
 }
 
+int nvme_ctrl_vector_fd(const struct nvme_ctrl *ctrl, uint32_t vector)
+{
+	return bell_fd(ctrl->irqs.vector[vector]);
+}
+
 void nvme_ctrl_intx_fd_set(struct nvme_ctrl *ctrl, int fd)
 {
 	bell_replace(ctrl, &ctrl->irqs.pin, fd);
