@@ -240,6 +240,80 @@ static void what_fails_while_quiet_is_made_again_afterwards(void **state)
 	rig_close(&rig);
 }
 
+static enum queue_state first_state;
+
+static void first_look(const struct queue_stats *stats, void *arg)
+{
+	if (stats->idx == 1)
+		first_state = stats->state;
+}
+
+static bool first_is(struct rig *rig, enum queue_state state)
+{
+	const struct queue_visitor v = { .queue = first_look };
+
+	nvme_ctrl_queues_visit(rig->guest.ctrl, &v);
+	return first_state == state;
+}
+
+/* What was being read is read; nothing more, also of what could not be. */
+static void a_drained_queue_reads_no_entries_and_its_completions_are_written(void **state)
+{
+	struct rig rig;
+	uint32_t asked;
+
+	remote_open_ready(&rig, 16);
+	port.hold = true;
+	flushes_write(&rig, 2);
+	rig_until(&rig, port.held_count);
+	nvme_ctrl_drain(rig.guest.ctrl, true);
+	rig_settle(&rig);
+	assert_true(first_is(&rig, QUEUE_RUNNING));
+	held_go(-EIO);
+	rig_until(&rig, first_is(&rig, QUEUE_DRAINED));
+	asked = port.asked;
+	flushes_write(&rig, 1);
+	rig_settle(&rig);
+	assert_int_equal(port.asked, asked);
+	nvme_ctrl_drain(rig.guest.ctrl, false);
+	for (uint32_t i = 0; i < 3; i++)
+		rig_reap(&rig, 1);
+	/* completions that are under way, and wait for their next try */
+	flushes_write(&rig, 2);
+	rig_until(&rig, port.asked > asked + 2);
+	port.rc = -EIO;
+	nvme_ctrl_drain(rig.guest.ctrl, true);
+	rig_settle(&rig);
+	port.rc = 0;
+	rig_until(&rig, first_is(&rig, QUEUE_DRAINED));
+	nvme_ctrl_drain(rig.guest.ctrl, false);
+	rig_reap(&rig, 1);
+	rig_reap(&rig, 1);
+	rig_close(&rig);
+}
+
+static void a_queue_by_messages_moves_to_another_loop(void **state)
+{
+	const struct loop_params lp = { .name = "other", .cpu = -1, .sq_count = 64 };
+	struct err err = { 0 };
+	struct rig rig;
+
+	remote_open_ready(&rig, 16);
+	assert_int_equal(loop_new(&lp, &rig.other_loop, &err), 0);
+	for (uint32_t i = 0; i < 50; i++) {
+		flushes_write(&rig, 3);
+		for (uint32_t turns = i % 7; turns; turns--)
+			rig_turn(&rig);
+		nvme_ctrl_queue_move(rig.guest.ctrl, 1, i & 1 ? rig.data_loop : rig.other_loop,
+				     &err);
+		for (uint32_t n = 0; n < 3; n++) {
+			rig_reap(&rig, 1);
+			assert_status(rig_status(&rig), SUCCESS);
+		}
+	}
+	rig_close(&rig);
+}
+
 static void queues_go_on_when_their_memory_is_mapped_and_when_it_is_not(void **state)
 {
 	struct rig rig;
@@ -373,6 +447,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(commands_go_round_rings_that_are_not_mapped),
+		cmocka_unit_test(a_drained_queue_reads_no_entries_and_its_completions_are_written),
+		cmocka_unit_test(a_queue_by_messages_moves_to_another_loop),
 		cmocka_unit_test(several_commands_are_read_at_once_over_the_end_of_the_ring),
 		cmocka_unit_test(no_interrupt_comes_before_its_completion_is_written),
 		cmocka_unit_test(a_quiesce_waits_for_transfers_under_way),

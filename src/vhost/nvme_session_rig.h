@@ -32,7 +32,8 @@
 
 struct nvme_ctrl {
 	void *port;
-	bool started, quiet, later, msix;
+	bool started, quiet, later, msix, drained;
+	struct loop *moved_to;
 	uint32_t starts, stops, maps, resumes, frees, admins, deletes;
 	uint32_t *doorbells;
 	struct gmem *map;
@@ -164,6 +165,19 @@ void nvme_ctrl_stop(struct nvme_ctrl *c, void (*stopped)(void *port))
 	c->started = false;
 	c->stops++;
 	wait_for(stopped);
+}
+
+void nvme_ctrl_drain(struct nvme_ctrl *c, bool drained)
+{
+	c->drained = drained;
+}
+
+int nvme_ctrl_queue_move(struct nvme_ctrl *c, uint32_t qid, struct loop *loop, struct err *reterr)
+{
+	if (!qid || qid > QUEUES)
+		return err_set(reterr, -ERANGE, "queue %u", qid);
+	c->moved_to = loop;
+	return 0;
 }
 
 static inline void admin_end(void)

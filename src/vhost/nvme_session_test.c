@@ -322,6 +322,20 @@ static void truncated_memory_ends_the_session(void **state)
 	expect_end(f);
 }
 
+static void management_reaches_the_controller_until_it_is_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct err err = { 0 };
+
+	nvme_session_drain(f->session, true);
+	assert_true(ctrl.drained);
+	assert_int_equal(nvme_session_queue_move(f->session, 1, f->loop, &err), 0);
+	assert_ptr_equal(ctrl.moved_to, f->loop);
+	assert_int_equal(nvme_session_queue_move(f->session, QUEUES + 1, f->loop, &err), -ERANGE);
+	hang_up(f);
+	PUMP_UNTIL(f, !f->session);
+}
+
 static void no_controller_is_no_session(void **state)
 {
 	struct fixture *f = *state;
@@ -355,6 +369,7 @@ int main(void)
 		T(a_front_end_may_leave_while_the_controller_is_busy),
 		T(a_front_end_may_leave_during_a_command),
 		T(truncated_memory_ends_the_session),
+		T(management_reaches_the_controller_until_it_is_gone),
 		T(no_controller_is_no_session),
 	};
 

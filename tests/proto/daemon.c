@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -176,6 +178,48 @@ int daemon_log_check(struct daemon *d)
 			return -1;
 		}
 	return 0;
+}
+
+void daemon_call_begin(struct daemon *d, const char *method, const char *params)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char text[512];
+	int len = snprintf(text, sizeof(text),
+			   "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%s}", method,
+			   params);
+
+	assert_false(d->call_fd);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", daemon_path(d, "rpc"));
+	snprintf(d->call, sizeof(d->call), "%s %s", method, params);
+	d->call_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(d->call_fd > 0);
+	assert_int_equal(connect(d->call_fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(send(d->call_fd, text, (size_t)len, MSG_NOSIGNAL), len);
+}
+
+/* Answers are short: one comes in one piece. */
+bool daemon_call_ended(struct daemon *d)
+{
+	char text[1024];
+	ssize_t got = recv(d->call_fd, text, sizeof(text) - 1, MSG_DONTWAIT);
+
+	if (got < 0 && errno == EAGAIN)
+		return false;
+	text[got > 0 ? got : 0] = 0;
+	close(d->call_fd);
+	d->call_fd = 0;
+	if (!strstr(text, "\"result\""))
+		fail_msg("%s: %s", d->call, text);
+	return true;
+}
+
+void daemon_call(struct daemon *d, const char *method, const char *params)
+{
+	uint64_t limit_us = now_us() + 60000000;
+
+	for (daemon_call_begin(d, method, params); !daemon_call_ended(d); pause_us(200))
+		if (now_us() > limit_us)
+			fail_msg("%s: no answer", d->call);
 }
 
 bool daemon_alive(struct daemon *d)

@@ -28,7 +28,7 @@ void nrig_start(enum nrig_way way, const char *device)
 
 	snprintf(text, sizeof(text), "nvme,socket=@n.sock,doorbells=%s,%s",
 		 way == NRIG_MAPPED ? "mapped" : "trapped", device);
-	daemon_start(&rig_get()->d, "--cores", "2", "--device", text, NULL);
+	daemon_start(&rig_get()->d, "--cores", "2", "--rpc-socket", "@rpc", "--device", text, NULL);
 }
 
 void nrig_config(const char *namespaces)

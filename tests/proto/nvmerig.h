@@ -34,7 +34,8 @@ struct nconn {
 int nrig_setup(void **state);
 int nrig_teardown(void **state);
 
-/* Starts vhostd with one device, its text without socket (n.sock) and doorbells, for this way. */
+/* Starts vhostd with one device, its text without socket (n.sock) and doorbells, for this way; it
+ * has a management socket (daemon_call). */
 void nrig_start(enum nrig_way way, const char *device);
 /* The configuration file "cfg": controllers a.sock and b.sock of one subsystem with these
  * namespaces, as JSON. Starts vhostd on it, or makes a running one read it again. */
