@@ -20,6 +20,9 @@ struct framework {
 	 * later.
 	 */
 	void (*start_init)(void);
+	/* framework_hand_over; done is called once, and after a success the process ends. */
+	void (*hand_over)(uint32_t timeout_ms,
+			  void (*done)(int rc, const struct err *err, int pid));
 	const char *socket_dir; /* of devices that methods make; NULL: the default */
 };
 

@@ -126,8 +126,16 @@ static json_t *section_calls(const struct rpc_section *s)
 	return calls;
 }
 
-/* All of it; NULL: no memory. */
-static char *state_text(void)
+static json_t *section_all_calls(const struct rpc_section *s)
+{
+	json_t *calls = json_array();
+
+	s->write(calls);
+	return calls;
+}
+
+/* NULL: no memory. */
+static char *sections_text(json_t *(*calls)(const struct rpc_section *s))
 {
 	json_t *list = json_array(), *root;
 	bool whole = true;
@@ -137,12 +145,18 @@ static char *state_text(void)
 		if (rpc_sections[i].write)
 			whole &= !json_array_append_new(
 				list, json_pack("{s:s, s:o}", "subsystem", rpc_sections[i].name,
-						"config", section_calls(&rpc_sections[i])));
+						"config", calls(&rpc_sections[i])));
 	root = json_pack("{s:o}", "subsystems", list);
 	if (root && whole)
 		text = json_dumps(root, JSON_INDENT(1));
 	json_decref(root);
 	return text;
+}
+
+/* All of it. */
+static char *state_text(void)
+{
+	return sections_text(section_calls);
 }
 
 static void state_write(void *arg, FILE *to)
@@ -453,6 +467,36 @@ void state_stop(void (*stopped)(void *arg), void *arg)
 		while ((c = state_pop(&st.changed)) != NULL)
 			changed_answer(c, false, ENOMEM);
 	state_check_stopped();
+}
+
+/* ---- hand-over ---- */
+
+char *state_calls_text(void)
+{
+	return sections_text(section_all_calls);
+}
+
+bool state_is_quiet(void)
+{
+	return !st.writing && list_empty(&st.changed) && list_empty(&st.admitting);
+}
+
+void state_take_over(void)
+{
+	for (uint32_t i = 0; i < rpc_section_count && st.restored; i++) {
+		json_t *all;
+
+		if (!rpc_sections[i].write)
+			continue;
+		all = section_all_calls(&rpc_sections[i]);
+		for (uint32_t k = 0; k < st.restored->count; k++) {
+			struct replay_call *c = &st.restored->calls[k];
+
+			if (!strcmp(c->section, rpc_sections[i].name))
+				c->failed = !calls_have(all, c->method, c->params);
+		}
+		json_decref(all);
+	}
 }
 
 void state_close(void)

@@ -351,7 +351,8 @@ void endpoint_freeze(struct endpoint *ep, bool frozen)
 	/* A guard, as in endpoint_stop. */
 	ep->conn_count++;
 	list_for_each_safe(conn, tmp, &ep->conns, node)
-		ep->params.ops->freeze(conn, frozen);
+		if (ep->params.ops->freeze)
+			ep->params.ops->freeze(conn, frozen);
 	ep->conn_count--;
 	if (!frozen && !ep->conn_count)
 		endpoint_step(ep);
@@ -362,7 +363,7 @@ bool endpoint_is_quiet(const struct endpoint *ep)
 	struct endpoint_conn *conn;
 
 	list_for_each(conn, &ep->conns, node)
-		if (!ep->params.ops->is_quiet(conn))
+		if (ep->params.ops->is_quiet && !ep->params.ops->is_quiet(conn))
 			return false;
 	return true;
 }
@@ -381,8 +382,10 @@ int endpoint_pack(const struct endpoint *ep, struct parcel *p, struct err *reter
 	parcel_put_u64(p, ep->file.dev);
 	parcel_put_u64(p, ep->file.ino);
 	parcel_put_u64(p, ep->accepted);
-	parcel_put_u32(p, ep->conn_count);
+	parcel_put_u32(p, endpoint_can_pack(ep) ? ep->conn_count : 0);
 	list_for_each(conn, &ep->conns, node) {
+		if (!endpoint_can_pack(ep))
+			break;
 		parcel_section_begin(p, &c, ENDPOINT_CONN_TAG, ENDPOINT_VERSION);
 		if (rc == 0)
 			rc = ep->params.ops->pack(conn, p, reterr);
@@ -441,7 +444,7 @@ static int endpoint_unpack(struct endpoint *ep, struct err *reterr)
 	ep->file.dev = parcel_take_u64(p);
 	ep->file.ino = parcel_take_u64(p);
 	ep->accepted = parcel_take_u64(p);
-	count = parcel_take_count(p, ENDPOINT_CONNS_LIMIT);
+	count = parcel_take_count(p, endpoint_can_pack(ep) ? ENDPOINT_CONNS_LIMIT : 0);
 	endpoint_accepting_update(ep);
 	for (uint32_t i = 0; i < count && rc == 0; i++)
 		rc = endpoint_conn_unpack(ep, p, reterr);

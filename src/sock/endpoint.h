@@ -53,7 +53,7 @@ struct endpoint_ops {
 	/* Optional: a started endpoint has stopped, and arg may go. Before stopped() is called. */
 	void (*released)(void *arg);
 
-	/* ---- hand-over; all four, or none: such connections cannot be handed over ---- */
+	/* ---- hand-over; all four, or none: then only the socket is handed over ---- */
 
 	/*
 	 * True: reads nothing more, and what is under way ends, requests included; false: goes on
