@@ -46,7 +46,7 @@ static struct {
 	const struct app_config *cfg;
 	struct loop *main_loop;
 	enum handover_state state;
-	void (*done)(int rc, const struct err *err, int pid);
+	void (*done)(const struct handed_over *r);
 	uint64_t deadline_ns, halted_ns;
 	struct loop_timer tick;
 	struct loop_watch watch;
@@ -138,7 +138,7 @@ static void handover_fail(int rc, struct err *err)
 	call_hold(false);
 	err_prefix(err, rc, "hand-over: this process goes on");
 	log_error("%s", err->msg);
-	ho.done(rc, err, 0);
+	ho.done(&(struct handed_over){ .rc = rc, .err = err });
 }
 
 static bool handover_late(uint64_t deadline_ns, const char *what)
@@ -165,11 +165,13 @@ void handover_abort(const char *reason)
  * other ends do not notice: the successor has them too. */
 static noreturn void handover_leave(void)
 {
+	struct handed_over r = { 0 };
 	struct err err = { 0 };
 	char text[64];
 	int rc = passing_expect(ho.sock, PASSING_SERVING, loop_clock_ns() + HANDOVER_SERVED_NS,
 				&err);
 
+	r.pause_ns = loop_clock_ns() - ho.halted_ns;
 	if (rc < 0) {
 		log_error("hand-over: the new process %d has everything, and did not say that it "
 			  "serves: %s",
@@ -178,8 +180,10 @@ static noreturn void handover_leave(void)
 	}
 	snprintf(text, sizeof(text), "MAINPID=%d", (int)ho.pid);
 	sdnotify_send(text, NULL);
-	log_notice("handed over to process %d", (int)ho.pid);
-	ho.done(0, NULL, (int)ho.pid);
+	log_notice("handed over to process %d; front-ends waited %.1f ms", (int)ho.pid,
+		   (double)r.pause_ns / 1e6);
+	r.pid = (int)ho.pid;
+	ho.done(&r);
 	_exit(0);
 }
 
@@ -429,7 +433,7 @@ void handover_init(const struct app_config *cfg, struct loop *main_loop)
 	loop_timer_init(&ho.tick, handover_on_tick);
 }
 
-void handover_start(uint32_t timeout_ms, void (*done)(int rc, const struct err *err, int pid))
+void handover_start(uint32_t timeout_ms, void (*done)(const struct handed_over *r))
 {
 	struct err err = { 0 };
 	int rc = 0;
@@ -441,7 +445,7 @@ void handover_start(uint32_t timeout_ms, void (*done)(int rc, const struct err *
 	else
 		rc = devices_hand_check(&err);
 	if (rc < 0) {
-		done(rc, &err, 0);
+		done(&(struct handed_over){ .rc = rc, .err = &err });
 		return;
 	}
 	ho.done = done;

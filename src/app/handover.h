@@ -25,11 +25,12 @@
 #include "app/args.h"
 #include "base/err.h"
 #include "loop/loop.h"
+#include "mgmt/framework.h"
 
 /* The configuration that this process was started with lives as long as it. */
 void handover_init(const struct app_config *cfg, struct loop *main_loop);
 /* struct framework.hand_over. */
-void handover_start(uint32_t timeout_ms, void (*done)(int rc, const struct err *err, int pid));
+void handover_start(uint32_t timeout_ms, void (*done)(const struct handed_over *r));
 /* Is one under way? Then nothing is to be reconfigured. */
 bool handover_active(void);
 /* The process is to stop: one under way fails with this reason. */

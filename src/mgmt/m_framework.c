@@ -196,15 +196,16 @@ static const struct opts_table hand_over_params = { "framework_hand_over", hand_
 /* One at a time: a second one is refused before it would be here. */
 static struct rpc_call *handing_over;
 
-static void hand_over_done(int rc, const struct err *err, int pid)
+static void hand_over_done(const struct handed_over *r)
 {
 	struct rpc_call *call = handing_over;
 
 	handing_over = NULL;
-	if (rc < 0)
-		rpc_fail(call, rc, err);
+	if (r->rc < 0)
+		rpc_fail(call, r->rc, r->err);
 	else
-		rpc_result(call, json_pack("{s:i}", "pid", pid));
+		rpc_result(call, json_pack("{s:i, s:I}", "pid", r->pid, "pause_us",
+					   (json_int_t)(r->pause_ns / 1000)));
 }
 
 static void framework_hand_over(struct rpc_call *call, void *params)
@@ -288,7 +289,7 @@ const struct rpc_method m_framework[] = {
 	  .params_bytes = sizeof(struct hand_over), .flags = RPC_ANYTIME,
 	  .fail_code = RPC_INTERNAL_ERROR, .run = framework_hand_over,
 	  .help = "starts the program's file anew, and gives it all devices and front-ends",
-	  .result = "{pid}: of the process that serves now" },
+	  .result = "{pid, pause_us}: of the process that serves now" },
 	{ "framework_get_pci_devices", .flags = RPC_READS | RPC_ANYTIME, .run = get_pci_devices,
 	  .help = "PCI devices that are driven from here, of which there are none",
 	  .result = "[]" },
