@@ -31,8 +31,9 @@ struct daemon {
 	const char *args[24];
 	char text[24][256];
 	unsigned arg_count;
-	int call_fd;	/* 0: no call is under way */
-	char call[128]; /* for messages */
+	int call_fd;	   /* 0: no call is under way */
+	char call[128];	   /* for messages */
+	char answer[1024]; /* of the last call */
 };
 
 /* Makes the folder. Exits 77 (skipped) when VHOSTD is not set. */
@@ -64,6 +65,14 @@ void daemon_call_begin(struct daemon *d, const char *method, const char *params)
 bool daemon_call_ended(struct daemon *d);
 /* Both. */
 void daemon_call(struct daemon *d, const char *method, const char *params);
+/*
+ * framework_hand_over begun; and whether another process serves now, which is d's from then on: the
+ * one before ended with status 0 (else the test fails).
+ */
+void daemon_hand_over_begin(struct daemon *d);
+bool daemon_hand_over_ended(struct daemon *d);
+/* Both. */
+void daemon_hand_over(struct daemon *d);
 /* A file of this size in the folder, filled with pattern bytes. */
 void daemon_image(struct daemon *d, const char *name, uint64_t bytes);
 
