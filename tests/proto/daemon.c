@@ -200,7 +200,7 @@ void daemon_call_begin(struct daemon *d, const char *method, const char *params)
 }
 
 /* Answers are short: one comes in one piece. */
-bool daemon_call_ended(struct daemon *d)
+static bool answer_came(struct daemon *d)
 {
 	ssize_t got = recv(d->call_fd, d->answer, sizeof(d->answer) - 1, MSG_DONTWAIT);
 
@@ -209,11 +209,27 @@ bool daemon_call_ended(struct daemon *d)
 	d->answer[got > 0 ? got : 0] = 0;
 	close(d->call_fd);
 	d->call_fd = 0;
+	return true;
+}
+
+bool daemon_call_ended(struct daemon *d)
+{
+	if (!answer_came(d))
+		return false;
 	if (!strstr(d->answer, "\"result\"")) {
 		daemon_log_show(d);
 		fail_msg("%s: %s", d->call, d->answer);
 	}
 	return true;
+}
+
+void daemon_answer(struct daemon *d)
+{
+	uint64_t limit_us = now_us() + 60000000;
+
+	for (; !answer_came(d); pause_us(200))
+		if (now_us() > limit_us)
+			fail_msg("%s: no answer", d->call);
 }
 
 void daemon_hand_over_begin(struct daemon *d)

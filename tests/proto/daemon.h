@@ -65,6 +65,8 @@ void daemon_call_begin(struct daemon *d, const char *method, const char *params)
 bool daemon_call_ended(struct daemon *d);
 /* Both. */
 void daemon_call(struct daemon *d, const char *method, const char *params);
+/* Waits for the answer, which may tell of an error: it is in d->answer. */
+void daemon_answer(struct daemon *d);
 /*
  * framework_hand_over begun; and whether another process serves now, which is d's from then on: the
  * one before ended with status 0 (else the test fails).

@@ -79,6 +79,21 @@ static void handed_over_with_shadow_doorbells(void **state)
 	hand_overs(NRIG_SHADOW, 20);
 }
 
+/* Requests of the server are under way at any time, and completions that wait to be written. */
+static void handed_over_with_memory_by_messages(void **state)
+{
+	struct nconn *c;
+
+	nrig_start(NRIG_TRAPPED, DEVICE);
+	c = nrig_up_by_messages(0, "n.sock", NRIG_TRAPPED, QUEUES, 64);
+	nvmeload_init(&load, &c->n, 1, c->block_bytes, QUEUES, now_us());
+	for (unsigned i = 0; i < 20; i++) {
+		hand_over_under_load(c);
+		nvmeload_run(&load, 50);
+	}
+	nvmeload_verify(&load);
+}
+
 static uint32_t feature(struct nconn *c, uint32_t fid)
 {
 	uint32_t dw0 = 0;
@@ -172,6 +187,7 @@ int main(void)
 		T(handed_over_with_mapped_doorbells),
 		T(handed_over_with_trapped_doorbells),
 		T(handed_over_with_shadow_doorbells),
+		T(handed_over_with_memory_by_messages),
 		T(what_a_host_set_and_waits_for_is_known_to_the_next_process),
 		T(two_controllers_of_a_subsystem_stay_two),
 	};
