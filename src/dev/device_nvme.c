@@ -222,6 +222,11 @@ static bool device_nvme_adopt(struct device *dev, const struct device_def *next,
 #define NVME_SUBSYS_TAG	    "subs"
 #define NVME_SUBSYS_VERSION 1
 
+static int device_nvme_hand_check(const struct device *dev, struct err *reterr)
+{
+	return dev->def->leader ? 0 : nvme_subsys_hand_check(dev->subsys, reterr);
+}
+
 static bool device_nvme_is_quiet(const struct device *dev)
 {
 	return dev->def->leader || nvme_subsys_is_quiet(dev->subsys);
@@ -277,6 +282,7 @@ const struct device_type device_nvme = {
 	.rescan = device_units_rescan,
 	.vfu_make = device_nvme_vfu_make,
 	.adopt = device_nvme_adopt,
+	.hand_check = device_nvme_hand_check,
 	.is_quiet = device_nvme_is_quiet,
 	.pack = device_nvme_pack,
 	.unpack = device_nvme_unpack,

@@ -74,16 +74,13 @@ bool nvme_subsys_is_quiet(const struct nvme_subsys *subsys)
 	return live_sanitizes(subsys) || !live_busy(subsys);
 }
 
-static int live_check(const struct nvme_subsys *subsys, struct err *reterr)
+int nvme_subsys_hand_check(const struct nvme_subsys *subsys, struct err *reterr)
 {
-	const struct nvme_ns *ns = live_busy(subsys);
+	const struct nvme_ns *ns;
 
 	if (live_sanitizes(subsys))
 		return err_set(reterr, -EBUSY, "%s: Sanitize goes on; hand over when it has ended",
 			       subsys->name);
-	if (ns)
-		return err_set(reterr, -EBUSY, "%s: namespace %u: a command goes on", subsys->name,
-			       ns->nsid);
 	list_for_each(ns, &subsys->namespaces, node)
 		if (ns->managed && !subsys->state_path)
 			return err_set(reterr, -EOPNOTSUPP,
@@ -91,6 +88,17 @@ static int live_check(const struct nvme_subsys *subsys, struct err *reterr)
 				       "file (state=FILE) nobody else could know it",
 				       subsys->name, ns->nsid);
 	return 0;
+}
+
+static int live_check(const struct nvme_subsys *subsys, struct err *reterr)
+{
+	const struct nvme_ns *ns = live_busy(subsys);
+	int rc = nvme_subsys_hand_check(subsys, reterr);
+
+	if (rc == 0 && ns)
+		rc = err_set(reterr, -EBUSY, "%s: namespace %u: a command goes on", subsys->name,
+			     ns->nsid);
+	return rc;
 }
 
 int nvme_subsys_pack(struct nvme_subsys *subsys, char **ret_text, size_t *ret_bytes,

@@ -140,11 +140,13 @@ static void what_goes_on_is_not_handed_over(void **state)
 	assert_false(nvme_subsys_is_quiet(from.subsys));
 	assert_int_equal(nvme_subsys_pack(from.subsys, &text, &len, &err), -EBUSY);
 	assert_string_equal(err.msg, "s0: namespace 1: a command goes on");
+	assert_int_equal(nvme_subsys_hand_check(from.subsys, &err), 0); /* it will end */
 	from.ns->pins--;
 	atomic_store(&from.subsys->sanitize.state, NVME_SANITIZE_RUNNING);
 	assert_true(nvme_subsys_is_quiet(from.subsys)); /* nobody waits for hours */
 	assert_int_equal(nvme_subsys_pack(from.subsys, &text, &len, &err), -EBUSY);
 	assert_string_equal(err.msg, "s0: Sanitize goes on; hand over when it has ended");
+	assert_int_equal(nvme_subsys_hand_check(from.subsys, &err), -EBUSY);
 	atomic_store(&from.subsys->sanitize.state, NVME_SANITIZE_NEVER);
 	from.ns->managed = true;
 	assert_int_equal(nvme_subsys_pack(from.subsys, &text, &len, &err), -EOPNOTSUPP);
