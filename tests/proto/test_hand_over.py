@@ -323,7 +323,8 @@ def test_what_management_made_is_there_and_the_state_goes_on(serve, room, image)
     with open(given, "w", encoding="ascii") as f:
         json.dump({"subsystems": [{"subsystem": "bdev", "config": [
             {"method": "bdev_null_create",
-             "params": {"name": "of-c", "num_blocks": 64, "block_size": 512}}]}]}, f)
+             "params": {"name": "of-c", "num_blocks": 64, "block_size": 512,
+                        "uuid": "8d3e1b5c-0d3f-4f0e-9d0f-3f6f3f8f5a11"}}]}]}, f)
     s = serve("--state", state, "-c", given, "-S", room)
     s.call("bdev_malloc_create", name="m0", num_blocks=2048, block_size=512)
     s.call("bdev_aio_create", name="a0", filename=image(), block_size=512)
