@@ -41,6 +41,7 @@
 #include "mgmt/replay.h"
 #include "mgmt/server.h"
 #include "mgmt/state.h"
+#include "nvme/subsys.h"
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
 
@@ -378,6 +379,7 @@ static int app_take_over(struct err *reterr)
 		rc = successor_go(reterr);
 	if (rc < 0)
 		return rc;
+	nvme_subsys_hold(false);
 	devices_freeze(false);
 	successor_serves();
 	state_take_over();
@@ -459,6 +461,7 @@ static int app_replays_inherit(struct err *reterr)
 {
 	int rc;
 
+	nvme_subsys_hold(true);
 	app.replays = calloc(1, sizeof(*app.replays));
 	if (!app.replays)
 		return err_set(reterr, -ENOMEM, "out of memory");

@@ -34,8 +34,10 @@ int parcel_open(struct parcel *p, const void *bytes, size_t len, const int *fds,
 		p->fds = calloc(fd_count + 1ul, sizeof(int));
 	}
 	if (p->bytes && p->fds) {
-		memcpy(p->bytes, bytes, len);
-		memcpy(p->fds, fds, fd_count * sizeof(int));
+		if (len)
+			memcpy(p->bytes, bytes, len);
+		if (fd_count)
+			memcpy(p->fds, fds, fd_count * sizeof(int));
 		p->fd_count = p->fd_end = fd_count;
 		return 0;
 	}

@@ -103,6 +103,10 @@ struct device_type {
 
 	/* ---- hand-over; pack and unpack NULL: such devices cannot be handed over ---- */
 
+	/* Optional: why it cannot be now, and not soon: what pack would say. -EBUSY, -EOPNOTSUPP;
+	 * named. Asked before front-ends have to wait for anything. */
+	int (*hand_check)(const struct device *dev, struct err *reterr);
+
 	/*
 	 * Optional: what it does in the background, apart from connections, comes to a point from
 	 * which the successor goes on; false: goes on as if nothing had been.

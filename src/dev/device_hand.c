@@ -34,7 +34,7 @@ int device_hand_check(const struct device *dev, struct err *reterr)
 	const struct endpoint *ep = hand_endpoint(dev);
 
 	if (type->pack && (!ep || endpoint_can_pack(ep)))
-		return 0;
+		return type->hand_check ? type->hand_check(dev, reterr) : 0;
 	return err_set(reterr, -EOPNOTSUPP, "%s: a %s device over %s cannot be handed over",
 		       dev->def->name, type->name, device_transport_names[dev->def->transport]);
 }

@@ -136,6 +136,17 @@ static int device_scsi_vdev_make(void *arg, struct vdev **ret_vdev, struct err *
 #define SCSI_UNIT_TAG	  "unit"
 #define SCSI_UNIT_VERSION 1
 
+static int device_scsi_hand_check(const struct device *dev, struct err *reterr)
+{
+	const struct device_unit *unit;
+	int rc = 0;
+
+	list_for_each(unit, &dev->units, node)
+		if (rc == 0)
+			rc = scsi_lu_hand_check(unit->open->lu, reterr);
+	return rc;
+}
+
 static bool device_scsi_is_quiet(const struct device *dev)
 {
 	const struct device_unit *unit;
@@ -236,6 +247,7 @@ const struct device_type device_scsi = {
 	.rescan = device_units_rescan,
 	.vdev_make = device_scsi_vdev_make,
 	.vfu_make = front_vfu_virtio_make,
+	.hand_check = device_scsi_hand_check,
 	.is_quiet = device_scsi_is_quiet,
 	.pack = device_scsi_pack,
 	.unpack = device_scsi_unpack,

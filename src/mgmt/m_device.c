@@ -55,7 +55,8 @@ static const struct opts_table drain_params = { "device_drain", drain_rows,
 						ARRAY_SIZE(drain_rows) };
 static const struct opts_row migrate_rows[] = {
 	ROW("name", OPTS_STR, name, true, "the device"),
-	ROW("queue", OPTS_U32, queue, true, "number of the queue, of each front-end"),
+	ROW("queue", OPTS_U32, queue, true,
+	    "number of the queue, of each front-end; NVMe: identifier of the completion queue"),
 	ROW("loop", OPTS_U32, loop, true, "number of the data loop"),
 	TIMEOUT_ROW,
 };
@@ -480,7 +481,10 @@ const struct rpc_method m_device[] = {
 	METHOD("device_resize", &resize_params, 0, resize,
 	       "looks at the sizes of its disks again, and tells guests", "true"),
 	METHOD("device_drain", &drain_params, 0, drain,
-	       "takes no more requests, and answers when those under way have ended", "true"),
+	       "takes no more requests, and answers when those under way have ended; admin queues "
+	       "of "
+	       "NVMe controllers go on",
+	       "true"),
 	METHOD("device_resume", &resume_params, 0, resume, "after device_drain: goes on", "true"),
 	METHOD("device_migrate_queue", &migrate_params, 0, migrate_queue,
 	       "moves a queue to another data loop; requests under way end first", "true"),

@@ -387,6 +387,8 @@ static void cq_run_resume(struct loop_msg *msg)
 	cq->gate &= ~CQ_QUIET;
 	nvme_ring_remote_gate(cq);
 	cq_buffers_set(cq, true);
+	if (unlikely(cq->irq.untold))
+		nvme_irq_resumed(cq);
 	loop_source_wake(&cq->source);
 }
 

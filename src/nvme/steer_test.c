@@ -482,8 +482,7 @@ struct load {
 	enum bells bells;
 	uint32_t page[NVME_DOORBELLS_BYTES / 4] __attribute__((aligned(4096)));
 	uint32_t rng, busy, done;
-	uint32_t begun[RIG_CIDS]; /* of each identifier: under way */
-	uint8_t stamp[1024], slot_stamp[64];
+	uint8_t slot_stamp[64];
 	uint16_t slot_cid[64];
 	bool slot_busy[64], slot_write[64];
 };

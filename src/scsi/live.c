@@ -100,15 +100,26 @@ bool scsi_lu_is_quiet(struct scsi_lu *lu)
 	return sanitize || !busy;
 }
 
-int scsi_lu_pack(struct scsi_lu *lu, char **ret_text, size_t *ret_bytes, struct err *reterr)
+int scsi_lu_hand_check(struct scsi_lu *lu, struct err *reterr)
 {
-	static const struct statefile file = { .head = LIVE_HEAD };
 	bool sanitize, busy;
 
 	live_look(lu, &sanitize, &busy);
-	if (sanitize || busy)
-		return err_set(reterr, -EBUSY, "%s: %s goes on; hand over when it has ended",
-			       lu->name, sanitize ? "SANITIZE" : "a command");
+	if (!sanitize)
+		return 0;
+	return err_set(reterr, -EBUSY, "%s: SANITIZE goes on; hand over when it has ended",
+		       lu->name);
+}
+
+int scsi_lu_pack(struct scsi_lu *lu, char **ret_text, size_t *ret_bytes, struct err *reterr)
+{
+	static const struct statefile file = { .head = LIVE_HEAD };
+	int rc = scsi_lu_hand_check(lu, reterr);
+
+	if (rc == 0 && !scsi_lu_is_quiet(lu))
+		rc = err_set(reterr, -EBUSY, "%s: a command goes on", lu->name);
+	if (rc < 0)
+		return rc;
 	*ret_text = statefile_text(&file, live_write, lu, ret_bytes);
 	return *ret_text ? 0 : err_set(reterr, -ENOMEM, "%s: out of memory", lu->name);
 }

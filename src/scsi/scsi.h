@@ -80,6 +80,8 @@ void scsi_lu_unref(struct scsi_lu *lu); /* NULL allowed */
  * -EFBIG, named, and leaves the unit half changed. Unit attentions and results of commands go with
  * the nexus of the same host and initiator name.
  */
+/* Of these errors those that will not pass soon. */
+int scsi_lu_hand_check(struct scsi_lu *lu, struct err *reterr);
 bool scsi_lu_is_quiet(struct scsi_lu *lu); /* false: what goes on will end soon */
 int scsi_lu_pack(struct scsi_lu *lu, char **ret_text, size_t *ret_bytes, struct err *reterr);
 int scsi_lu_unpack(struct scsi_lu *lu, const char *text, size_t len_bytes, struct err *reterr);

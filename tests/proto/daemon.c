@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,6 +52,8 @@ void daemon_init(struct daemon *d)
 		exit(77);
 	}
 	memset(d, 0, sizeof(*d));
+	/* Who takes over becomes a child of ours. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	/* A long TMPDIR would not leave room for a socket's path. */
 	snprintf(d->dir, sizeof(d->dir), "%s/vhostd-XXXXXX",
 		 tmp && strlen(tmp) < 40 ? tmp : "/tmp");
@@ -176,6 +180,94 @@ int daemon_log_check(struct daemon *d)
 			return -1;
 		}
 	return 0;
+}
+
+void daemon_call_begin(struct daemon *d, const char *method, const char *params)
+{
+	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	char text[512];
+	int len = snprintf(text, sizeof(text),
+			   "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%s}", method,
+			   params);
+
+	assert_false(d->call_fd);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", daemon_path(d, "rpc"));
+	snprintf(d->call, sizeof(d->call), "%s %s", method, params);
+	d->call_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_true(d->call_fd > 0);
+	assert_int_equal(connect(d->call_fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(send(d->call_fd, text, (size_t)len, MSG_NOSIGNAL), len);
+}
+
+/* Answers are short: one comes in one piece. */
+static bool answer_came(struct daemon *d)
+{
+	ssize_t got = recv(d->call_fd, d->answer, sizeof(d->answer) - 1, MSG_DONTWAIT);
+
+	if (got < 0 && errno == EAGAIN)
+		return false;
+	d->answer[got > 0 ? got : 0] = 0;
+	close(d->call_fd);
+	d->call_fd = 0;
+	return true;
+}
+
+bool daemon_call_ended(struct daemon *d)
+{
+	if (!answer_came(d))
+		return false;
+	if (!strstr(d->answer, "\"result\"")) {
+		daemon_log_show(d);
+		fail_msg("%s: %s", d->call, d->answer);
+	}
+	return true;
+}
+
+void daemon_answer(struct daemon *d)
+{
+	uint64_t limit_us = now_us() + 60000000;
+
+	for (; !answer_came(d); pause_us(200))
+		if (now_us() > limit_us)
+			fail_msg("%s: no answer", d->call);
+}
+
+void daemon_hand_over_begin(struct daemon *d)
+{
+	daemon_call_begin(d, "framework_hand_over", "{}");
+}
+
+bool daemon_hand_over_ended(struct daemon *d)
+{
+	const char *pid;
+	int status = -1;
+
+	if (!daemon_call_ended(d))
+		return false;
+	pid = strstr(d->answer, "\"pid\"");
+	if (!pid || waitpid(d->pid, &status, 0) != d->pid || status)
+		fail_msg("%s: %s, and wait status 0x%x", d->call, d->answer, status);
+	d->pid = (pid_t)strtol(pid + strcspn(pid, "0123456789"), NULL, 10);
+	assert_true(daemon_alive(d));
+	return true;
+}
+
+void daemon_hand_over(struct daemon *d)
+{
+	uint64_t limit_us = now_us() + 60000000;
+
+	for (daemon_hand_over_begin(d); !daemon_hand_over_ended(d); pause_us(200))
+		if (now_us() > limit_us)
+			fail_msg("%s: no answer", d->call);
+}
+
+void daemon_call(struct daemon *d, const char *method, const char *params)
+{
+	uint64_t limit_us = now_us() + 60000000;
+
+	for (daemon_call_begin(d, method, params); !daemon_call_ended(d); pause_us(200))
+		if (now_us() > limit_us)
+			fail_msg("%s: no answer", d->call);
 }
 
 bool daemon_alive(struct daemon *d)

@@ -31,6 +31,9 @@ struct daemon {
 	const char *args[24];
 	char text[24][256];
 	unsigned arg_count;
+	int call_fd;	   /* 0: no call is under way */
+	char call[128];	   /* for messages */
+	char answer[1024]; /* of the last call */
 };
 
 /* Makes the folder. Exits 77 (skipped) when VHOSTD is not set. */
@@ -54,6 +57,24 @@ void daemon_log_show(struct daemon *d);
 bool daemon_log_has(struct daemon *d, const char *text);
 unsigned daemon_fd_count(struct daemon *d);
 unsigned long daemon_rss_kib(struct daemon *d);
+/*
+ * One call of the management socket "@rpc", with params as JSON, begun; and whether it was
+ * answered, with success (else the test fails).
+ */
+void daemon_call_begin(struct daemon *d, const char *method, const char *params);
+bool daemon_call_ended(struct daemon *d);
+/* Both. */
+void daemon_call(struct daemon *d, const char *method, const char *params);
+/* Waits for the answer, which may tell of an error: it is in d->answer. */
+void daemon_answer(struct daemon *d);
+/*
+ * framework_hand_over begun; and whether another process serves now, which is d's from then on: the
+ * one before ended with status 0 (else the test fails).
+ */
+void daemon_hand_over_begin(struct daemon *d);
+bool daemon_hand_over_ended(struct daemon *d);
+/* Both. */
+void daemon_hand_over(struct daemon *d);
 /* A file of this size in the folder, filled with pattern bytes. */
 void daemon_image(struct daemon *d, const char *name, uint64_t bytes);
 

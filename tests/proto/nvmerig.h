@@ -34,7 +34,8 @@ struct nconn {
 int nrig_setup(void **state);
 int nrig_teardown(void **state);
 
-/* Starts vhostd with one device, its text without socket (n.sock) and doorbells, for this way. */
+/* Starts vhostd with one device, its text without socket (n.sock) and doorbells, for this way; it
+ * has a management socket (daemon_call). */
 void nrig_start(enum nrig_way way, const char *device);
 /* The configuration file "cfg": controllers a.sock and b.sock of one subsystem with these
  * namespaces, as JSON. Starts vhostd on it, or makes a running one read it again. */
@@ -45,6 +46,9 @@ void nrig_reload(void);
 /* Connects guest which to socket, enables the controller, makes queue pairs of size entries. */
 struct nconn *nrig_up(unsigned which, const char *socket, enum nrig_way way, unsigned queues,
 		      uint32_t size);
+/* The same of a guest whose memory has no descriptors. */
+struct nconn *nrig_up_by_messages(unsigned which, const char *socket, enum nrig_way way,
+				  unsigned queues, uint32_t size);
 /* The same again after a reset. */
 void nrig_enable(struct nconn *c, uint32_t size);
 void nrig_drop(unsigned which);

@@ -218,10 +218,10 @@ def test_a_delayed_controller_has_no_socket_before_its_start(serve, room):
     ("nvmf_subsystem_remove_listener",
      {"nqn": NQN, "listen_address": {"trtype": "VFIOUSER", "traddr": "/no"}}, ["/no"]),
     ("nvmf_delete_subsystem", {"nqn": "nqn.x"}, ["No such device"]),
-    ("device_drain", {"name": "n"}, ["driver"]),
     ("device_drain", {"name": NQN}, ["not started"]),
     ("device_migrate_queue", {"name": "b", "queue": 0, "loop": 2}, ["0..1", "2"]),
     ("device_migrate_queue", {"name": "b", "queue": 0, "loop": 0}, ["no front-end"]),
+    ("device_migrate_queue", {"name": "n", "queue": 1, "loop": 0}, ["no front-end"]),
     ("device_migrate_queue", {"name": "m", "queue": 0, "loop": 1}, ["cpumask"]),
     ("device_resize", {"name": "zz"}, ["zz"]),
 ])
@@ -374,10 +374,8 @@ def test_targets_come_and_go_under_load(serve, room):
     assert d.end() == 0, d.said()
 
 
-@pytest.mark.parametrize("how", ["--nvme", "--nvme-vhost"])
-def test_nvme_goes_under_load(serve, room, how):
-    d, rpc = serve("--cores", "2")
-    malloc(rpc, "M0", "M1")
+def nvme_make(rpc, room, how):
+    """Its socket and its name."""
     if how == "--nvme":
         os.mkdir(f"{room}/d")
         rpc.call("nvmf_create_transport", trtype="VFIOUSER")
@@ -385,11 +383,17 @@ def test_nvme_goes_under_load(serve, room, how):
         rpc.call("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "M0"})
         rpc.call("nvmf_subsystem_add_listener", nqn=NQN,
                  listen_address={"trtype": "VFIOUSER", "traddr": f"{room}/d"})
-        path, name = f"{room}/d/cntrl", f"{NQN}@{room}/d"
-    else:
-        rpc.call("vhost_create_nvme_controller", ctrlr="n", io_queues=2)
-        rpc.call("vhost_nvme_controller_add_ns", ctrlr="n", bdev_name="M0")
-        path, name = f"{room}/n", "n"
+        return f"{room}/d/cntrl", f"{NQN}@{room}/d"
+    rpc.call("vhost_create_nvme_controller", ctrlr="n", io_queues=2)
+    rpc.call("vhost_nvme_controller_add_ns", ctrlr="n", bdev_name="M0")
+    return f"{room}/n", "n"
+
+
+@pytest.mark.parametrize("how", ["--nvme", "--nvme-vhost"])
+def test_nvme_goes_under_load(serve, room, how):
+    d, rpc = serve("--cores", "2")
+    malloc(rpc, "M0", "M1")
+    path, name = nvme_make(rpc, room, how)
     with Load(path, how, "--rw", "randrw"):
         wait_moving(rpc, name)
         for _ in range(5):
@@ -439,6 +443,38 @@ def test_a_queue_is_moved_from_loop_to_loop_under_load(serve, room):
             assert [q["loop"] for q in queues(rpc, "b") if q["queue"] == busy] == [loop]
             wait_moving(rpc, "b")
         fails(rpc, "device_migrate_queue", INVALID_PARAMS, "queue", "64", name="b", queue=64, loop=0)
+    assert d.end() == 0, d.said()
+
+
+@pytest.mark.parametrize("how", ["--nvme", "--nvme-vhost"])
+def test_nvme_queues_are_drained_and_moved_under_load(serve, room, how):
+    d, rpc = serve("--cores", "2")
+    malloc(rpc, "M0")
+    path, name = nvme_make(rpc, room, how)
+    with Load(path, how, "--rw", "randrw", "--verify"):
+        wait_moving(rpc, name)
+        for loop in (0, 1, 0, 1, 1, 0):
+            assert rpc.call("device_migrate_queue", name=name, queue=1, loop=loop) is True
+            assert [q["loop"] for q in queues(rpc, name) if q["queue"] == 1] == [loop]
+            wait_moving(rpc, name)
+        fails(rpc, "device_migrate_queue", INVALID_PARAMS, "queue", "1..", name=name, queue=0, loop=0)
+        for _ in range(5):
+            assert rpc.call("device_drain", name=name) is True
+            states = {q["kind"]: (q["state"], q["in_flight"]) for q in queues(rpc, name)}
+            assert states.pop("admin", None) in (None, ("running", 0))
+            assert states == {"io": ("drained", 0)}
+            before = requests(rpc, name)
+            assert rpc.call("device_migrate_queue", name=name, queue=1, loop=1) is True
+            assert rpc.call("device_drain", name=name) is True
+            assert requests(rpc, name) == before
+            assert rpc.call("device_resume", name=name) is True
+            wait_moving(rpc, name)
+        rpc.call("device_drain", name=name)
+        if how == "--nvme":
+            assert rpc.call("nvmf_delete_subsystem", nqn=NQN) is True
+        else:
+            assert rpc.call("vhost_delete_controller", ctrlr="n") is True
+    assert not os.path.exists(path) and rpc.call("device_get_devices") == []
     assert d.end() == 0, d.said()
 
 

@@ -80,8 +80,8 @@ static int setup(void **state)
 	rig.up = false;
 	daemon_init(&rig.d);
 	fe_init(&rig.fe);
-	daemon_start(&rig.d, "--cores", "2", "--device",
-		     "nvme,socket=@n.sock,transport=vhost-user,num-queues=4,ns=1:ram=64M,"
+	daemon_start(&rig.d, "--cores", "2", "--rpc-socket", "@rpc", "--device",
+		     "nvme,name=n,socket=@n.sock,transport=vhost-user,num-queues=4,ns=1:ram=64M,"
 		     "ns=2:null=1G",
 		     "--device",
 		     "nvme,socket=@old.sock,transport=vhost-user,generation=18.04,num-queues=4,"
@@ -472,6 +472,65 @@ static void load_is_answered_in_full(void **state)
 	nvmeload_verify(&r->load);
 }
 
+static void queues_are_drained_and_moved_under_load(void **state)
+{
+	struct vnvme *r = &rig;
+	char params[96];
+
+	up_dbbuf(r, QUEUES);
+	load_init(r, QUEUES);
+	for (unsigned i = 0; i < 200; i++) {
+		snprintf(params, sizeof(params), "{\"name\":\"n\",\"queue\":%u,\"loop\":%u}",
+			 1 + i % QUEUES, i / QUEUES % 2);
+		daemon_call_begin(&r->d, "device_migrate_queue", params);
+		do {
+			nvmeload_fill(&r->load);
+			nvmeload_reap(&r->load);
+		} while (!daemon_call_ended(&r->d));
+		if (i % 10)
+			continue;
+		daemon_call(&r->d, "device_drain", "{\"name\":\"n\"}");
+		nvmeload_reap(&r->load);
+		nvmeload_fill(&r->load);
+		pause_us(2000);
+		assert_int_equal(nvmeload_reap(&r->load), 0);
+		if (i % 20) { /* the guest resets meanwhile */
+			assert_ok(nvmedrv_disable(&r->n));
+			nvmeload_forget(&r->load);
+			up_dbbuf(r, QUEUES);
+		}
+		daemon_call(&r->d, "device_resume", "{\"name\":\"n\"}");
+		nvmeload_run(&r->load, 50);
+	}
+	nvmeload_verify(&r->load);
+}
+
+static void handed_over_under_load(void **state)
+{
+	struct vnvme *r = &rig;
+	unsigned fds = 0;
+
+	up_dbbuf(r, QUEUES);
+	load_init(r, QUEUES);
+	for (unsigned i = 0; i < 20; i++) {
+		daemon_hand_over_begin(&r->d);
+		do {
+			nvmeload_fill(&r->load);
+			nvmeload_reap(&r->load);
+		} while (!daemon_hand_over_ended(&r->d));
+		nvmeload_run(&r->load, 50);
+		if (i == 10) { /* a queue that is in the way is known to be */
+			nvmeload_drain(&r->load);
+			assert_ok(nvmedrv_disable(&r->n));
+			up_dbbuf(r, QUEUES);
+		}
+		if (i == 2)
+			fds = daemon_fd_count(&r->d);
+	}
+	nvmeload_verify(&r->load);
+	assert_in_range(daemon_fd_count(&r->d), fds - 2, fds + 2);
+}
+
 static void new_memory_while_commands_run(void **state)
 {
 	struct vnvme *r = &rig;
@@ -644,6 +703,8 @@ int main(void)
 		T(wrong_messages_end_the_session_and_nothing_else),
 		T(wrong_regions_are_refused_and_the_session_lives),
 		T(load_is_answered_in_full),
+		T(queues_are_drained_and_moved_under_load),
+		T(handed_over_under_load),
 		T(new_memory_while_commands_run),
 		T(a_thousand_resets_lose_nothing_and_write_nothing_late),
 		T(front_ends_that_leave_under_load_leave_nothing_behind),
