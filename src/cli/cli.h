@@ -106,6 +106,7 @@ void print_nvme(struct cli *cli, const json_t *result);
 void print_bdevs(struct cli *cli, const json_t *result);
 void print_bdev(struct cli *cli, const json_t *result);
 void print_status(struct cli *cli, const json_t *result);
+void print_upgrade(struct cli *cli, const json_t *result);
 void print_text(struct cli *cli, const json_t *result);
 void print_event(struct cli *cli, const json_t *event);
 
@@ -131,6 +132,7 @@ int bdev_rm(struct cli *cli, json_t **ret_result);
 int bdev_resize(struct cli *cli, json_t **ret_result);
 int qos_set(struct cli *cli, json_t **ret_result);
 int status_run(struct cli *cli, json_t **ret_result);
+int upgrade_run(struct cli *cli, json_t **ret_result);
 int top_run(struct cli *cli, json_t **ret_result);
 int stats_run(struct cli *cli, json_t **ret_result);
 int events_run(struct cli *cli, json_t **ret_result);
