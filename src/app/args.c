@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,8 +23,8 @@ const char args_help[] =
 	"  -c, --config FILE      devices, cores, pin, log-level as JSON, or SPDK's calls\n"
 	"  --state FILE           keep what the management socket makes, over restarts\n"
 	"  --check-config FILE    check a file for -c or --state, and do nothing else\n"
-	"  --cores N|LIST         data loops: a number or a list like 0-3,6 (default: the\n"
-	"                         CPUs that this process may use)\n"
+	"  --json-ignore-init-errors  go on without calls of -c or --state that fail\n"
+	"  --cores N|LIST         data loops: a number, or CPUs like 0-3,6 (default: all)\n"
 	"  --pin                  pin the data loops to the CPUs of the list\n"
 	"  --log-level LEVEL      error, warning, notice (default), info, debug\n"
 	"  -r, --rpc-socket PATH  management socket (more options: --help-rpc)\n"
@@ -352,11 +353,6 @@ static int args_parse_all(int argc, char **argv, struct app_config *cfg, bool ag
 			       argv[optind]);
 	if (s.disk.socket || s.disk.fd || s.disk.file || s.disk.read_only)
 		return args_disk_add(&s, reterr);
-	if (!cfg->device_count && !cfg->replay_count && !cfg->state && !server_wanted(&cfg->rpc))
-		return err_set(
-			reterr, -EINVAL,
-			"no device: give --device, --blk-file or -c, or --rpc-socket to make "
-			"them later; see --help");
 	return 0;
 }
 
@@ -406,6 +402,11 @@ int app_config_check(struct app_config *cfg, struct err *reterr)
 
 	if (rc == 0)
 		rc = http_options_check(&cfg->metrics, reterr);
+	if (rc == 0 && !cfg->device_count && !cfg->replay_count && !cfg->state &&
+	    !server_wanted(&cfg->rpc))
+		rc = err_set(reterr, -EINVAL,
+			     "no device: give --device, --blk-file or -c, or --rpc-socket to make "
+			     "them later; see --help");
 	if (rc < 0)
 		return rc;
 	for (uint32_t i = 0; i < cfg->device_count; i++) {
@@ -439,6 +440,9 @@ int args_parse_again(const struct app_config *old, struct app_config *cfg, struc
 {
 	int rc = args_parse_all(old->argc, old->argv, cfg, true, reterr);
 
+	cfg->rpc.socket_fd = old->rpc.socket_fd;
+	cfg->rpc.readonly_fd = old->rpc.readonly_fd;
+	cfg->metrics.socket_fd = old->metrics.socket_fd;
 	for (uint32_t k = 0; k < old->device_count && rc == 0; k++)
 		if (old->devices[k].inherited)
 			rc = app_config_inherit(cfg, &old->devices[k].name, 1, reterr);
@@ -459,7 +463,53 @@ static struct device_def *args_listen_find(struct app_config *cfg, const char *n
 	return NULL;
 }
 
-/* Pass 0 gives what has a device's name, pass 1 the rest, in order. */
+/* What a descriptor may be besides a device's socket. */
+static const struct args_listen_name {
+	const char *name;
+	size_t fd; /* offset in struct app_config */
+} args_listen_names[] = {
+	{ "rpc", offsetof(struct app_config, rpc.socket_fd) },
+	{ "rpc-read-only", offsetof(struct app_config, rpc.readonly_fd) },
+	{ "metrics", offsetof(struct app_config, metrics.socket_fd) },
+};
+
+static int *args_listen_slot(struct app_config *cfg, const char *name)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(args_listen_names); i++)
+		if (!strcmp(args_listen_names[i].name, name))
+			return (int *)((char *)cfg + args_listen_names[i].fd);
+	return NULL;
+}
+
+static int args_listen_management(int *slot, const char *name, int fd, struct err *reterr)
+{
+	int listening = 0, rc = args_fd_check(fd, reterr);
+	socklen_t len = sizeof(listening);
+
+	if (rc < 0)
+		return rc;
+	if (*slot)
+		return err_set(reterr, -EINVAL, "descriptors %d and %d: both are named '%s'", *slot,
+			       fd, name);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0 || !listening)
+		return err_set(reterr, -EINVAL, "descriptor %d ('%s'): expected a listening socket",
+			       fd, name);
+	*slot = fd;
+	return 0;
+}
+
+static int args_listen_device(struct device_def *def, int fd, struct err *reterr)
+{
+	int rc = args_fd_check(fd, reterr);
+
+	if (rc < 0)
+		return rc;
+	def->fd = fd;
+	def->inherited = true;
+	return 0;
+}
+
+/* By name: a device's, then a management socket's; else any that is left, to devices in order. */
 static int args_listen_pass(struct app_config *cfg, uint32_t count, char **names, bool by_name,
 			    struct err *reterr)
 {
@@ -467,24 +517,26 @@ static int args_listen_pass(struct app_config *cfg, uint32_t count, char **names
 
 	for (uint32_t i = 0; i < count; i++) {
 		const int fd = 3 + (int)i; /* sd_listen_fds(3): SD_LISTEN_FDS_START */
+		const char *name = names[i] ? names[i] : "";
 		struct device_def *def;
-		int rc;
+		int rc, *slot;
 
 		if (names[i] == taken)
 			continue;
-		def = args_listen_find(cfg, by_name ? (names[i] ? names[i] : "") : NULL);
-		if (!def && by_name)
+		def = args_listen_find(cfg, by_name ? name : NULL);
+		slot = by_name && !def ? args_listen_slot(cfg, name) : NULL;
+		if (!def && !slot && by_name)
 			continue;
-		if (!def)
+		if (!def && !slot)
 			return err_set(reterr, -EINVAL,
-				       "LISTEN_FDS: descriptor %d ('%.64s'): no "
-				       "device of that name, and none without socket",
-				       fd, names[i] ? names[i] : "");
-		rc = args_fd_check(fd, reterr);
+				       "LISTEN_FDS: descriptor %d ('%.64s'): no device of that "
+				       "name, and none without socket; others are rpc, "
+				       "rpc-read-only and metrics",
+				       fd, name);
+		rc = slot ? args_listen_management(slot, name, fd, reterr)
+			  : args_listen_device(def, fd, reterr);
 		if (rc < 0)
 			return err_prefix(reterr, rc, "LISTEN_FDS");
-		def->fd = fd;
-		def->inherited = true;
 		names[i] = taken;
 	}
 	return 0;

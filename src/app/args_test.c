@@ -265,7 +265,14 @@ static void test_listen_fds_go_by_name_then_in_order(void **state)
 	setenv("LISTEN_PID", pid, 1);
 	setenv("LISTEN_FDS", "1", 1);
 	assert_true(parse("--device", "blk,name=a,ram=1M,socket=/s", NULL) < 0);
-	refused("LISTEN_FDS: descriptor 3 (''): no device of that name, and none without socket");
+	refused("LISTEN_FDS: descriptor 3 (''): no device of that name, and none without socket; "
+		"others are rpc, rpc-read-only and metrics");
+
+	setenv("LISTEN_PID", pid, 1);
+	setenv("LISTEN_FDS", "1", 1);
+	setenv("LISTEN_FDNAMES", "rpc", 1);
+	assert_true(parse(NULL) < 0);
+	refused("LISTEN_FDS: descriptor 3 ('rpc'): expected a listening socket");
 
 	setenv("LISTEN_PID", "1", 1); /* somebody else's */
 	setenv("LISTEN_FDS", "1", 1);

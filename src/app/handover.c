@@ -23,6 +23,7 @@
 #include "loop/inherit.h"
 #include "mgmt/call.h"
 #include "mgmt/http.h"
+#include "mgmt/jobs.h"
 #include "mgmt/server.h"
 #include "mgmt/state.h"
 #include "sock/passing.h"
@@ -280,6 +281,9 @@ static int handover_pack_first(struct parcel *p, struct err *reterr)
 	parcel_put_str(p, VHOSTD_VERSION);
 	parcel_put_u32(p, log_get_level());
 	parcel_put_str(p, calls);
+	parcel_put_u32(p, ho.cfg->rpc.socket_fd != 0);
+	parcel_put_u32(p, ho.cfg->rpc.readonly_fd != 0);
+	parcel_put_u32(p, ho.cfg->metrics.socket_fd != 0);
 	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
 		if (dev->def->inherited)
 			parcel_put_str(p, dev->def->name);
@@ -373,6 +377,18 @@ static int handover_sockets(int *ret_other, struct err *reterr)
 	return 0;
 }
 
+/* What moves data in this process would end with it. */
+static int handover_jobs_check(struct err *reterr)
+{
+	for (const struct long_job *j = jobs_next(NULL); j; j = jobs_next(j))
+		if (jobs_runs(j))
+			return err_set(
+				reterr, -EBUSY,
+				"job %llu is running: wait for its end (job_wait), or cancel it",
+				(unsigned long long)jobs_id(j));
+	return 0;
+}
+
 static void handover_begin(void)
 {
 	struct parcel p;
@@ -381,7 +397,9 @@ static void handover_begin(void)
 
 	handover_state_set(HANDOVER_STARTING);
 	parcel_init(&p);
-	rc = handover_pack_first(&p, &err);
+	rc = handover_jobs_check(&err); /* a call that has just ended may have begun one */
+	if (rc == 0)
+		rc = handover_pack_first(&p, &err);
 	if (rc == 0)
 		rc = handover_sockets(&other, &err);
 	if (rc == 0) {
@@ -401,7 +419,8 @@ static void handover_begin(void)
 
 static void handover_waiting_step(void)
 {
-	if (!call_changing() && !units_closing() && !devices_leaving() && !reload_waits())
+	if (!call_changing() && state_is_quiet() && !units_closing() && !devices_leaving() &&
+	    !reload_waits())
 		handover_begin();
 	else if (!handover_late(ho.deadline_ns,
 				"calls that change something have not ended in time"))
@@ -444,6 +463,10 @@ void handover_start(uint32_t timeout_ms, void (*done)(const struct handed_over *
 		rc = err_set(&err, -EBUSY, "the daemon has not started yet");
 	else
 		rc = devices_hand_check(&err);
+	if (rc == 0)
+		rc = state_hand_check(&err);
+	if (rc == 0)
+		rc = handover_jobs_check(&err);
 	if (rc < 0) {
 		done(&(struct handed_over){ .rc = rc, .err = &err });
 		return;

@@ -106,6 +106,23 @@ static void reload_tell_device(const struct device_def *old, const struct device
 	}
 }
 
+/* What calls have made belongs to the management socket by now. */
+static void reload_tell_calls(const struct app_config *old, const struct app_config *new)
+{
+	for (uint32_t i = 0; i < new->replay_count; i++) {
+		const struct jsonfile *file = &new->replays[i]->file;
+		bool same = false;
+
+		for (uint32_t k = 0; k < old->replay_count; k++)
+			same |= !strcmp(old->replays[k]->file.path, file->path) &&
+				json_equal(old->replays[k]->file.root, file->root);
+		if (!same)
+			log_warning("reload: %s: its calls have changed, and are not run again: "
+				    "needs a restart, or the same calls from vhostctl rpc",
+				    file->path);
+	}
+}
+
 static void reload_tell(const struct reload *r)
 {
 	const struct app_config *old = r->running, *new = &r->next;
@@ -116,6 +133,7 @@ static void reload_tell(const struct reload *r)
 		log_warning("reload: pin: needs a restart");
 	if (old->log_level != new->log_level)
 		log_warning("reload: log-level: needs a restart");
+	reload_tell_calls(old, new);
 	for (uint32_t k = 0; k < old->device_count; k++)
 		if (!reload_is_taken(r, k))
 			log_warning("reload: %s: is no longer configured: needs a restart",

@@ -31,6 +31,7 @@
 #include "app/sdnotify.h"
 #include "app/successor.h"
 #include "base/check.h"
+#include "dev/bdev.h"
 #include "dev/devices.h"
 #include "guest/gmem.h"
 #include "loop/job.h"
@@ -38,6 +39,7 @@
 #include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
 #include "mgmt/http.h"
+#include "mgmt/jobs.h"
 #include "mgmt/replay.h"
 #include "mgmt/server.h"
 #include "mgmt/state.h"
@@ -140,6 +142,11 @@ static void app_on_state_stopped(void *arg)
 	app_pending_leave();
 }
 
+static void app_on_jobs_stopped(void *arg)
+{
+	app_pending_leave();
+}
+
 static void app_on_devices_drained(void *arg)
 {
 	app_pending_leave();
@@ -150,8 +157,9 @@ static void app_stop(void)
 	handover_abort("the daemon is stopping");
 	app_state_set(APP_STOPPING);
 	sdnotify_send("STOPPING=1", NULL);
-	app.pending = 5; /* the state, the devices, the servers, and until all were asked */
+	app.pending = 6; /* the state, jobs, devices, the servers, and until all were asked */
 	state_stop(app_on_state_stopped, NULL);
+	jobs_stop(app_on_jobs_stopped, NULL);
 	server_stop(app.main_loop, app_on_server_stopped, NULL);
 	http_stop(app.main_loop, app_on_server_stopped, NULL);
 	devices_stop_all();
@@ -244,6 +252,7 @@ static int app_signals_open(struct err *reterr)
 	sigset_t set;
 
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* RLIMIT_FSIZE: an error of write, as others */
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
@@ -344,6 +353,7 @@ static int app_sockets_start(struct err *reterr)
 {
 	int rc = devices_start_all(reterr);
 
+	bdev_names_restored();
 	if (rc < 0)
 		return rc;
 	app_state_begin();
@@ -382,6 +392,7 @@ static int app_take_over(struct err *reterr)
 	nvme_subsys_hold(false);
 	devices_freeze(false);
 	successor_serves();
+	bdev_names_restored();
 	state_take_over();
 	app_state_begin();
 	if (app_metrics_start(&err) < 0)
@@ -549,6 +560,7 @@ static void app_take_down(void)
 	/* First: a job's last step is to wake the loop that it belongs to. */
 	if (app.jobs_started)
 		job_threads_stop();
+	jobs_fini();
 	for (uint32_t i = 0; i < app.loop_count; i++)
 		loop_quit(app.loops[i]);
 	for (uint32_t i = 0; i < app.loop_count; i++)

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "app/handover.h"
+#include "base/check.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "loop/inherit.h"
@@ -21,7 +22,8 @@ static struct {
 	int sock;
 	char *calls;
 	enum log_level level;
-	char **names; /* of devices with inherited sockets */
+	bool socket_inherited[3]; /* management, read-only, metrics */
+	char **names;		  /* of devices with inherited sockets */
 	uint32_t name_count;
 	struct parcel parcel; /* the second one */
 } su = { .sock = -1 };
@@ -73,6 +75,8 @@ static int successor_first_take(struct parcel *p, struct err *reterr)
 	free(parcel_take_str(p)); /* its version */
 	level = parcel_take_count(p, LOG_DEBUG);
 	su.calls = parcel_take_str(p);
+	for (size_t i = 0; i < ARRAY_SIZE(su.socket_inherited); i++)
+		su.socket_inherited[i] = parcel_take_bool(p);
 	rc = successor_names_take(p, reterr);
 	if (rc == 0)
 		rc = inherit_unpack(p, reterr);
@@ -128,6 +132,11 @@ bool successor_begin(int *argc, char ***argv, int *ret_rc, struct err *reterr)
 
 int successor_config(struct app_config *cfg, struct err *reterr)
 {
+	int *const fds[] = { &cfg->rpc.socket_fd, &cfg->rpc.readonly_fd, &cfg->metrics.socket_fd };
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		if (su.socket_inherited[i])
+			*fds[i] = -1; /* not 0: it is in the second parcel */
 	cfg->log_level = su.level;
 	return app_config_inherit(cfg, su.names, su.name_count, reterr);
 }

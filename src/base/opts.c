@@ -91,35 +91,79 @@ static uint64_t opts_type_max(enum opts_type type)
 	return type == OPTS_U16 ? UINT16_MAX : type == OPTS_U32 ? UINT32_MAX : UINT64_MAX;
 }
 
-void opts_limits(const struct opts_row *r, uint64_t *ret_min, uint64_t *ret_max)
-{
-	bool own = !r->min && !r->max;
+struct opts_range {
+	bool is_signed;
+	uint64_t min, max; /* is_signed: of an int64_t */
+};
 
-	*ret_min = r->min;
-	*ret_max = own ? opts_type_max(r->type) : MIN(r->max, opts_type_max(r->type));
+static struct opts_range opts_range(const struct opts_row *r)
+{
+	const bool own = !r->min && !r->max;
+
+	if (r->type == OPTS_I32)
+		return (struct opts_range){ true, own ? (uint64_t)INT32_MIN : r->min,
+					    own ? INT32_MAX : r->max };
+	return (struct opts_range){ false, r->min,
+				    own ? opts_type_max(r->type)
+					: MIN(r->max, opts_type_max(r->type)) };
+}
+
+const char *opts_limits(const struct opts_row *r, char text[OPTS_LIMITS_TEXT])
+{
+	const struct opts_range range = opts_range(r);
+
+	snprintf(text, OPTS_LIMITS_TEXT,
+		 range.is_signed ? "%" PRId64 "..%" PRId64 : "%" PRIu64 "..%" PRIu64, range.min,
+		 range.max);
+	return text;
+}
+
+static bool opts_in_range(const struct opts_range *range, uint64_t v)
+{
+	return range->is_signed
+		       ? (int64_t)v >= (int64_t)range->min && (int64_t)v <= (int64_t)range->max
+		       : v >= range->min && v <= range->max;
+}
+
+/* 0; -EINVAL: no number; -ERANGE: none of 64 bits. */
+static int opts_row_number(const struct opts_row *r, const char *value, uint64_t *ret_v)
+{
+	const bool minus = r->type == OPTS_I32 && *value == '-';
+	const char *end = "";
+	int rc = r->type == OPTS_SIZE ? opts_parse_size(value, ret_v)
+				      : opts_parse_number(value + minus, ret_v, &end);
+
+	if (rc || *end)
+		return rc ? rc : -EINVAL;
+	if (r->type == OPTS_I32 && *ret_v > INT64_MAX)
+		return -ERANGE;
+	if (minus)
+		*ret_v = -*ret_v;
+	return 0;
 }
 
 static int opts_set_number(const struct opts_row *r, void *field, const char *value,
 			   struct err *reterr)
 {
-	uint64_t min, max, v;
-	const char *end = "";
-	int rc = r->type == OPTS_SIZE ? opts_parse_size(value, &v)
-				      : opts_parse_number(value, &v, &end);
+	const struct opts_range range = opts_range(r);
+	char limits[OPTS_LIMITS_TEXT];
+	uint64_t v;
+	int rc = opts_row_number(r, value, &v);
 
-	if (rc == -EINVAL || (!rc && *end))
+	if (rc == -EINVAL)
 		return err_set(reterr, -EINVAL, "%s: expected a %s, got '%s'", r->name,
 			       r->type == OPTS_SIZE ? "size (number with K, M, G, T or P)"
 						    : "number",
 			       value);
-	opts_limits(r, &min, &max);
-	if (rc || v < min || v > max)
-		return err_set(reterr, -ERANGE, "%s: expected %llu..%llu, got %s", r->name,
-			       (unsigned long long)min, (unsigned long long)max, value);
+	if (rc || !opts_in_range(&range, v))
+		return err_set(reterr, -ERANGE, "%s: expected %s, got %s", r->name,
+			       opts_limits(r, limits), value);
 	if (r->type == OPTS_U16)
 		*(uint16_t *)field = v;
 	else if (r->type == OPTS_U32)
 		*(uint32_t *)field = v;
+	else if (r->type == OPTS_I32)
+		*(int32_t *)field = (int32_t)(int64_t)v;
 	else
 		*(uint64_t *)field = v;
 	return 0;
@@ -150,6 +194,7 @@ static int opts_row_set(const struct opts_row *r, void *obj, const char *value, 
 	case OPTS_U64:
 	case OPTS_U32:
 	case OPTS_U16:
+	case OPTS_I32:
 	case OPTS_SIZE:
 		return opts_set_number(r, field, value, reterr);
 	case OPTS_JSON:
@@ -159,10 +204,15 @@ static int opts_row_set(const struct opts_row *r, void *obj, const char *value, 
 }
 
 static const size_t opts_field_bytes[] = {
-	[OPTS_STR] = sizeof(char *),   [OPTS_BOOL] = sizeof(bool),
-	[OPTS_U64] = sizeof(uint64_t), [OPTS_U32] = sizeof(uint32_t),
-	[OPTS_U16] = sizeof(uint16_t), [OPTS_SIZE] = sizeof(uint64_t),
-	[OPTS_ENUM] = sizeof(int),     [OPTS_JSON] = 0,
+	[OPTS_STR] = sizeof(char *),
+	[OPTS_BOOL] = sizeof(bool),
+	[OPTS_U64] = sizeof(uint64_t),
+	[OPTS_U32] = sizeof(uint32_t),
+	[OPTS_U16] = sizeof(uint16_t),
+	[OPTS_SIZE] = sizeof(uint64_t),
+	[OPTS_ENUM] = sizeof(int),
+	[OPTS_I32] = sizeof(int32_t),
+	[OPTS_JSON] = 0,
 };
 
 int opts_defaults(const struct opts_table *t, void *obj, struct err *reterr)
@@ -268,6 +318,9 @@ const char *opts_text(const struct opts_row *r, const void *obj, char *buf, size
 		return buf;
 	case OPTS_U16:
 		snprintf(buf, size, "%u", *(const uint16_t *)field);
+		return buf;
+	case OPTS_I32:
+		snprintf(buf, size, "%" PRId32, *(const int32_t *)field);
 		return buf;
 	case OPTS_JSON:
 		return "";

@@ -18,6 +18,7 @@ enum opts_type {
 	OPTS_U64,  /* uint64_t, decimal or 0x */
 	OPTS_U32,  /* uint32_t */
 	OPTS_U16,  /* uint16_t */
+	OPTS_I32,  /* int32_t, decimal */
 	OPTS_SIZE, /* uint64_t bytes, suffix K M G T P (powers of 1024) */
 	OPTS_ENUM, /* int, index into names[] */
 	OPTS_JSON, /* an array or object of JSON-RPC: named, but not converted and not stored */
@@ -26,8 +27,9 @@ enum opts_type {
 struct opts_row {
 	const char *name;
 	enum opts_type type;
-	size_t offset;		  /* offsetof the field */
-	uint64_t min, max;	  /* numbers: inclusive; both 0: the type's own range */
+	size_t offset;	   /* offsetof the field */
+	uint64_t min, max; /* numbers: inclusive (OPTS_I32: of an int64_t, converted); both 0:
+			      the type's own range */
 	const char *const *names; /* OPTS_ENUM: NULL-terminated */
 	const char *def;	  /* default as text, NULL: zero / NULL */
 	const char *help;
@@ -59,8 +61,9 @@ int opts_parse(const struct opts_table *t, void *obj, const char *text, struct e
 /* A parameter's value as text that opts_set would take; NULL of a string is "". buf: 32 bytes do.
  */
 const char *opts_text(const struct opts_row *r, const void *obj, char *buf, size_t size);
-/* The least and the greatest value of a number, by its row or by its type. */
-void opts_limits(const struct opts_row *r, uint64_t *ret_min, uint64_t *ret_max);
+/* "0..255": the least and the greatest value of a number, by its row or by its type. */
+#define OPTS_LIMITS_TEXT 48
+const char *opts_limits(const struct opts_row *r, char text[OPTS_LIMITS_TEXT]);
 /* Frees the strings in obj. */
 void opts_free(const struct opts_table *t, void *obj);
 /* "1048576", "64M", "1G" to bytes. */

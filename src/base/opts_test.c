@@ -19,6 +19,7 @@ struct sample {
 	uint16_t queues;
 	uint64_t size_bytes;
 	int mode;
+	int32_t node, offset;
 };
 
 static const char *const mode_names[] = { "direct", "buffered", "auto", NULL };
@@ -32,6 +33,9 @@ static const struct opts_row rows[] = {
 	{ "queues", OPTS_U16,  offsetof(struct sample, queues), .min = 1, .max = 256, .def = "1" },
 	{ "size",   OPTS_SIZE, offsetof(struct sample, size_bytes), .def = NULL },
 	{ "mode",   OPTS_ENUM, offsetof(struct sample, mode), .names = mode_names, .def = "auto" },
+	{ "node",   OPTS_I32,  offsetof(struct sample, node), .min = (uint64_t)-1, .max = 64,
+	  .def = "-1" },
+	{ "offset", OPTS_I32,  offsetof(struct sample, offset), .def = NULL },
 };
 /* clang-format on */
 
@@ -74,6 +78,8 @@ static void defaults_fill_every_field(void **state)
 	assert_int_equal(s.queues, 1);
 	assert_int_equal(s.size_bytes, 0);
 	assert_int_equal(s.mode, 2);
+	assert_int_equal(s.node, -1);
+	assert_int_equal(s.offset, 0);
 }
 
 static void each_type_takes_its_values_up_to_its_limits(void **state)
@@ -92,6 +98,16 @@ static void each_type_takes_its_values_up_to_its_limits(void **state)
 	expect_ok(&s, "queues", "256");
 	assert_int_equal(s.queues, 256);
 	expect_ok(&s, "queues", "1");
+	expect_ok(&s, "node", "-1");
+	assert_int_equal(s.node, -1);
+	expect_ok(&s, "node", "64");
+	assert_int_equal(s.node, 64);
+	expect_ok(&s, "offset", "-2147483648");
+	assert_true(s.offset == INT32_MIN);
+	expect_ok(&s, "offset", "2147483647");
+	assert_true(s.offset == INT32_MAX);
+	expect_ok(&s, "offset", "-0");
+	assert_int_equal(s.offset, 0);
 	expect_ok(&s, "mode", "direct");
 	assert_int_equal(s.mode, 0);
 	expect_ok(&s, "mode", "buffered");
@@ -143,6 +159,10 @@ static void what_is_no_number_is_refused(void **state)
 		assert_non_null(strstr(e.msg, "depth: expected a number, got '"));
 	}
 	expect_error("depth", "12q", -EINVAL, "depth: expected a number, got '12q'");
+	expect_error("node", "-", -EINVAL, "node: expected a number, got '-'");
+	expect_error("node", "--1", -EINVAL, "node: expected a number, got '--1'");
+	expect_error("node", "- 1", -EINVAL, "node: expected a number, got '- 1'");
+	expect_error("node", "-1x", -EINVAL, "node: expected a number, got '-1x'");
 }
 
 static void numbers_out_of_range_are_refused_with_the_limits(void **state)
@@ -152,6 +172,16 @@ static void numbers_out_of_range_are_refused_with_the_limits(void **state)
 	expect_error("queues", "65537", -ERANGE, "queues: expected 1..256, got 65537");
 	expect_error("depth", "4294967296", -ERANGE,
 		     "depth: expected 0..4294967295, got 4294967296");
+	expect_error("node", "-2", -ERANGE, "node: expected -1..64, got -2");
+	expect_error("node", "65", -ERANGE, "node: expected -1..64, got 65");
+	expect_error("node", "18446744073709551615", -ERANGE,
+		     "node: expected -1..64, got 18446744073709551615");
+	expect_error("node", "-18446744073709551615", -ERANGE,
+		     "node: expected -1..64, got -18446744073709551615");
+	expect_error("offset", "2147483648", -ERANGE,
+		     "offset: expected -2147483648..2147483647, got 2147483648");
+	expect_error("offset", "-2147483649", -ERANGE,
+		     "offset: expected -2147483648..2147483647, got -2147483649");
 	expect_error("wide", "18446744073709551616", -ERANGE,
 		     "wide: expected 0..18446744073709551615, got 18446744073709551616");
 }
@@ -251,7 +281,8 @@ static void words_are_split_at_the_separator_asked_for(void **state)
 
 static void values_are_told_as_the_text_that_sets_them(void **state)
 {
-	static const char *const texts[] = { "/a,b", "off", "77", "5", "3", "1048576", "buffered" };
+	static const char *const texts[] = { "/a,b",	"off",	    "77", "5", "3",
+					     "1048576", "buffered", "-1", "-7" };
 	struct sample s = { 0 };
 	char buf[32];
 

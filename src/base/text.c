@@ -2,6 +2,7 @@
 #include "base/text.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 int text_pad(char *field, size_t size, const char *key, const char *text, struct err *reterr)
@@ -57,4 +58,13 @@ void text_hex_write(const void *bytes, size_t len, FILE *to)
 
 	for (size_t i = 0; i < len; i++)
 		fprintf(to, "%02x", from[i]);
+}
+
+void text_uuid(const uint8_t uuid[16], char text[TEXT_UUID_BYTES])
+{
+	char *const end = text + TEXT_UUID_BYTES;
+
+	for (int i = 0; i < 16; i++)
+		text += snprintf(text, (size_t)(end - text), "%s%02x",
+				 i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
 }

@@ -30,4 +30,8 @@ int text_hex_digit(char c);
 bool text_hex_read(const char **line, void *ret_bytes, size_t len);
 void text_hex_write(const void *bytes, size_t len, FILE *to);
 
+/* RFC 9562, 4: 8-4-4-4-12 hex digits. */
+#define TEXT_UUID_BYTES 37
+void text_uuid(const uint8_t uuid[16], char text[TEXT_UUID_BYTES]);
+
 #endif

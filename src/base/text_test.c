@@ -71,11 +71,22 @@ static void bytes_are_hexadecimal_digits_and_back(void **state)
 	assert_false(text_hex_read(&line, back, 1));
 }
 
+static void a_uuid_is_written_as_rfc_9562_says(void **state)
+{
+	const uint8_t uuid[16] = { 0xc1, 0x2a, 0x73, 0x28, 0xf8, 0x1f, 0x11, 0xd2,
+				   0xba, 0x4b, 0x00, 0xa0, 0xc9, 0x3e, 0xc9, 0x3b };
+	char text[TEXT_UUID_BYTES];
+
+	text_uuid(uuid, text);
+	assert_string_equal(text, "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(text_is_padded_with_spaces),
 		cmocka_unit_test(what_does_not_fit_is_refused),
+		cmocka_unit_test(a_uuid_is_written_as_rfc_9562_says),
 		cmocka_unit_test(the_hash_is_fnv_1a),
 		cmocka_unit_test(bytes_are_hexadecimal_digits_and_back),
 	};

@@ -157,15 +157,33 @@ bool blk_dev_can_map(const struct blk_dev *dev);
 int blk_dev_rescan(struct blk_dev *dev, struct err *reterr);
 /*
  * Makes what is behind so large, and rescans it. -EOPNOTSUPP: it has its own size (memory, a block
- * device); -EINVAL: not a multiple of the block size, or smaller; or ftruncate's.
+ * device); -EINVAL: not a multiple of the block size, or smaller without may_shrink, since what is
+ * beyond the new end is lost; or ftruncate's.
  */
-int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr);
+int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, bool may_shrink, struct err *reterr);
+/* Could it? What blk_dev_resize refuses before it does anything. */
+int blk_dev_resize_check(struct blk_dev *dev, uint64_t size_bytes, bool may_shrink,
+			 struct err *reterr);
+/*
+ * Allocates storage for a range, which may lie beyond the end: neither size nor contents change.
+ * more_bytes is what is to follow: when there is no room for both nothing is allocated, so that
+ * nobody else's room is used up for what cannot come to its end.
+ * -EOPNOTSUPP: this node cannot (only regular files can); -ENOSPC, or fallocate's other errors.
+ * Thread: job, since it may wait for storage; the caller keeps a reference.
+ */
+int blk_dev_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+		     uint64_t more_bytes);
+/* Gives back what is allocated beyond the end. Thread: job, as above. */
+void blk_dev_allocate_undo(struct blk_dev *dev);
 struct blk_listener {
 	void (*resized)(struct blk_listener *l);
 	struct list node; /* private */
 };
 void blk_dev_listen(struct blk_dev *dev, struct blk_listener *l);
 void blk_dev_unlisten(struct blk_listener *l);
+/* The first of dev's whose function is resized; NULL: none. */
+struct blk_listener *blk_dev_listener(const struct blk_dev *dev,
+				      void (*resized)(struct blk_listener *l));
 
 /* For --help and docs: calls fn for each back-end type with its parameter table. */
 struct opts_table;

@@ -51,6 +51,10 @@ struct blk_impl {
 	/* Makes what is behind so large; rescan follows. NULL: it cannot, or the base does, with
 	 * `passes`. Thread: main. */
 	int (*resize)(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr);
+	/* See blk_dev_allocate. Both or none; NULL: it cannot. Thread: job. */
+	int (*allocate)(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+			uint64_t more_bytes);
+	void (*allocate_undo)(struct blk_dev *dev);
 	/* Of a filter: its size, now that the base's changed. NULL: the same. Thread: main. */
 	uint64_t (*resized)(struct blk_dev *dev);
 	/* See blk_dev_map; the arguments were checked, *ret_end_bytes may be beyond end_bytes, and

@@ -190,27 +190,56 @@ int blk_dev_rescan(struct blk_dev *dev, struct err *reterr)
 	return 0;
 }
 
-int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr)
+/* What has the size of a node that only passes requests on. */
+static struct blk_dev *dev_behind(struct blk_dev *dev)
 {
-	struct blk_dev *d = dev;
-	int r;
+	while (dev->base && dev->impl->passes)
+		dev = dev->base;
+	return dev;
+}
 
-	while (d->base && d->impl->passes)
-		d = d->base;
+int blk_dev_resize_check(struct blk_dev *dev, uint64_t size_bytes, bool may_shrink,
+			 struct err *reterr)
+{
+	const struct blk_dev *d = dev_behind(dev);
+
 	if (!d->impl->resize)
 		return err_set(reterr, -EOPNOTSUPP, "%s: its size (%llu bytes) cannot be changed",
 			       dev->name, (unsigned long long)dev->caps.size_bytes);
-	if (size_bytes % d->caps.block_bytes || size_bytes > INT64_MAX)
+	if (!size_bytes || size_bytes % d->caps.block_bytes || size_bytes > INT64_MAX)
 		return err_set(reterr, -EINVAL,
 			       "%s: expected a multiple of the block size %u, got %llu bytes",
 			       dev->name, d->caps.block_bytes, (unsigned long long)size_bytes);
-	if (size_bytes < d->caps.size_bytes)
+	if (size_bytes < d->caps.size_bytes && !may_shrink)
 		return err_set(reterr, -EINVAL,
-			       "%s: expected at least its present size, %llu bytes, got %llu",
+			       "%s: expected at least its present size, %llu bytes, got %llu: what "
+			       "is beyond the new end would be lost; force allows it",
 			       dev->name, (unsigned long long)d->caps.size_bytes,
 			       (unsigned long long)size_bytes);
-	r = d->impl->resize(d, size_bytes, reterr);
+	return 0;
+}
+
+int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, bool may_shrink, struct err *reterr)
+{
+	struct blk_dev *d = dev_behind(dev);
+	int r = blk_dev_resize_check(dev, size_bytes, may_shrink, reterr);
+
+	if (r == 0)
+		r = d->impl->resize(d, size_bytes, reterr);
 	return r < 0 ? r : blk_dev_rescan(d, reterr);
+}
+
+int blk_dev_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+		     uint64_t more_bytes)
+{
+	return dev->impl->allocate ? dev->impl->allocate(dev, offset_bytes, len_bytes, more_bytes)
+				   : -EOPNOTSUPP;
+}
+
+void blk_dev_allocate_undo(struct blk_dev *dev)
+{
+	if (dev->impl->allocate_undo)
+		dev->impl->allocate_undo(dev);
 }
 
 bool blk_dev_can_map(const struct blk_dev *dev)
@@ -250,6 +279,17 @@ int blk_dev_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
 void blk_dev_listen(struct blk_dev *dev, struct blk_listener *l)
 {
 	list_append(&dev->listeners, &l->node);
+}
+
+struct blk_listener *blk_dev_listener(const struct blk_dev *dev,
+				      void (*resized)(struct blk_listener *l))
+{
+	struct blk_listener *l;
+
+	list_for_each(l, &dev->listeners, node)
+		if (l->resized == resized)
+			return l;
+	return NULL;
 }
 
 void blk_dev_unlisten(struct blk_listener *l)

@@ -35,6 +35,7 @@ enum arg_offer {
 	OFFER_BDEVS,
 	OFFER_DISKS_BDEVS,
 	OFFER_METHODS,
+	OFFER_JOBS, /* those that run */
 	OFFER_VERBS,
 };
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "cli/conn.h"
 
 static const struct bdev_kind kinds[] = {
 	{ "AIO disk", "bdev_aio_delete", "bdev_aio_rescan" },
@@ -57,6 +58,8 @@ static int backend_check(struct cli *cli)
 			       args_option(cli->verb->args, "--bdev", strlen("--bdev"))
 				       ? ", --bdev NAME"
 				       : "");
+	if (cli_given(cli, "size") && !cli_given(cli, "file"))
+		return err_set(&cli->err, -EINVAL, "--size: makes a file, expected --file with it");
 	return 0;
 }
 
@@ -90,6 +93,11 @@ int backend_make(struct cli *cli, const char *name, const json_t *extra, json_t 
 		return rc;
 	}
 	rc = cli_call(cli, method, params, ret_bdev);
+	if (rc < 0 && cli_given(cli, "file") && conn_code(cli->conn) == -ENOENT) {
+		const struct err said = cli->err;
+
+		return err_set(&cli->err, rc, "%.400s; --size SIZE makes it", said.msg);
+	}
 	if (rc < 0)
 		return rc;
 	*ret_made = true;

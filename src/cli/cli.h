@@ -20,7 +20,7 @@
 #define CLI_SOCKET_DEFAULT "/var/run/vhostd/rpc.sock"
 #define CLI_SOCKET_ENV	   "VHOSTD_RPC_SOCKET"
 #define CLI_TIMEOUT_MS	   60000
-#define CLI_VERB_CALLS_MAX 8
+#define CLI_VERB_CALLS_MAX 10
 #define CLI_VERB_WORDS_MAX 3 /* "nvme ns add" */
 
 enum cli_exit {
@@ -108,6 +108,10 @@ void print_bdev(struct cli *cli, const json_t *result);
 void print_status(struct cli *cli, const json_t *result);
 void print_upgrade(struct cli *cli, const json_t *result);
 void print_text(struct cli *cli, const json_t *result);
+void print_job(struct cli *cli, const json_t *result);
+void print_jobs(struct cli *cli, const json_t *result);
+/* What a resize gave: a bdev, a device, or a job in the background. */
+void print_resized(struct cli *cli, const json_t *result);
 void print_event(struct cli *cli, const json_t *event);
 
 /* ---- verbs with code of their own ---- */
@@ -116,8 +120,11 @@ int disk_add(struct cli *cli, json_t **ret_result);
 int disk_list(struct cli *cli, json_t **ret_result);
 int disk_show(struct cli *cli, json_t **ret_result);
 int disk_resize(struct cli *cli, json_t **ret_result);
+int disk_copy(struct cli *cli, json_t **ret_result);
+int disk_format(struct cli *cli, json_t **ret_result);
 int disk_swap(struct cli *cli, json_t **ret_result);
 int disk_rm(struct cli *cli, json_t **ret_result);
+int scsi_add(struct cli *cli, json_t **ret_result);
 int scsi_list(struct cli *cli, json_t **ret_result);
 int scsi_rm(struct cli *cli, json_t **ret_result);
 int scsi_target_add(struct cli *cli, json_t **ret_result);
@@ -131,6 +138,7 @@ int bdev_add(struct cli *cli, json_t **ret_result);
 int bdev_rm(struct cli *cli, json_t **ret_result);
 int bdev_resize(struct cli *cli, json_t **ret_result);
 int qos_set(struct cli *cli, json_t **ret_result);
+int jobs_wait(struct cli *cli, json_t **ret_result);
 int status_run(struct cli *cli, json_t **ret_result);
 int upgrade_run(struct cli *cli, json_t **ret_result);
 int top_run(struct cli *cli, json_t **ret_result);

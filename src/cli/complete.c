@@ -102,6 +102,24 @@ static void offer_members(struct complete *c, const char *method, const char *ke
 	json_decref(all);
 }
 
+static void offer_jobs(struct complete *c)
+{
+	json_t *all, *one;
+	char id[24];
+	size_t i;
+
+	if (cli_call(c->cli, "job_get_jobs", NULL, &all) < 0)
+		return;
+	json_array_foreach(all, i, one)
+	{
+		if (!member_true(one, "cancellable"))
+			continue;
+		snprintf(id, sizeof(id), "%lld", member_int(one, "id"));
+		offer(c, id);
+	}
+	json_decref(all);
+}
+
 static void offer_values(struct complete *c, const struct arg *row)
 {
 	for (const char *const *n = row->type == ARG_ENUM ? row->names : NULL; n && *n; n++)
@@ -116,7 +134,7 @@ static void offer_values(struct complete *c, const struct arg *row)
 		offer_members(c, "device_get_devices", "name", "blk");
 		break;
 	case OFFER_SCSI:
-		offer_members(c, "vhost_get_controllers", "ctrlr", "scsi");
+		offer_members(c, "device_get_devices", "name", "scsi");
 		break;
 	case OFFER_NVME:
 		offer_members(c, "nvmf_get_subsystems", "nqn", NULL);
@@ -134,6 +152,9 @@ static void offer_values(struct complete *c, const struct arg *row)
 		break;
 	case OFFER_METHODS:
 		offer_members(c, "rpc_get_methods", "", NULL);
+		break;
+	case OFFER_JOBS:
+		offer_jobs(c);
 		break;
 	case OFFER_VERBS:
 		offer_verbs(c, 0, NULL);

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "cli/backend.h"
+#include "cli/jobs.h"
 
 /* ---- what is told of a disk ---- */
 
@@ -245,45 +246,128 @@ int bdev_rm(struct cli *cli, json_t **ret_result)
 
 /* ---- resize ---- */
 
-static int resize_with(struct cli *cli, const json_t *bdev)
+/* The size, and what it may cost; without --allocate it is done at once. */
+static int resize_call(struct cli *cli, const char *method, json_t *params, json_t **ret_job)
+{
+	const bool allocate = cli_flag(cli, "allocate");
+
+	*ret_job = NULL;
+	json_object_set_new(params, "new_size", json_integer((json_int_t)cli_u64(cli, "size", 0)));
+	if (cli_flag(cli, "force"))
+		json_object_set_new(params, "force", json_true());
+	if (!allocate)
+		return cli_do(cli, method, params);
+	json_object_set_new(params, "allocate", json_true());
+	return jobs_begin(cli, method, params, ret_job);
+}
+
+static int resize_bdev(struct cli *cli, const json_t *bdev, json_t **ret_job)
 {
 	const char *name = member_str(bdev, "name"), *product = member_str(bdev, "product_name");
 	const struct bdev_kind *kind = bdev_kind_find(product);
-	json_t *params = object_of("name", name);
 
-	if (cli_given(cli, "size")) {
-		json_object_set_new(params, "new_size",
-				    json_integer((json_int_t)cli_u64(cli, "size", 0)));
-		return cli_do(cli, "bdev_resize", params);
-	}
+	if (cli_given(cli, "size"))
+		return resize_call(cli, "bdev_resize", object_of("name", name), ret_job);
 	if (kind && kind->rescan)
-		return cli_do(cli, kind->rescan, params);
-	json_decref(params);
+		return cli_do(cli, kind->rescan, object_of("name", name));
 	return err_set(&cli->err, -EOPNOTSUPP,
 		       "%s: the size of a '%s' does not change by itself: give SIZE", name,
 		       product);
 }
 
-int disk_resize(struct cli *cli, json_t **ret_result)
+static int resize_device(struct cli *cli, const char *name, json_t **ret_job)
 {
-	json_t *name, *bdev, *after;
-	int rc = name_to_bdev(cli, cli_str(cli, "name"), &name);
+	json_t *params = object_of("name", name);
+
+	if (cli_given(cli, "unit"))
+		json_object_set_new(params, "unit", json_string(cli_str(cli, "unit")));
+	if (cli_given(cli, "size"))
+		return resize_call(cli, "device_resize", params, ret_job);
+	return cli_do(cli, "device_resize", params);
+}
+
+/* Of the command line, or with a unit: it may have a file of its own, which is no bdev. */
+static int is_device(struct cli *cli, const char *name, bool *ret_is)
+{
+	json_t *devices;
+	const json_t *one;
+	int rc = cli_call(cli, "device_get_devices", NULL, &devices);
 
 	if (rc < 0)
 		return rc;
-	rc = backend_get(cli, json_string_value(name), &bdev);
-	if (rc == 0) {
-		rc = resize_with(cli, bdev);
-		json_decref(bdev);
-	}
-	if (rc == 0)
-		rc = backend_get(cli, json_string_value(name), &after);
-	json_decref(name);
+	one = find_by(devices, "name", name);
+	*ret_is = one && (member_true(one, "from_command_line") || cli_given(cli, "unit"));
+	json_decref(devices);
+	return *ret_is || !cli_given(cli, "unit")
+		       ? 0
+		       : err_set(&cli->err, -ENODEV,
+				 "%s: --unit: there is no device of that name; "
+				 "vhostctl device list",
+				 name);
+}
+
+/* What it is now: as bdev_get_bdevs, or device_get_devices, tells it. */
+static int resized_get(struct cli *cli, const char *name, bool device, json_t **ret_result)
+{
+	json_t *after;
+	int rc;
+
+	if (device)
+		return cli_call(cli, "device_get_devices", object_of("name", name), ret_result);
+	rc = backend_get(cli, name, &after);
 	if (rc < 0)
 		return rc;
 	*ret_result = json_array();
 	json_array_append_new(*ret_result, after);
 	return 0;
+}
+
+static int resize_any(struct cli *cli, const char *name, bool device, json_t **ret_job)
+{
+	json_t *bdev;
+	int rc;
+
+	if (device)
+		return resize_device(cli, name, ret_job);
+	rc = backend_get(cli, name, &bdev);
+	if (rc < 0)
+		return rc;
+	rc = resize_bdev(cli, bdev, ret_job);
+	json_decref(bdev);
+	return rc;
+}
+
+static int resize_check(struct cli *cli)
+{
+	if (!cli_given(cli, "size") && (cli_flag(cli, "allocate") || cli_flag(cli, "force")))
+		return err_set(&cli->err, -EINVAL, "--%s: expected SIZE with it",
+			       cli_flag(cli, "allocate") ? "allocate" : "force");
+	return 0;
+}
+
+int disk_resize(struct cli *cli, json_t **ret_result)
+{
+	const char *name = cli_str(cli, "name");
+	json_t *bdev = NULL, *job = NULL;
+	bool device = false;
+	int rc = resize_check(cli);
+
+	if (rc == 0)
+		rc = is_device(cli, name, &device);
+	if (rc == 0 && !device)
+		rc = name_to_bdev(cli, name, &bdev);
+	if (rc < 0)
+		return rc;
+	if (bdev)
+		name = json_string_value(bdev);
+	rc = resize_any(cli, name, device, &job);
+	if (rc == 0 && job && (cli_flag(cli, "background") || cli->printed))
+		*ret_result = json_incref(job);
+	else if (rc == 0)
+		rc = resized_get(cli, name, device, ret_result);
+	json_decref(job);
+	json_decref(bdev);
+	return rc;
 }
 
 /* ---- qos ---- */

@@ -6,6 +6,7 @@
 
 #include "cli/backend.h"
 #include "cli/format.h"
+#include "cli/progress.h"
 
 void print_json(struct cli *cli, const json_t *value)
 {
@@ -101,6 +102,25 @@ void print_devices(struct cli *cli, const json_t *result)
 		table_cell(t, member_str(d, "socket"));
 	}
 	table_print(t, cli->out, cli->colour, "no devices: vhostctl disk add NAME --file PATH");
+	table_free(t);
+}
+
+static void print_device_disks(struct cli *cli, const json_t *device)
+{
+	static const char *const titles[] = { "DEVICE", "UNIT", ">SIZE", ">BLOCK", NULL };
+	struct table *t = table_new(titles);
+	const json_t *d;
+	size_t i;
+
+	json_array_foreach(json_object_get(device, "disks"), i, d)
+	{
+		table_row(t);
+		table_cell(t, member_str(device, "name"));
+		table_cell(t, member_str(d, "unit"));
+		size_cell(t, (uint64_t)member_int(d, "size_bytes"));
+		table_cellf(t, "%lld", member_int(d, "block_size"));
+	}
+	table_print(t, cli->out, cli->colour, "no disks");
 	table_free(t);
 }
 
@@ -277,6 +297,88 @@ void print_bdev(struct cli *cli, const json_t *result)
 			fputc('\n', cli->out);
 		print_one_bdev(cli, b);
 	}
+}
+
+/* ---- long work ---- */
+
+static enum table_colour job_colour(const char *state)
+{
+	if (!strcmp(state, "running"))
+		return TABLE_WARN;
+	return strcmp(state, "done") ? TABLE_BAD : TABLE_GOOD;
+}
+
+static void job_row(struct table *t, const json_t *job)
+{
+	const json_t *id = json_object_get(job, "id"), *ms = json_object_get(job, "elapsed_ms");
+	const uint64_t done = (uint64_t)member_int(job, "done_bytes");
+	const uint64_t total = (uint64_t)member_int(job, "total_bytes");
+	char text[FORMAT_BYTES];
+
+	table_row(t);
+	if (json_is_integer(id))
+		table_cellf(t, "%lld", json_integer_value(id));
+	else
+		table_cell(t, NULL); /* a guest's */
+	table_cell(t, member_str(job, "kind"));
+	if (*member_str(job, "unit"))
+		table_cellf(t, "%s %s", member_str(job, "name"), member_str(job, "unit"));
+	else
+		table_cell(t, member_str(job, "name"));
+	table_cell(t, member_str(job, "source"));
+	table_cell_colour(t, job_colour(member_str(job, "state")), member_str(job, "state"));
+	table_cell(t, format_percent(total ? 100.0 * (double)done / (double)total : -1, text));
+	size_cell(t, total);
+	table_cell(t, json_is_integer(ms) ? progress_time((double)json_integer_value(ms) / 1000,
+							  text, sizeof(text))
+					  : NULL);
+}
+
+/* A list of them, or one. */
+void print_jobs(struct cli *cli, const json_t *result)
+{
+	static const char *const titles[] = { "ID", "KIND",  "NAME",  "FROM", "STATE",
+					      ">%", ">SIZE", ">TIME", NULL };
+	struct table *t = table_new(titles);
+	const json_t *job;
+	size_t i;
+
+	json_array_foreach(result, i, job) job_row(t, job);
+	table_print(t, cli->out, cli->colour, "no jobs: nothing that takes long runs");
+	table_free(t);
+	json_array_foreach(result, i, job)
+	{
+		if (*member_str(job, "error"))
+			fprintf(cli->out, "job %lld: %s\n", member_int(job, "id"),
+				member_str(job, "error"));
+	}
+}
+
+/* One that has ended, or goes on in the background. */
+void print_job(struct cli *cli, const json_t *job)
+{
+	const bool runs = !strcmp(member_str(job, "state"), "running");
+	char size[FORMAT_BYTES], took[FORMAT_BYTES];
+
+	if (runs)
+		fprintf(cli->out, "job %lld: goes on; vhostctl jobs wait %lld\n",
+			member_int(job, "id"), member_int(job, "id"));
+	else
+		fprintf(cli->out, "job %lld: %s of %s, %s in %s\n", member_int(job, "id"),
+			member_str(job, "kind"), member_str(job, "name"),
+			format_size((uint64_t)member_int(job, "total_bytes"), size),
+			progress_time((double)member_int(job, "elapsed_ms") / 1000, took,
+				      sizeof(took)));
+}
+
+void print_resized(struct cli *cli, const json_t *result)
+{
+	if (json_is_object(result))
+		print_job(cli, result);
+	else if (json_object_get(json_array_get(result, 0), "disks"))
+		print_device_disks(cli, json_array_get(result, 0));
+	else
+		print_bdev(cli, result);
 }
 
 /* ---- the daemon ---- */

@@ -1,6 +1,6 @@
 /*
- * vhostctl scsi: virtio-scsi controllers and their targets. A bdev that `scsi target add` makes is
- * named CONTROLLER.TARGET, and goes with the target.
+ * vhostctl scsi: virtio-scsi controllers and their targets, over either transport. A bdev that
+ * `scsi target add` makes is named CONTROLLER.TARGET, and goes with the target.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -16,34 +16,111 @@ static const json_t *scsi_of(const json_t *controller)
 	return json_object_get(json_object_get(controller, "backend_specific"), "scsi");
 }
 
-/* SPDK's shape, but of scsi controllers only. */
+/* What a verb does with a controller, by its transport: SPDK has two sets of methods. */
+enum scsi_act {
+	SCSI_CREATE,
+	SCSI_DELETE,
+	SCSI_TARGET_ADD,
+	SCSI_TARGET_REMOVE,
+	SCSI_ACTS
+};
+
+static const struct scsi_way {
+	const char *transport, *key; /* key: the parameter that is the controller's name */
+	const char *methods[SCSI_ACTS];
+} scsi_ways[] = {
+	{ "vhost-user",
+	  "ctrlr",
+	  { "vhost_create_scsi_controller", "vhost_delete_controller",
+	    "vhost_scsi_controller_add_target", "vhost_scsi_controller_remove_target" } },
+	{ "vfio-user",
+	  "name",
+	  { "vfu_virtio_create_scsi_endpoint", "vfu_virtio_delete_endpoint",
+	    "vfu_virtio_scsi_add_target", "vfu_virtio_scsi_remove_target" } },
+};
+
+/* params has the name as "ctrlr". Takes params. */
+static int scsi_do(struct cli *cli, const struct scsi_way *way, enum scsi_act act, json_t *params)
+{
+	json_t *name = json_incref(json_object_get(params, "ctrlr"));
+
+	json_object_del(params, "ctrlr");
+	json_object_set_new(params, way->key, name);
+	return cli_do(cli, way->methods[act], params);
+}
+
+static const struct scsi_way *scsi_way_of(const json_t *controller)
+{
+	const struct scsi_way *way = scsi_ways;
+
+	return strcmp(member_str(controller, "transport"), way->transport) ? way + 1 : way;
+}
+
+/* The device as vhost_get_controllers has it, with its transport. */
+static json_t *scsi_json(const json_t *device, const json_t *controllers)
+{
+	json_t *c = json_object(), *one;
+	size_t i;
+
+	json_array_foreach((json_t *)controllers, i, one)
+	{
+		if (!strcmp(member_str(one, "ctrlr"), member_str(device, "name")))
+			json_object_update(c, one);
+	}
+	json_object_set(c, "ctrlr", json_object_get(device, "name"));
+	json_object_set_new(c, "backend_specific",
+			    json_pack("{s:O}", "scsi", json_object_get(device, "targets")));
+	for (i = 0; i < 4; i++) {
+		static const char *const same[] = { "cpumask", "socket", "sessions", "transport" };
+
+		json_object_set(c, same[i], json_object_get(device, same[i]));
+	}
+	return c;
+}
+
 int scsi_list(struct cli *cli, json_t **ret_result)
 {
 	const char *name = cli_str(cli, "name");
-	json_t *all, *one;
+	json_t *devices, *controllers = NULL, *one;
 	size_t i;
-	int rc =
-		cli_call(cli, "vhost_get_controllers", name ? object_of("name", name) : NULL, &all);
+	int rc = cli_call(cli, "device_get_devices", name ? object_of("name", name) : NULL,
+			  &devices);
 
 	if (rc < 0)
 		return rc;
+	rc = cli_call(cli, "vhost_get_controllers", NULL, &controllers);
 	*ret_result = json_array();
-	json_array_foreach(all, i, one) if (scsi_of(one)) json_array_append(*ret_result, one);
-	json_decref(all);
-	return 0;
+	json_array_foreach(devices, i, one)
+	{
+		if (rc == 0 && !strcmp(member_str(one, "type"), "scsi"))
+			json_array_append_new(*ret_result, scsi_json(one, controllers));
+	}
+	json_decref(devices);
+	json_decref(controllers);
+	return rc;
 }
 
-static int scsi_get(struct cli *cli, const char *name, json_t **ret_controller)
+/* The controller that the verb names. */
+static int scsi_get(struct cli *cli, json_t **ret_controller)
 {
-	int rc = controller_get(cli, name, ret_controller);
+	json_t *all = NULL;
+	int rc = scsi_list(cli, &all);
 
-	if (rc < 0 || scsi_of(*ret_controller))
+	*ret_controller = rc < 0 ? NULL : json_incref(json_array_get(all, 0));
+	json_decref(all);
+	if (rc < 0 || *ret_controller)
 		return rc;
-	json_decref(*ret_controller);
 	return err_set(&cli->err, -EINVAL,
 		       "%s: is no virtio-scsi controller: see vhostctl disk "
 		       "list, nvme list",
-		       name);
+		       cli_str(cli, "name"));
+}
+
+int scsi_add(struct cli *cli, json_t **ret_result)
+{
+	*ret_result = json_true();
+	return scsi_do(cli, &scsi_ways[cli_flag(cli, "vfio-user")], SCSI_CREATE,
+		       cli_params(cli, 0));
 }
 
 static const json_t *target_find(const json_t *controller, uint64_t number)
@@ -72,11 +149,11 @@ int scsi_rm(struct cli *cli, json_t **ret_result)
 {
 	json_t *controller, *one;
 	size_t i;
-	int rc = scsi_get(cli, cli_str(cli, "name"), &controller);
+	int rc = scsi_get(cli, &controller);
 
 	if (rc < 0)
 		return rc;
-	rc = cli_do(cli, "vhost_delete_controller", cli_params(cli, 0));
+	rc = scsi_do(cli, scsi_way_of(controller), SCSI_DELETE, cli_params(cli, 0));
 	json_array_foreach(scsi_of(controller), i, one)
 	{
 		const char *bdev = own_bdev(controller, one);
@@ -109,13 +186,15 @@ int scsi_target_add(struct cli *cli, json_t **ret_result)
 {
 	const char *name = cli_str(cli, "name");
 	char made_name[NAME_BYTES];
+	const struct scsi_way *way;
 	json_t *controller, *bdev, *params;
 	uint64_t number;
 	bool made;
-	int rc = scsi_get(cli, name, &controller);
+	int rc = scsi_get(cli, &controller);
 
 	if (rc < 0)
 		return rc;
+	way = scsi_way_of(controller);
 	rc = target_number(cli, controller, &number);
 	json_decref(controller);
 	if (rc < 0)
@@ -127,7 +206,8 @@ int scsi_target_add(struct cli *cli, json_t **ret_result)
 	params = cli_params(cli, 1);
 	json_object_set(params, "bdev_name", bdev);
 	json_object_set_new(params, "scsi_target_num", json_integer((json_int_t)number));
-	rc = cli_call(cli, "vhost_scsi_controller_add_target", params, ret_result);
+	rc = scsi_do(cli, way, SCSI_TARGET_ADD, params);
+	*ret_result = json_integer((json_int_t)number);
 	if (rc < 0 && made)
 		backend_undo(cli, made_name);
 	json_decref(bdev);
@@ -138,12 +218,12 @@ int scsi_target_rm(struct cli *cli, json_t **ret_result)
 {
 	json_t *controller;
 	const json_t *target;
-	int rc = scsi_get(cli, cli_str(cli, "name"), &controller);
+	int rc = scsi_get(cli, &controller);
 
 	if (rc < 0)
 		return rc;
 	target = target_find(controller, cli_u64(cli, "target", 0));
-	rc = cli_do(cli, "vhost_scsi_controller_remove_target", cli_params(cli, 0));
+	rc = scsi_do(cli, scsi_way_of(controller), SCSI_TARGET_REMOVE, cli_params(cli, 0));
 	if (rc == 0 && target && *own_bdev(controller, target) && !cli_flag(cli, "keep-bdev"))
 		rc = backend_remove(cli, own_bdev(controller, target));
 	json_decref(controller);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/jobs.h"
 
 static const char *const log_levels[] = { "ERROR", "WARNING", "NOTICE", "INFO", "DEBUG", NULL };
 static const char *const shells[] = { "bash", NULL };
@@ -12,6 +13,8 @@ static const char *const shells[] = { "bash", NULL };
 #define ROWS_BACKEND                                                                               \
 	{ "--file", ARG_PATH, .help = "image file or block device, of the daemon's machine",       \
 	  .param = "filename", .offer = OFFER_FILES },                                             \
+		{ "--size", ARG_SIZE, .help = "makes the file, sparse; there must be none",        \
+		  .param = "create_size" },                                                        \
 		{ "--ram", ARG_SIZE, .help = "a disk of this size in memory" },                    \
 		{ "--null", ARG_SIZE, .help = "a disk of this size that keeps nothing" },          \
 		{ "--block-size", ARG_SIZE, .help = "logical block, default 512",                  \
@@ -55,6 +58,38 @@ static const struct arg disk_swap_args[] = {
 	{ NULL },
 };
 
+static const struct arg disk_copy_args[] = {
+	{ "SOURCE", ARG_STR, .help = "disk or bdev that nobody writes to: drained, or read-only",
+	  .offer = OFFER_DISKS_BDEVS },
+	{ "DESTINATION", ARG_STR, .help = "a bdev that nobody uses, at least as large",
+	  .offer = OFFER_BDEVS },
+	ROWS_FOLLOW,
+	{ NULL },
+};
+
+static const struct arg disk_format_args[] = {
+	{ "NAME", ARG_STR, .help = "a bdev that nobody uses", .offer = OFFER_BDEVS },
+	ROWS_FOLLOW,
+	{ NULL },
+};
+
+static const struct arg jobs_args[] = {
+	{ "[NAME]", ARG_STR, .help = "only what works on this disk or bdev, or copies from it",
+	  .param = "name", .offer = OFFER_DISKS_BDEVS },
+	{ NULL },
+};
+
+static const struct arg jobs_cancel_args[] = {
+	{ "ID", ARG_U64, .help = "its number", .param = "id", .offer = OFFER_JOBS },
+	{ NULL },
+};
+
+static const struct arg jobs_wait_args[] = {
+	{ "ID", ARG_U64, .help = "its number", .param = "id", .offer = OFFER_JOBS },
+	ROWS_FOLLOW,
+	{ NULL },
+};
+
 static const struct arg device_name_args[] = {
 	{ "NAME", ARG_STR, .help = "of the device", .param = "name", .offer = OFFER_DEVICES },
 	{ NULL },
@@ -87,6 +122,11 @@ static const struct arg disk_resize_args[] = {
 	{ "NAME", ARG_STR, .help = "of the disk, or of a bdev", .offer = OFFER_DISKS_BDEVS },
 	{ "[SIZE]", ARG_SIZE,
 	  .help = "the new size; without it: look at how large the file is now" },
+	{ "--allocate", ARG_FLAG, .help = "allocate the space first; guests are told when all is" },
+	{ "--force", ARG_FLAG, .help = "it may become smaller: what is beyond the end is lost" },
+	{ "--unit", ARG_STR, .help = "of a device of the command line: which of its disks",
+	  .value = "UNIT" },
+	ROWS_FOLLOW,
 	{ NULL },
 };
 
@@ -101,7 +141,8 @@ static const struct arg scsi_add_args[] = {
 	{ "NAME", ARG_STR, .help = "of the new controller, and of its socket", .param = "ctrlr" },
 	{ "--cpumask", ARG_STR, .help = "CPUs whose loops serve it: 0x3, [0,1]",
 	  .param = "cpumask" },
-	ROW_SET(0, "vhost_create_scsi_controller"),
+	{ "--vfio-user", ARG_FLAG, .help = "a PCI function over vfio-user, not vhost-user" },
+	ROW_SET(0, "vhost_create_scsi_controller, or vfu_virtio_create_scsi_endpoint"),
 	{ NULL },
 };
 
@@ -327,10 +368,23 @@ const struct verb verbs[] = {
 	  "shows all that is known of one" },
 	{ "disk resize",
 	  disk_resize_args,
-	  { "vhost_get_controllers", "bdev_get_bdevs", "bdev_resize", "bdev_aio_rescan" },
+	  { "vhost_get_controllers", "device_get_devices", "bdev_get_bdevs", "bdev_resize",
+	    "device_resize", "bdev_aio_rescan", "job_wait", "job_cancel" },
 	  disk_resize,
-	  print_bdev,
+	  print_resized,
 	  "gives a disk another size" },
+	{ "disk copy",
+	  disk_copy_args,
+	  { "vhost_get_controllers", "bdev_copy", "job_wait", "job_cancel" },
+	  disk_copy,
+	  print_job,
+	  "copies all of a disk to another" },
+	{ "disk format",
+	  disk_format_args,
+	  { "vhost_get_controllers", "bdev_format", "job_wait", "job_cancel" },
+	  disk_format,
+	  print_job,
+	  "makes all of a disk read as zeroes" },
 	{ "disk swap",
 	  disk_swap_args,
 	  { "vhost_get_controllers", "bdev_swap" },
@@ -346,18 +400,20 @@ const struct verb verbs[] = {
 	  "takes a disk away" },
 	{ "scsi add",
 	  scsi_add_args,
-	  { "vhost_create_scsi_controller" },
-	  .print = NULL,
-	  .help = "makes a virtio-scsi controller" },
+	  { "vhost_create_scsi_controller", "vfu_virtio_create_scsi_endpoint" },
+	  scsi_add,
+	  NULL,
+	  "makes a virtio-scsi controller" },
 	{ "scsi list",
 	  scsi_list_args,
-	  { "vhost_get_controllers" },
+	  { "device_get_devices", "vhost_get_controllers" },
 	  scsi_list,
 	  print_scsi,
 	  "shows the virtio-scsi controllers and their targets" },
 	{ "scsi rm",
 	  scsi_rm_args,
-	  { "vhost_get_controllers", "vhost_delete_controller", CALLS_REMOVE },
+	  { "device_get_devices", "vhost_get_controllers", "vhost_delete_controller",
+	    "vfu_virtio_delete_endpoint", CALLS_REMOVE },
 	  scsi_rm,
 	  NULL,
 	  "takes a controller away, with its targets" },
@@ -367,13 +423,15 @@ const struct verb verbs[] = {
 	  .help = "starts one that was made with --set delay=true" },
 	{ "scsi target add",
 	  scsi_target_add_args,
-	  { CALLS_BACKEND, "vhost_scsi_controller_add_target" },
+	  { CALLS_BACKEND, "device_get_devices", "vhost_scsi_controller_add_target",
+	    "vfu_virtio_scsi_add_target" },
 	  scsi_target_add,
 	  print_text,
 	  "gives a controller a target" },
 	{ "scsi target rm",
 	  scsi_target_rm_args,
-	  { "vhost_get_controllers", "vhost_scsi_controller_remove_target", CALLS_REMOVE },
+	  { "device_get_devices", "vhost_get_controllers", "vhost_scsi_controller_remove_target",
+	    "vfu_virtio_scsi_remove_target", CALLS_REMOVE },
 	  scsi_target_rm,
 	  NULL,
 	  "takes a target away" },
@@ -439,9 +497,10 @@ const struct verb verbs[] = {
 	{ "bdev rm", bdev_name_args, { CALLS_REMOVE }, bdev_rm, NULL, "takes a bdev away" },
 	{ "bdev resize",
 	  disk_resize_args,
-	  { "bdev_get_bdevs", "bdev_resize", "bdev_aio_rescan" },
+	  { "vhost_get_controllers", "device_get_devices", "bdev_get_bdevs", "bdev_resize",
+	    "device_resize", "bdev_aio_rescan", "job_wait", "job_cancel" },
 	  disk_resize,
-	  print_bdev,
+	  print_resized,
 	  "as disk resize" },
 	{ "qos set",
 	  qos_args,
@@ -449,6 +508,18 @@ const struct verb verbs[] = {
 	  qos_set,
 	  NULL,
 	  "limits what a disk may do in a second" },
+	{ "jobs cancel", jobs_cancel_args, { "job_cancel" }, .help = "asks one to end soon" },
+	{ "jobs wait",
+	  jobs_wait_args,
+	  { "job_wait", "job_cancel" },
+	  jobs_wait,
+	  print_job,
+	  "shows how far one is, until it has ended" },
+	{ "jobs",
+	  jobs_args,
+	  { "job_get_jobs" },
+	  .print = print_jobs,
+	  .help = "shows long work: copies, formats, allocation; what guests began, too" },
 	{ "status",
 	  NULL,
 	  { "spdk_get_version", "framework_get_reactors", "device_get_devices", "bdev_get_bdevs",

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/text.h"
 #include "blk/blk.h"
 #include "dev/bdev.h"
 
@@ -92,6 +93,8 @@ static int backend_open_bdev(const struct backend_def *back, struct blk_dev **re
 		return err_set(reterr, -ENODEV,
 			       "bdev: there is none named \"%s\"; bdev_get_bdevs lists them",
 			       back->bdev);
+	if (bdev_usable(bdev, reterr) < 0)
+		return err_prefix(reterr, -EBUSY, "bdev");
 	if (bdev->claimed && !back->read_only)
 		return err_set(reterr, -EPERM,
 			       "bdev: \"%s\" is claimed by a bdev on it; use that one, or "
@@ -124,7 +127,7 @@ void backend_close(struct blk_dev *blk)
 char *backend_identity(const struct backend_def *back)
 {
 	const struct bdev *bdev = back->bdev ? bdev_find(back->bdev) : NULL;
-	char text[BDEV_UUID_TEXT], *real;
+	char text[TEXT_UUID_BYTES], *real;
 
 	if (back->file) {
 		real = realpath(back->file, NULL);
@@ -132,6 +135,6 @@ char *backend_identity(const struct backend_def *back)
 	}
 	if (!bdev)
 		return NULL;
-	bdev_uuid_text(bdev->uuid, text);
+	text_uuid(bdev->uuid, text);
 	return strdup(text);
 }

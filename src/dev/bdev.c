@@ -9,6 +9,7 @@
 #include <sys/random.h>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "blk/filter/swap.h"
 
 #define BDEV_NAME_MAX 255
@@ -38,9 +39,9 @@ static void bdev_tell(struct bdev *bdev, enum bdev_event event)
 
 static bool name_is_uuid(const struct bdev *bdev, const char *name)
 {
-	char text[BDEV_UUID_TEXT];
+	char text[TEXT_UUID_BYTES];
 
-	bdev_uuid_text(bdev->uuid, text);
+	text_uuid(bdev->uuid, text);
 	return !strcasecmp(text, name);
 }
 
@@ -73,15 +74,6 @@ struct bdev *bdev_next(const struct bdev *prev)
 			return bdev;
 	}
 	return NULL;
-}
-
-void bdev_uuid_text(const uint8_t uuid[16], char text[BDEV_UUID_TEXT])
-{
-	char *t = text;
-
-	for (int i = 0; i < 16; i++)
-		t += snprintf(t, (size_t)(text + BDEV_UUID_TEXT - t), "%s%02x",
-			      i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", uuid[i]);
 }
 
 int bdev_uuid_parse(const char *text, uint8_t uuid[16], struct err *reterr)
@@ -138,7 +130,10 @@ static int name_check(const char *name, struct err *reterr)
 	return 0;
 }
 
-/* "Malloc disk": the next of Malloc0, Malloc1 ... A number is given once, also to no avail. */
+/*
+ * "Malloc disk": the next of Malloc0, Malloc1 ... A number is given once, also to no avail: a
+ * client that gave the name itself gets an error, as from SPDK.
+ */
 static int name_make(const char *product, char **ret_name, struct err *reterr)
 {
 	static struct {
@@ -146,21 +141,90 @@ static int name_make(const char *product, char **ret_name, struct err *reterr)
 		uint32_t next;
 	} made[8];
 	size_t i, len = strcspn(product, " ");
+	const struct bdev *known;
 
 	for (i = 0; made[i].prefix[0] && strncmp(made[i].prefix, product, len) != 0;)
 		ASSERT(++i < ARRAY_SIZE(made));
 	snprintf(made[i].prefix, sizeof(made[i].prefix), "%.*s", (int)len, product);
-	if (asprintf(ret_name, "%s%u", made[i].prefix, made[i].next++) < 0) {
-		*ret_name = NULL;
-		return err_set(reterr, -ENOMEM, "out of memory");
-	}
+	do {
+		free(*ret_name);
+		if (asprintf(ret_name, "%s%u", made[i].prefix, made[i].next++) < 0) {
+			*ret_name = NULL;
+			return err_set(reterr, -ENOMEM, "out of memory");
+		}
+		known = bdev_known(*ret_name);
+	} while (known && known->restored);
 	return 0;
+}
+
+void bdev_names_restored(void)
+{
+	struct bdev *bdev;
+
+	list_for_each(bdev, &bdevs, node)
+		bdev->restored = true;
 }
 
 /* ---- claims ---- */
 
+int bdev_usable(const struct bdev *bdev, struct err *reterr)
+{
+	if (bdev->work)
+		return err_set(reterr, -EBUSY,
+			       "bdev \"%s\": a %s to it is under way; wait for that, or cancel it: "
+			       "job_get_jobs",
+			       bdev->name, bdev->work);
+	if (bdev->incomplete)
+		return err_set(reterr, -EPERM,
+			       "bdev \"%s\" is not whole: a %.64s did not come to its end; begin "
+			       "that again, or bdev_set_incomplete takes it as it is",
+			       bdev->name, bdev->incomplete);
+	return 0;
+}
+
+int bdev_work_begin(struct bdev *bdev, const char *what, struct blk_dev **ret_handle,
+		    struct err *reterr)
+{
+	if (bdev->work)
+		return bdev_usable(bdev, reterr);
+	if (bdev->claimed || bdev->users || bdev->swapping)
+		return err_set(reterr, -EBUSY,
+			       "bdev \"%s\" is used (by %u devices or copies%s%s); let them go "
+			       "first",
+			       bdev->name, bdev->users, bdev->claimed ? ", by bdevs on it" : "",
+			       bdev->swapping ? ", its back-end is being exchanged" : "");
+	*ret_handle = bdev_hold(bdev);
+	ASSERT(*ret_handle); /* who has a bdev has one that is not being deleted */
+	bdev->work = what;
+	return 0;
+}
+
+void bdev_work_end(struct blk_dev *handle)
+{
+	struct bdev *bdev = bdev_of(handle);
+
+	if (bdev)
+		bdev->work = NULL;
+	bdev_release(handle);
+}
+
+int bdev_incomplete_set(struct bdev *bdev, const char *why, struct err *reterr)
+{
+	char *copy = why ? strdup(why) : NULL;
+
+	if (why && !copy)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	free(bdev->incomplete);
+	bdev->incomplete = copy;
+	return 0;
+}
+
 static int claim_check(const struct bdev *base, bool part, struct err *reterr)
 {
+	int rc = base ? bdev_usable(base, reterr) : 0;
+
+	if (rc < 0)
+		return rc;
 	if (!base || !base->claimed || (part && base->parts))
 		return 0;
 	return err_set(reterr, -EPERM,
@@ -190,6 +254,7 @@ static void bdev_free(struct bdev *bdev)
 	}
 	if (bdev->origin_free)
 		bdev->origin_free(bdev->origin);
+	free(bdev->incomplete);
 	free(bdev->name);
 	free(bdev);
 }
@@ -202,7 +267,7 @@ static void bdev_on_resized(struct blk_listener *l)
 static int bdev_fill(struct bdev *bdev, const struct bdev_params *p, struct blk_dev *dev,
 		     struct err *reterr)
 {
-	char uuid[BDEV_UUID_TEXT];
+	char uuid[TEXT_UUID_BYTES];
 	int rc = 0;
 
 	if (!p->name)
@@ -217,7 +282,7 @@ static int bdev_fill(struct bdev *bdev, const struct bdev_params *p, struct blk_
 		memcpy(bdev->uuid, p->uuid, sizeof(bdev->uuid));
 	else if (uuid_random(bdev->uuid) < 0)
 		return err_set(reterr, -EIO, "no random numbers for a UUID");
-	bdev_uuid_text(bdev->uuid, uuid);
+	text_uuid(bdev->uuid, uuid);
 	if (bdev_known(uuid))
 		return err_set(reterr, -EEXIST, "uuid: %s is that of bdev \"%s\"", uuid,
 			       bdev_known(uuid)->name);
@@ -326,12 +391,10 @@ struct blk_dev *bdev_hold(struct bdev *bdev)
 
 struct bdev *bdev_of(const struct blk_dev *handle)
 {
-	struct bdev *bdev;
+	struct blk_listener *l = handle ? blk_dev_listener(handle, bdev_on_resized) : NULL;
+	struct bdev *bdev = l ? container_of(l, struct bdev, listener) : NULL;
 
-	list_for_each(bdev, &bdevs, node)
-		if (bdev->handle == handle)
-			return bdev->dev ? bdev : NULL;
-	return NULL;
+	return bdev && bdev->dev ? bdev : NULL;
 }
 
 void bdev_release(struct blk_dev *handle)

@@ -25,6 +25,9 @@ struct bdev {
 	struct bdev *base;   /* of a filter or part; NULL: none */
 	uint32_t users;	     /* devices that hold it */
 	bool claimed;	     /* by a filter or parts: nobody else may write it */
+	const char *work;    /* long work has it to itself: "copy"; NULL: none does */
+	uint32_t copied;     /* copies from it that are under way */
+	char *incomplete;    /* why its contents are not whole: nobody gets it; NULL: they are */
 	void *origin;	     /* what recreates it: of m_bdev*.c */
 	/* private: */
 	void (*origin_free)(void *origin);
@@ -33,6 +36,7 @@ struct bdev {
 	uint32_t parts; /* that have claimed it */
 	bool part;	/* of base */
 	bool swapping;
+	bool restored;			 /* bdev_names_restored */
 	void (*done)(void *arg, int rc); /* of the deletion or exchange under way */
 	void *done_arg;
 };
@@ -61,15 +65,18 @@ struct bdev_watcher {
 void bdev_watch(struct bdev_watcher *watcher);
 void bdev_unwatch(struct bdev_watcher *watcher);
 
-#define BDEV_UUID_TEXT 37
 /* -EINVAL: not a UUID, or all zero. */
 int bdev_uuid_parse(const char *text, uint8_t uuid[16], struct err *reterr);
-void bdev_uuid_text(const uint8_t uuid[16], char text[BDEV_UUID_TEXT]);
 
 /* Takes the reference on dev, also when it fails; origin only when it succeeds. -EEXIST (name,
  * UUID), -EINVAL (name), -ENOMEM, -EPERM (base is claimed). */
 int bdev_add(const struct bdev_params *params, struct blk_dev *dev, struct bdev **ret_bdev,
 	     struct err *reterr);
+/*
+ * Those that there are now are of the last run, whose numbers nobody counts any more: a name that
+ * is made later is none of theirs.
+ */
+void bdev_names_restored(void);
 /* By name, or UUID as text. NULL: none. */
 struct bdev *bdev_find(const char *name);
 /* In order of creation; NULL: no more. prev NULL: the first. */
@@ -86,6 +93,22 @@ void bdev_delete(struct bdev *bdev, void (*deleted)(void *arg, int rc), void *ar
  */
 int bdev_swap(struct bdev *bdev, struct blk_dev *next, void (*done)(void *arg, int rc), void *arg,
 	      struct err *reterr);
+/*
+ * Long work (a copy to it, a format) has bdev to itself until bdev_work_end: no device and no other
+ * bdev gets it. It can be deleted: the requests of the work end as GONE then. what: a word that
+ * stays. *ret_handle is as bdev_hold gives it. -EBUSY: somebody has it, who is named.
+ */
+int bdev_work_begin(struct bdev *bdev, const char *what, struct blk_dev **ret_handle,
+		    struct err *reterr);
+void bdev_work_end(struct blk_dev *handle);
+/*
+ * Until it is taken back (why NULL) nobody gets bdev but long work, since a part of its contents is
+ * not what it is to be. -ENOMEM.
+ */
+int bdev_incomplete_set(struct bdev *bdev, const char *why, struct err *reterr);
+/* May a device or another bdev have it? -EBUSY, -EPERM: the text says why not, and what to do. */
+int bdev_usable(const struct bdev *bdev, struct err *reterr);
+
 /* A user's reference on the handle. NULL: it is being deleted. */
 struct blk_dev *bdev_hold(struct bdev *bdev);
 void bdev_release(struct blk_dev *handle);

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "dev/backend.h"
 #include "dev/bdev.h"
 
@@ -64,10 +65,10 @@ static void gone(struct bdev *bdev)
 static void bdev_is_found_by_name_and_by_uuid_in_order_of_creation(void **state)
 {
 	struct bdev *a = made("b"), *b = made("a");
-	char uuid[BDEV_UUID_TEXT];
+	char uuid[TEXT_UUID_BYTES];
 
 	assert_ptr_equal(bdev_find("b"), a);
-	bdev_uuid_text(b->uuid, uuid);
+	text_uuid(b->uuid, uuid);
 	assert_ptr_equal(bdev_find(uuid), b);
 	assert_null(bdev_find("c"));
 	assert_null(bdev_find(""));
@@ -232,6 +233,56 @@ static void exchange_gives_another_size_and_refuses_a_smaller_one(void **state)
 	gone(bdev);
 }
 
+static void long_work_has_a_bdev_to_itself_until_it_ends(void **state)
+{
+	struct backend_def def = { .bdev = "a", .read_only = true };
+	struct bdev *a = made("a");
+	struct blk_dev *handle, *other;
+	struct err err = { 0 };
+
+	assert_int_equal(bdev_usable(a, &err), 0);
+	assert_int_equal(bdev_work_begin(a, "copy", &handle, &err), 0);
+	assert_int_equal(bdev_work_begin(a, "format", &other, &err), -EBUSY);
+	assert_non_null(strstr(err.msg, "a copy to it is under way"));
+	assert_int_equal(bdev_usable(a, &err), -EBUSY);
+	assert_int_equal(backend_open(&def, "d", &other, &err), -EBUSY);
+	assert_non_null(strstr(err.msg, "bdev: bdev \"a\""));
+	assert_int_equal(
+		bdev_add(&(struct bdev_params){ .name = "on", .product = "Null disk", .base = a },
+			 node("size=1M"), NULL, &err),
+		-EBUSY);
+	bdev_work_end(handle);
+	assert_int_equal(backend_open(&def, "d", &other, &err), 0);
+	assert_int_equal(bdev_work_begin(a, "copy", &handle, &err), -EBUSY);
+	assert_non_null(strstr(err.msg, "used (by 1 devices"));
+	backend_close(other);
+	/* its deletion is no business of the work's */
+	assert_int_equal(bdev_work_begin(a, "copy", &handle, &err), 0);
+	gone(a);
+	assert_null(bdev_of(handle));
+	bdev_work_end(handle);
+}
+
+static void what_is_not_whole_is_for_long_work_only(void **state)
+{
+	struct backend_def def = { .bdev = "a" };
+	struct bdev *a = made("a");
+	struct blk_dev *handle, *other;
+	struct err err = { 0 };
+
+	assert_int_equal(bdev_incomplete_set(a, "copy of b", &err), 0);
+	assert_int_equal(backend_open(&def, "d", &other, &err), -EPERM);
+	assert_non_null(strstr(err.msg, "not whole: a copy of b did not come to its end"));
+	assert_int_equal(bdev_work_begin(a, "copy", &handle, &err), 0);
+	bdev_work_end(handle);
+	assert_int_equal(bdev_usable(a, &err), -EPERM);
+	assert_int_equal(bdev_incomplete_set(a, NULL, &err), 0);
+	assert_int_equal(backend_open(&def, "d", &other, &err), 0);
+	backend_close(other);
+	assert_int_equal(bdev_incomplete_set(a, "format", &err), 0); /* freed with it */
+	gone(a);
+}
+
 static char told[64];
 
 static void on_event(struct bdev_watcher *w, struct bdev *bdev, enum bdev_event event)
@@ -251,7 +302,7 @@ static void watchers_hear_what_comes_changes_and_goes(void **state)
 	bdev_watch(&w);
 	a = made("a");
 	b = made("b");
-	assert_int_equal(blk_dev_resize(a->dev, 4 << 20, NULL), 0);
+	assert_int_equal(blk_dev_resize(a->dev, 4 << 20, false, NULL), 0);
 	gone(a);
 	bdev_unwatch(&w);
 	gone(b);
@@ -284,6 +335,8 @@ int main(void)
 		cmocka_unit_test(parts_share_a_claim),
 		cmocka_unit_test(user_keeps_the_handle_when_the_bdev_is_deleted),
 		cmocka_unit_test(exchange_gives_another_size_and_refuses_a_smaller_one),
+		cmocka_unit_test(long_work_has_a_bdev_to_itself_until_it_ends),
+		cmocka_unit_test(what_is_not_whole_is_for_long_work_only),
 		cmocka_unit_test(watchers_hear_what_comes_changes_and_goes),
 		cmocka_unit_test(backend_is_exactly_one),
 	};

@@ -18,6 +18,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/opts.h"
+#include "virtio/coalescing.h"
 
 struct blk_dev;
 struct device;
@@ -205,6 +206,7 @@ struct device {
 	bool stopping;
 	bool drained;	     /* by device_drain */
 	struct parcel *from; /* for fronts: see struct endpoint_params; NULL: it starts anew */
+	struct vring_coalescing coalescing; /* device_coalesce */
 	/* set by the owner */
 	void (*on_done)(struct device *dev); /* an inherited or one-shot connection ended */
 	void (*stopped)(struct device *dev); /* after device_stop */
@@ -254,6 +256,11 @@ bool device_is_quiet(const struct device *dev);
 /* Its own state, then its connections: all devices' states come before all connections. */
 int device_pack(struct device *dev, struct parcel *p, struct err *reterr);
 int device_conns_pack(struct device *dev, struct parcel *p, struct err *reterr);
+/*
+ * Notifications of its virtqueues, those of front-ends to come too, are coalesced so from now on;
+ * it need not be started. -EOPNOTSUPP: it is an NVMe controller; -EINVAL.
+ */
+int device_coalesce(struct device *dev, const struct vring_coalescing *c, struct err *reterr);
 
 /* ---- what is counted: device_stats.c ---- */
 
@@ -277,6 +284,18 @@ void device_disks_visit(const struct device *dev,
 			void (*fn)(const char *unit, const struct blk_dev *blk, void *arg),
 			void *arg);
 
+/* A disk of it, by its unit as above; NULL: there is none. No reference. */
+struct blk_dev *device_disk_find(const struct device *dev, const char *unit);
+
+struct device_work {
+	const char *kind; /* "format", "sanitize" */
+	uint64_t done_bytes, total_bytes;
+};
+/* What takes long and guests have begun; unit "": all of an nvme device's subsystem. */
+void device_work_visit(const struct device *dev,
+		       void (*fn)(const char *unit, const struct device_work *work, void *arg),
+		       void *arg);
+
 /* ---- how front-ends reach it: front.c (Thread: main) ---- */
 
 struct device_front {
@@ -290,6 +309,8 @@ struct device_front {
 	/* See device_drain and device_queue_move. */
 	void (*drain)(struct device *dev, bool drained);
 	int (*queue_move)(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr);
+	/* dev->coalescing changed; NULL: no virtqueues. */
+	void (*coalesce)(struct device *dev);
 };
 
 extern const struct device_front front_vhost, front_vfu, front_vhost_nvme;
@@ -312,6 +333,8 @@ int subsystems_resolve(struct device_def *defs, uint32_t def_count, struct err *
 /* What names that are made up are made of: a name that we made ("nvme0") goes by the place in the
  * command line; the socket's path stays. */
 const char *device_nvme_lasting_name(const struct device_def *def);
+/* How good a path to the namespaces a running device is: as device_def.ana. Thread: main. */
+void device_nvme_ana_set(struct device *dev, int ana);
 
 /* ---- the units of a running device: device_unit.c ---- */
 

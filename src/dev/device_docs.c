@@ -1,7 +1,6 @@
 /*
  * docs/devices.md, printed from the parameter table: what the parser accepts is what is written.
  */
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "dev/device.h"
@@ -9,6 +8,8 @@
 
 static void docs_limits(const struct opts_row *row)
 {
+	char limits[OPTS_LIMITS_TEXT];
+
 	switch (row->type) {
 	case OPTS_STR:
 		printf("text");
@@ -26,7 +27,8 @@ static void docs_limits(const struct opts_row *row)
 	case OPTS_U64:
 	case OPTS_U32:
 	case OPTS_U16:
-		printf("%" PRIu64 "..%" PRIu64, row->min, row->max);
+	case OPTS_I32:
+		printf("%s", opts_limits(row, limits));
 		return;
 	case OPTS_JSON:
 		printf("JSON");

@@ -159,6 +159,8 @@ int device_pack(struct device *dev, struct parcel *p, struct err *reterr)
 	parcel_put_str(p, dev->def->name);
 	parcel_put_str(p, dev->def->type->name);
 	parcel_put_str(p, device_transport_names[dev->def->transport]);
+	parcel_put_u32(p, dev->coalescing.delay_base_us);
+	parcel_put_u32(p, dev->coalescing.iops_threshold);
 	rc = dev->def->type->pack(dev, p, reterr);
 	device_disks_visit(dev, hand_disk_pack, p);
 	parcel_section_done(p, &s);
@@ -208,6 +210,14 @@ static int hand_word_check(struct parcel *p, const struct device *dev, const cha
 	return rc;
 }
 
+static int hand_coalesce(struct parcel *p, struct device *dev, struct err *reterr)
+{
+	const struct vring_coalescing c = { .delay_base_us = parcel_take_u32(p),
+					    .iops_threshold = parcel_take_u32(p) };
+
+	return c.delay_base_us && !p->failed ? device_coalesce(dev, &c, reterr) : 0;
+}
+
 static int hand_state_unpack(struct parcel *p, struct err *reterr)
 {
 	struct parcel_section s;
@@ -222,6 +232,9 @@ static int hand_state_unpack(struct parcel *p, struct err *reterr)
 	if (rc == 0)
 		rc = hand_word_check(p, dev, "transport",
 				     device_transport_names[dev->def->transport], reterr);
+	if (rc < 0)
+		return rc;
+	rc = hand_coalesce(p, dev, reterr);
 	if (rc < 0)
 		return rc;
 	if (!dev->def->type->unpack)

@@ -202,14 +202,19 @@ static int device_nvme_vfu_make(void *arg, struct vfu_dev **ret_dev, struct err 
 	return rc;
 }
 
+void device_nvme_ana_set(struct device *dev, int ana)
+{
+	dev->def->ana = ana;
+	nvme_subsys_ana_set(dev->subsys, dev->def->name, device_nvme_ana(dev->def));
+	log_notice("%s: ana: %s", dev->def->name, ana_names[ana]);
+}
+
 static bool device_nvme_adopt(struct device *dev, const struct device_def *next,
 			      const struct opts_row *row)
 {
 	if (strcmp(row->name, "ana") != 0)
 		return false;
-	dev->def->ana = next->ana;
-	nvme_subsys_ana_set(dev->subsys, dev->def->name, device_nvme_ana(dev->def));
-	log_notice("%s: ana: %s", dev->def->name, ana_names[next->ana]);
+	device_nvme_ana_set(dev, next->ana);
 	return true;
 }
 

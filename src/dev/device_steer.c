@@ -32,6 +32,27 @@ int device_queue_move(struct device *dev, uint32_t idx, struct loop *loop, struc
 	return front ? front->queue_move(dev, idx, loop, reterr) : -ENOTCONN;
 }
 
+int device_coalesce(struct device *dev, const struct vring_coalescing *c, struct err *reterr)
+{
+	const struct device_front *front = dev->ep ? steer_front(dev, reterr) : NULL;
+
+	if (!dev->def->type->vdev_make)
+		return err_set(reterr, -EOPNOTSUPP,
+			       "%s: interrupts of NVMe controllers are coalesced when their "
+			       "driver asks for it (feature 08h)",
+			       dev->def->name);
+	if (c->delay_base_us > VRING_DELAY_BASE_MAX_US)
+		return err_set(reterr, -EINVAL, "delay_base_us: expected 0..%u, got %u",
+			       VRING_DELAY_BASE_MAX_US, c->delay_base_us);
+	if (c->delay_base_us && !c->iops_threshold)
+		return err_set(reterr, -EINVAL,
+			       "iops_threshold: expected at least 1 with a delay, got 0");
+	dev->coalescing = *c;
+	if (front && front->coalesce)
+		front->coalesce(dev);
+	return 0;
+}
+
 static void steer_look(const struct queue_stats *queue, void *arg)
 {
 	const bool admin = !strcmp(queue->kind, "admin");

@@ -24,6 +24,7 @@ static int front_vhost_start(struct device *dev, struct err *reterr)
 		.connections_max = def->connections,
 		.spin_ns = def->spin_us * 1000,
 		.packed = def->packed,
+		.coalescing = dev->coalescing,
 		.main_loop = dev->main_loop,
 		.loops = dev->loops,
 		.loop_count = dev->loop_count,
@@ -65,9 +66,15 @@ static int front_vhost_queue_move(struct device *dev, uint32_t idx, struct loop 
 	return vhost_endpoint_queue_move(dev->ep, idx, loop, reterr);
 }
 
-const struct device_front front_vhost = { front_vhost_start, front_vhost_stop,
-					  front_vhost_visit, front_vhost_socket,
-					  front_vhost_drain, front_vhost_queue_move };
+static void front_vhost_coalesce(struct device *dev)
+{
+	vhost_endpoint_coalesce(dev->ep, &dev->coalescing);
+}
+
+const struct device_front front_vhost = {
+	front_vhost_start, front_vhost_stop,	   front_vhost_visit,	 front_vhost_socket,
+	front_vhost_drain, front_vhost_queue_move, front_vhost_coalesce,
+};
 
 /* ---- vfio-user ---- */
 
@@ -122,8 +129,15 @@ static int front_vfu_queue_move(struct device *dev, uint32_t idx, struct loop *l
 	return vfu_endpoint_queue_move(dev->ep, idx, loop, reterr);
 }
 
-const struct device_front front_vfu = { front_vfu_start,  front_vfu_stop,  front_vfu_visit,
-					front_vfu_socket, front_vfu_drain, front_vfu_queue_move };
+static void front_vfu_coalesce(struct device *dev)
+{
+	vfu_endpoint_coalesce(dev->ep, &dev->coalescing);
+}
+
+const struct device_front front_vfu = {
+	front_vfu_start, front_vfu_stop,       front_vfu_visit,	   front_vfu_socket,
+	front_vfu_drain, front_vfu_queue_move, front_vfu_coalesce,
+};
 
 int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr)
 {
@@ -134,6 +148,7 @@ int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reter
 		.spin_ns = def->spin_us * 1000,
 		.packed = def->packed,
 		.mapped_notify = def->doorbells,
+		.coalescing = dev->coalescing,
 		.main_loop = dev->main_loop,
 		.loops = dev->loops,
 		.loop_count = dev->loop_count,

@@ -167,7 +167,7 @@ bool unit_is_closing(const struct unit_def *unit, const struct device *dev);
 void units_on_closed_set(void (*fn)(void));
 const struct unit_def *unit_open_def(const struct unit_open *open);
 /* What is behind it; NULL: it is being closed. */
-const struct blk_dev *unit_open_blk(const struct unit_open *open);
+struct blk_dev *unit_open_blk(const struct unit_open *open);
 int unit_open_rescan(struct unit_open *open, struct err *reterr);
 
 #endif

@@ -177,7 +177,7 @@ int unit_open_rescan(struct unit_open *open, struct err *reterr)
 	return blk_dev_rescan(open->blk, reterr);
 }
 
-const struct blk_dev *unit_open_blk(const struct unit_open *open)
+struct blk_dev *unit_open_blk(const struct unit_open *open)
 {
 	return open->blk;
 }

@@ -45,6 +45,27 @@ static bool file_write(const char *path, const char *text, size_t len)
 	return close(fd) == 0 && ok;
 }
 
+/* Its folder; path is cut. */
+static const char *folder_of(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (slash)
+		slash[slash == path] = '\0'; /* "/x": the folder is "/" */
+	return slash ? path : ".";
+}
+
+/* 0, or an errno. */
+static int room_make(int fd, size_t bytes)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) == 0 && (size_t)st.st_size >= bytes &&
+	    (size_t)st.st_blocks > bytes / 512)
+		return 0;
+	return posix_fallocate(fd, 0, (off_t)bytes);
+}
+
 /* 0, or an errno. */
 static int spare_make(const char *path, size_t bytes)
 {
@@ -58,11 +79,14 @@ static int spare_make(const char *path, size_t bytes)
 	if (fd < 0)
 		rc = errno;
 	else
-		rc = failed ? -failed : posix_fallocate(fd, 0, (off_t)bytes);
+		rc = failed ? -failed : room_make(fd, bytes);
 	if (rc && fd >= 0)
 		unlink(temporary);
 	if (fd >= 0)
 		close(fd);
+	/* renaming needs this, on a file system that can be written */
+	if (!rc && access(folder_of(temporary), W_OK | X_OK) < 0)
+		rc = errno;
 	free(temporary);
 	return rc;
 }
@@ -79,13 +103,9 @@ void statefile_spare_remove(const struct statefile *file)
 
 static bool folder_sync(char *path)
 {
-	char *slash = strrchr(path, '/');
+	int fd = open(folder_of(path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	bool ok;
-	int fd;
 
-	if (slash)
-		slash[slash == path] = '\0'; /* "/x": the folder is "/" */
-	fd = open(slash ? path : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return false;
 	ok = fsync(fd) == 0;

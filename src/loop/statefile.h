@@ -64,7 +64,10 @@ struct statefile_save {
  */
 void statefile_save(struct statefile *file, struct statefile_save *s, struct loop *loop,
 		    void (*write)(void *arg, FILE *to), void *arg);
-/* Makes the spare of s->spare_bytes; done's ok: there is one. Else as statefile_save. */
+/*
+ * Makes the spare of s->spare_bytes, and looks whether the file could be replaced now; done's ok:
+ * both. Else as statefile_save.
+ */
 void statefile_spare(struct statefile *file, struct statefile_save *s, struct loop *loop);
 /* Removes the spare; no save is under way. Thread: main. */
 void statefile_spare_remove(const struct statefile *file);

@@ -152,10 +152,10 @@ static void call_run(struct rpc_call *call)
 /* One that changes what lasts comes when there is room to save it. */
 static void call_dispatch(struct rpc_call *call)
 {
-	const bool changes = call_changes(call->method);
+	const bool saves = call->method->flags & RPC_SAVES && !call->unsaved;
 
-	changing += changes;
-	if (!changes || !state_admit(call, call->params, call_run))
+	changing += call_changes(call->method);
+	if (!saves || !state_admit(call, call->params, call_run))
 		call_run(call);
 }
 
@@ -260,8 +260,8 @@ bool call_start(struct exchange *ex, json_t *request)
 	return true;
 }
 
-void rpc_run(const char *method, const json_t *params,
-	     void (*done)(void *arg, int code, const char *text), void *arg)
+static void run_for(const char *method, const json_t *params, bool unsaved,
+		    void (*done)(void *arg, int code, const char *text), void *arg)
 {
 	const struct rpc_method *m = registry_find(method);
 	struct rpc_call *call;
@@ -285,7 +285,20 @@ void rpc_run(const char *method, const json_t *params,
 		return;
 	}
 	call->params = params;
+	call->unsaved = unsaved;
 	call->done = done;
 	call->done_arg = arg;
 	call_dispatch(call);
+}
+
+void rpc_run(const char *method, const json_t *params,
+	     void (*done)(void *arg, int code, const char *text), void *arg)
+{
+	run_for(method, params, false, done, arg);
+}
+
+void rpc_run_unsaved(const char *method, const json_t *params,
+		     void (*done)(void *arg, int code, const char *text), void *arg)
+{
+	run_for(method, params, true, done, arg);
 }

@@ -41,6 +41,8 @@ static void ctrlr_free(void *owner)
 {
 	struct ctrlr *c = owner;
 
+	section_drop(&c->saved);
+	json_decref(c->hosts);
 	free(c->cpumask);
 	free(c->traddr);
 	free(c);
@@ -92,7 +94,6 @@ int ctrlr_begin(enum ctrlr_kind kind, const char *type, const char *name, const 
 		goto fail;
 	}
 	new.ctrlr->kind = kind;
-	new.ctrlr->iops_threshold = CTRLR_IOPS_THRESHOLD;
 	rc = ctrlr_fill(&new, type, name, cpumask, reterr);
 	if (rc < 0)
 		goto fail;
@@ -248,6 +249,7 @@ int ctrlr_unit_add(struct device *dev, const struct ctrlr_unit *unit, struct err
 		if (rc < 0)
 			device_unit_free(open);
 	}
+	ctrlr_changed(dev);
 	unit_fini(&def);
 	return rc < 0 ? err_prefix(reterr, rc, "%s: %s", dev->def->name, where) : 0;
 }
@@ -418,6 +420,29 @@ json_t *ctrlr_text(const char *text)
 	return value;
 }
 
+/* How many of the bdevs that its calls name are there. */
+static uint32_t ctrlr_parts(const struct device *dev)
+{
+	uint32_t parts = ctrlr_blk_bdev(dev) ? 1 : 0;
+	const struct device_unit *unit;
+
+	list_for_each(unit, &dev->units, node)
+		if (!unit->leaving && ctrlr_unit_bdev(unit))
+			parts++;
+	return parts;
+}
+
+void ctrlr_write(struct section_out *out, struct device *dev, section_write_fn *write)
+{
+	section_object(out, &ctrlr_of(dev)->saved, ctrlr_parts(dev), write, dev);
+}
+
+void ctrlr_changed(const struct device *dev)
+{
+	if (ctrlr_of(dev))
+		section_drop(&ctrlr_of(dev)->saved);
+}
+
 void ctrlr_write_call(json_t *calls, const char *method, json_t *params)
 {
 	const char *key;
@@ -430,6 +455,17 @@ void ctrlr_write_call(json_t *calls, const char *method, json_t *params)
 			json_object_del(params, key);
 	}
 	json_array_append_new(calls, json_pack("{s:s, s:o}", "method", method, "params", params));
+}
+
+void ctrlr_write_coalescing(json_t *calls, const struct device *dev)
+{
+	const struct vring_coalescing *c = &dev->coalescing;
+
+	if (ctrlr_of(dev)->coalescing)
+		ctrlr_write_call(calls, "vhost_controller_set_coalescing",
+				 json_pack("{s:o, s:I, s:I}", "ctrlr", ctrlr_text(dev->def->name),
+					   "delay_base_us", (json_int_t)c->delay_base_us,
+					   "iops_threshold", (json_int_t)c->iops_threshold));
 }
 
 void ctrlr_write_given(json_t *params, const char *param, const struct device *dev, const char *key)

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "dev/devices.h"
 #include "mgmt/rpc.h"
+#include "mgmt/sections.h"
 
 enum ctrlr_kind {
 	CTRLR_BLK,
@@ -28,16 +29,18 @@ enum ctrlr_kind {
 	CTRLR_NVMF_LISTENER, /* a controller of one */
 };
 
+#define VFU_KINDS (1u << CTRLR_VFU_BLK | 1u << CTRLR_VFU_SCSI)
+
 struct ctrlr {
 	enum ctrlr_kind kind;
-	char *cpumask; /* as it was given; NULL: any data loop */
-	/* vhost: told only; rings suppress notifications already */
-	uint32_t delay_base_us, iops_threshold;
-	bool coalescing; /* was set */
+	char *cpumask;	 /* as it was given; NULL: any data loop */
+	bool coalescing; /* vhost_controller_set_coalescing: dev->coalescing was set */
 	/* nvmf */
 	char *traddr; /* of a listener */
 	bool allow_any_host;
+	json_t *hosts; /* names; NULL: none */
 	uint32_t max_namespaces;
+	struct section_text saved; /* of all its calls; see ctrlr_changed */
 };
 
 #define CTRLR_IOPS_THRESHOLD 60000 /* SPDK's default */
@@ -109,8 +112,16 @@ json_t *ctrlr_targets_json(struct device *dev);
 json_t *ctrlr_sessions_json(const struct device *dev);
 /* Text of any bytes, as JSON has it: what is no UTF-8 is replaced. NULL becomes null. */
 json_t *ctrlr_text(const char *text);
+/* The calls that recreate dev, a controller: write's, in its section. */
+void ctrlr_write(struct section_out *out, struct device *dev, section_write_fn *write);
+/* They have changed; that a unit or its bdev goes is seen without it. Also for those of the command
+ * line. */
+void ctrlr_changed(const struct device *dev);
 /* Appends {"method", "params"}; params without what is null. Takes params. */
 void ctrlr_write_call(json_t *calls, const char *method, json_t *params);
+/* The call that coalesces the notifications of one that is in a section; none if it was not made.
+ */
+void ctrlr_write_coalescing(json_t *calls, const struct device *dev);
 /* Adds a parameter of a device's definition to params, as a number or a bool, if it was given. */
 void ctrlr_write_given(json_t *params, const char *param, const struct device *dev,
 		       const char *key);

@@ -2,7 +2,6 @@
  * docs/rpc.md, printed from the tables of methods: what is checked is what is written.
  */
 #include <ctype.h>
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "base/check.h"
@@ -11,7 +10,7 @@
 
 static void docs_values(const struct opts_row *row)
 {
-	uint64_t min, max;
+	char limits[OPTS_LIMITS_TEXT];
 
 	switch (row->type) {
 	case OPTS_STR:
@@ -28,8 +27,8 @@ static void docs_values(const struct opts_row *row)
 	case OPTS_U64:
 	case OPTS_U32:
 	case OPTS_U16:
-		opts_limits(row, &min, &max);
-		printf("%" PRIu64 "..%" PRIu64 "%s", min, max,
+	case OPTS_I32:
+		printf("%s%s", opts_limits(row, limits),
 		       row->type == OPTS_SIZE ? " or text with K M G T P" : "");
 		return;
 	case OPTS_JSON:
@@ -53,7 +52,8 @@ static void docs_method(const struct rpc_method *m)
 	if (m->alias)
 		printf("Old name: `%s`.\n", m->alias);
 	if (!(m->flags & RPC_READS))
-		printf("Not on the read-only socket.\n");
+		printf("Not on the read-only socket.%s\n",
+		       m->flags & RPC_SAVES ? " Kept by `--state`." : "");
 	printf("Result: `%s`.\n", m->result);
 	if (!m->params || !m->params->count)
 		return;

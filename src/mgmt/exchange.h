@@ -61,6 +61,8 @@ struct rpc_call {
 	json_t *request; /* a reference: what follows is in it */
 	const json_t *params, *id;
 	bool notification;
+	bool unsaved; /* it undoes what could not be saved: it neither waits for room nor is saved
+		       */
 };
 
 /* Starts a request: checks it, and runs its method. False: out of memory, nothing was started. */

@@ -1,6 +1,7 @@
 #include "mgmt/http.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -104,9 +105,15 @@ int http_options_check(const struct http_options *o, struct err *reterr)
 {
 	mode_t mode;
 
-	if (o->no_metrics && (o->socket || o->port_given))
+	if (o->no_metrics && (o->socket || o->port_given || o->socket_fd))
 		return err_set(reterr, -EINVAL, "--no-metrics: not together with %s",
-			       o->socket ? "--metrics-socket" : "--metrics-port");
+			       o->socket       ? "--metrics-socket"
+			       : o->port_given ? "--metrics-port"
+					       : "an inherited socket");
+	if (o->socket && o->socket_fd)
+		return err_set(reterr, -EINVAL,
+			       "--metrics-socket: not together with an inherited socket "
+			       "('metrics')");
 	return http_mode(o, &mode, reterr);
 }
 
@@ -476,6 +483,18 @@ static int http_open_tcp(uint32_t port, struct err *reterr)
 	return rc;
 }
 
+/* Its file, if it has one, is somebody else's. */
+static int http_open_inherited(int fd, struct err *reterr)
+{
+	int family = AF_UNIX, flags = fcntl(fd, F_GETFL);
+	socklen_t len = sizeof(family);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0 || flags < 0 ||
+	    fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return err_set(reterr, -errno, "metrics: descriptor %d: %s", fd, strerror(errno));
+	return door_open(&http.doors[DOOR_UNIX], fd, family != AF_UNIX, reterr);
+}
+
 /* Nobody asked for it: what stands in its way is worth a line to who looks for it. */
 static void http_try_default(mode_t mode)
 {
@@ -508,6 +527,9 @@ int http_start(const struct http_options *o, bool try_default, const struct snap
 	snapshot_init();
 	if (o->socket)
 		rc = http_open_unix(o->socket, mode, reterr);
+	else if (o->socket_fd)
+		rc = http_open_inherited(
+			o->socket_fd < 0 ? http_from_take(DOOR_UNIX) : o->socket_fd, reterr);
 	else if (try_default)
 		http_try_default(mode);
 	if (rc == 0 && o->port_given)

@@ -13,8 +13,9 @@
  * 20 ms at most. Over TCP the Host header must be this machine's name for itself, so that a web
  * page from elsewhere whose name was made to mean 127.0.0.1 reads nothing.
  *
- * Without options the default path is tried, and not missed when it cannot be made.
- * Thread: main.
+ * One may be inherited instead of the first (socket activation: LISTEN_FDNAMES has "metrics"),
+ * which may be one of TCP, too. Without options the default path is tried, and not missed when it
+ * cannot be made. Thread: main.
  */
 #ifndef MGMT_HTTP_H
 #define MGMT_HTTP_H
@@ -38,6 +39,7 @@ struct http_options {
 	uint32_t port;
 	bool no_metrics;
 	bool port_given; /* not of the table: 0 is any free port */
+	int socket_fd;	 /* nor this: an inherited listening socket; 0: none */
 };
 
 /* The rows are command-line options: "metrics-socket" is --metrics-socket. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "mgmt/sections.h"
 #include "mgmt/tables.h"
 
@@ -45,6 +46,9 @@ static void m_bdev_free(void *origin)
 	struct m_bdev *m = origin;
 
 	m_bdev_stat_stop(&m->stat);
+	section_drop(&m->created);
+	section_drop(&m->limited);
+	section_drop(&m->marked);
 	json_decref(m->params);
 	free(m->own);
 	free(m);
@@ -199,13 +203,14 @@ json_t *m_bdev_params(const struct rpc_call *call, const struct opts_table *tabl
 	return params;
 }
 
-static void write_one(const struct bdev *bdev, json_t *calls)
+static void write_one(json_t *calls, const void *obj)
 {
+	const struct bdev *bdev = obj;
 	const struct m_bdev *m = m_bdev_of(bdev);
 	json_t *params = json_deep_copy(m->params);
-	char uuid[BDEV_UUID_TEXT];
+	char uuid[TEXT_UUID_BYTES];
 
-	bdev_uuid_text(bdev->uuid, uuid);
+	text_uuid(bdev->uuid, uuid);
 	if (m->kind->name_key)
 		json_object_set_new(params, m->kind->name_key, json_string(bdev->name));
 	if (m->kind->saves_uuid)
@@ -214,16 +219,25 @@ static void write_one(const struct bdev *bdev, json_t *calls)
 			      json_pack("{s:s, s:o}", "method", m->kind->create, "params", params));
 }
 
-void m_bdev_write(json_t *calls)
+static void write_options(json_t *calls, const void *obj)
+{
+	json_array_append_new(calls, json_pack("{s:s, s:{s:b}}", "method", "bdev_set_options",
+					       "params", "bdev_auto_examine", true));
+}
+
+void m_bdev_write(struct section_out *out)
 {
 	if (m_bdev_auto_examine())
-		json_array_append_new(calls,
-				      json_pack("{s:s, s:{s:b}}", "method", "bdev_set_options",
-						"params", "bdev_auto_examine", true));
+		section_object(out, NULL, 0, write_options, NULL);
 	/* Parts but the first are made by the call that made the first: no parameters. */
 	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
 		if (json_object_size(m_bdev_of(bdev)->params))
-			write_one(bdev, calls);
+			section_object(out, &m_bdev_of(bdev)->created, 0, write_one, bdev);
 	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
-		m_bdev_qos_write(bdev, calls);
+		if (m_bdev_of(bdev)->qos)
+			section_object(out, &m_bdev_of(bdev)->limited, 0, m_bdev_qos_write, bdev);
+	for (const struct bdev *bdev = bdev_next(NULL); bdev; bdev = bdev_next(bdev))
+		if (bdev->incomplete)
+			section_object(out, &m_bdev_of(bdev)->marked, 0, m_bdev_incomplete_write,
+				       bdev);
 }

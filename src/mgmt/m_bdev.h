@@ -8,6 +8,7 @@
 #include "blk/blk.h"
 #include "dev/bdev.h"
 #include "mgmt/rpc.h"
+#include "mgmt/sections.h"
 
 struct bdev_kind {
 	const char *product;  /* "Malloc disk" */
@@ -43,7 +44,9 @@ struct m_bdev_stat {
 struct m_bdev {
 	const struct bdev_kind *kind;
 	json_t *params; /* of create; name and UUID as they are now come from the bdev */
-	void *own;	/* the kind's, freed by free(); NULL: nothing */
+	struct section_text created, limited; /* of params and uuid, and of the limits */
+	struct section_text marked;	      /* that it is incomplete */
+	void *own;			      /* the kind's, freed by free(); NULL: nothing */
 	/* m_bdev_swap.c: the node with limits, and what it is on; NULL: there are no limits. */
 	struct blk_dev *qos, *inner;
 	struct m_bdev_stat stat;
@@ -53,6 +56,13 @@ struct m_bdev {
 static inline struct m_bdev *m_bdev_of(const struct bdev *bdev)
 {
 	return bdev->origin;
+}
+
+/* What recreates it has changed. */
+static inline void m_bdev_changed(const struct bdev *bdev)
+{
+	section_drop(&m_bdev_of(bdev)->created);
+	section_drop(&m_bdev_of(bdev)->limited);
 }
 
 static inline struct m_bdev_stat *m_bdev_stat_of(const struct bdev *bdev)
@@ -101,13 +111,21 @@ void m_bdev_stat_stop(struct m_bdev_stat *stat);
 struct blk_dev *m_bdev_node(const struct bdev *bdev);
 /* {rw_ios_per_sec, ...}: 0 is no limit. */
 json_t *m_bdev_rate_limits(const struct bdev *bdev);
-void m_bdev_qos_write(const struct bdev *bdev, json_t *calls);
+/* Of one that has limits. */
+void m_bdev_qos_write(json_t *calls, const void *bdev);
+/* m_bdev_work.c: of one that is not whole. */
+void m_bdev_incomplete_write(json_t *calls, const void *bdev);
+/* bdev_incomplete_set; what is saved of it changes. */
+int m_bdev_incomplete_set(struct bdev *bdev, const char *why, struct err *reterr);
 /* m_bdev_part.c: are partitions looked for on each new bdev? */
 void m_bdev_auto_examine_set(bool on);
 bool m_bdev_auto_examine(void);
 /* m_bdev_backend.c: the back-end of an aio bdev. block_bytes 0: the file's. */
 int m_bdev_file_open(const char *name, const char *filename, uint32_t block_bytes, bool read_only,
 		     bool discard, struct blk_dev **ret_dev, struct err *reterr);
+/* m_bdev_backend.c: see resize.h. */
+struct resize_how;
+void m_bdev_resize_answer(struct rpc_call *call, struct bdev *bdev, const struct resize_how *how);
 /* m_bdev_filter.c: blk_dev_open_on, and -EPERM: base is claimed. */
 int m_bdev_open_on(const char *type, const char *name, const char *params, struct bdev *base,
 		   struct blk_dev **ret_dev, struct err *reterr);

@@ -3,14 +3,17 @@
  * through io_uring).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/num.h"
 #include "dev/backend.h"
 #include "mgmt/m_bdev.h"
+#include "mgmt/resize.h"
 #include "mgmt/tables.h"
 
 #define ROW(s, key, kind, field, dflt, text)                                                       \
@@ -31,6 +34,7 @@ struct memory {
 	char *name, *uuid;
 	uint32_t block_size, physical_block_size, md_size, dif_type, hint;
 	uint64_t num_blocks;
+	int32_t numa_id;
 	bool md_interleave, dif_is_head_of_md;
 };
 
@@ -54,7 +58,13 @@ static const struct opts_row malloc_rows[] = {
 	MEMORY_ROWS,
 	ROW(memory, "md_interleave", OPTS_BOOL, md_interleave, "false", "must be false"),
 	ROW(memory, "optimal_io_boundary", OPTS_U32, hint, "0", HINT),
-	ROW(memory, "numa_id", OPTS_U32, hint, NULL, HINT),
+	{ .name = "numa_id",
+	  .type = OPTS_I32,
+	  .offset = offsetof(struct memory, numa_id),
+	  .min = (uint64_t)-1,
+	  .max = INT32_MAX,
+	  .def = "-1",
+	  .help = "accepted: memory is of the node of the CPU that first touches it; -1: any" },
 };
 static const struct opts_table malloc_create_table = { "bdev_malloc_create", malloc_rows,
 						       ARRAY_SIZE(malloc_rows) };
@@ -177,16 +187,16 @@ static void null_delete(struct rpc_call *call, void *params)
 	m_bdev_delete_answer(call, ((struct m_bdev_name *)params)->name, &bdev_null);
 }
 
-struct resize {
+struct size_mib {
 	char *name;
 	uint64_t new_size;
 };
 
 static const struct opts_row null_resize_rows[] = {
-	NEEDED(resize, "name", OPTS_STR, name, "name or UUID of a null bdev"),
+	NEEDED(size_mib, "name", OPTS_STR, name, "name or UUID of a null bdev"),
 	{ .name = "new_size",
 	  .type = OPTS_U64,
-	  .offset = offsetof(struct resize, new_size),
+	  .offset = offsetof(struct size_mib, new_size),
 	  .min = 1,
 	  .max = INT64_MAX >> 20,
 	  .help = "its size in MiB",
@@ -204,41 +214,57 @@ static void num_blocks_note(struct bdev *bdev)
 		json_object_set_new(
 			m_bdev_of(bdev)->params, "num_blocks",
 			json_integer((json_int_t)(caps->size_bytes / caps->block_bytes)));
+	m_bdev_changed(bdev);
 }
 
-static void resize_answer(struct rpc_call *call, const char *name, const struct bdev_kind *kind,
-			  uint64_t bytes)
+static void on_resized(const char *name)
+{
+	struct bdev *bdev = bdev_find(name);
+
+	if (bdev)
+		num_blocks_note(bdev);
+}
+
+static void resize_bdev(struct rpc_call *call, const char *name, const struct bdev_kind *kind,
+			const struct resize_how *how)
 {
 	struct err err = { 0 };
 	struct bdev *bdev;
 	int rc = m_bdev_find(name, kind, &bdev, &err);
 
-	if (rc == 0)
-		rc = blk_dev_resize(bdev->dev, bytes, &err);
-	if (rc < 0) {
+	if (rc == 0 && bdev->swapping)
+		rc = err_set(&err, -EBUSY,
+			     "name: the back-end of \"%s\" is being exchanged; try again",
+			     bdev->name);
+	if (rc < 0)
 		rpc_fail(call, rc, &err);
-		return;
-	}
-	num_blocks_note(bdev);
-	rpc_result_saved(call, json_true());
+	else
+		m_bdev_resize_answer(call, bdev, how);
+}
+
+void m_bdev_resize_answer(struct rpc_call *call, struct bdev *bdev, const struct resize_how *how)
+{
+	const struct resize_disk disk = { .node = m_bdev_node(bdev), .name = bdev->name };
+
+	resize_answer(call, &disk, how, on_resized);
 }
 
 static void null_resize(struct rpc_call *call, void *params)
 {
-	const struct resize *p = params;
+	const struct size_mib *p = params;
 
-	resize_answer(call, p->name, &bdev_null, p->new_size << 20);
+	resize_bdev(call, p->name, &bdev_null,
+		    &(struct resize_how){ .new_size = p->new_size << 20 });
 }
+
+struct resize {
+	char *name;
+	struct resize_how how;
+};
 
 static const struct opts_row resize_rows[] = {
 	NEEDED(resize, "name", OPTS_STR, name, "name or UUID of a bdev"),
-	{ .name = "new_size",
-	  .type = OPTS_SIZE,
-	  .offset = offsetof(struct resize, new_size),
-	  .min = 512,
-	  .max = INT64_MAX,
-	  .help = "its size: bytes, or text with K, M, G, T or P",
-	  .required = true },
+	RESIZE_ROWS(struct resize, how, true),
 };
 static const struct opts_table resize_table = { "bdev_resize", resize_rows,
 						ARRAY_SIZE(resize_rows) };
@@ -247,24 +273,31 @@ static void bdev_resize(struct rpc_call *call, void *params)
 {
 	const struct resize *p = params;
 
-	resize_answer(call, p->name, NULL, p->new_size);
+	resize_bdev(call, p->name, NULL, &p->how);
 }
 
 /* ---- files and block devices ---- */
 
 struct file {
 	char *name, *filename, *uuid;
+	uint64_t create_size;
 	uint32_t block_size;
 	bool readonly, fallocate, nowait;
 };
 
+#define CREATE_SIZE "create_size"
 #define FILE_ROWS                                                                                  \
 	NEEDED(file, "name", OPTS_STR, name, "name of the bdev"),                                  \
 		NEEDED(file, "filename", OPTS_STR, filename, "path of a file or block device"),    \
 		ROW(file, "block_size", OPTS_U32, block_size, NULL,                                \
 		    "bytes of a block; default: what the file needs"),                             \
 		ROW(file, "uuid", OPTS_STR, uuid, NULL, "UUID; default: random"),                  \
-		ROW(file, "readonly", OPTS_BOOL, readonly, "false", "refuse writes")
+		ROW(file, "readonly", OPTS_BOOL, readonly, "false", "refuse writes"),              \
+	{                                                                                          \
+		.name = CREATE_SIZE, .type = OPTS_SIZE,                                            \
+		.offset = offsetof(struct file, create_size), .max = INT64_MAX,                    \
+		.help = "makes the file, sparse, of this size; there must be none"                 \
+	}
 
 static const struct opts_row aio_rows[] = {
 	FILE_ROWS,
@@ -295,24 +328,65 @@ int m_bdev_file_open(const char *name, const char *filename, uint32_t block_byte
 	return rc < 0 ? rc : backend_open(&def, name, ret_dev, reterr);
 }
 
+/* A file for create_size, which stays only when all that follows succeeds. */
+static int image_make(const struct file *p, struct err *reterr)
+{
+	int fd, rc = 0;
+
+	if (p->readonly)
+		return err_set(reterr, -EINVAL, CREATE_SIZE ": not with readonly");
+	fd = open(p->filename, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0 && errno == EEXIST)
+		return err_set(reterr, -EEXIST,
+			       CREATE_SIZE ": %s exists; leave " CREATE_SIZE " out to use it",
+			       p->filename);
+	if (fd < 0)
+		return err_set(reterr, -errno, CREATE_SIZE ": cannot make %s: %s", p->filename,
+			       strerror(errno));
+	if (ftruncate(fd, (off_t)p->create_size) < 0)
+		rc = err_set(reterr, -errno, CREATE_SIZE ": %s: cannot be %llu bytes long: %s",
+			     p->filename, (unsigned long long)p->create_size, strerror(errno));
+	close(fd);
+	if (rc < 0)
+		unlink(p->filename);
+	return rc;
+}
+
+/* What is saved: a start must not make a file that has gone anew, as if nothing had been in it. */
+static json_t *file_params(const struct rpc_call *call, const struct opts_table *table)
+{
+	json_t *params = m_bdev_params(call, table);
+
+	json_object_del(params, CREATE_SIZE);
+	return params;
+}
+
 static void file_create(struct rpc_call *call, const struct file *p, const struct bdev_kind *kind,
 			const struct opts_table *table)
 {
+	struct m_bdev_make make = { .kind = kind, .name = p->name, .uuid = p->uuid };
 	struct err err = { 0 };
+	struct bdev *bdev;
 	struct blk_dev *dev;
-	int rc = m_bdev_file_open(p->name, p->filename, p->block_size, p->readonly, p->fallocate,
-				  &dev, &err);
-	const struct m_bdev_make make = {
-		.kind = kind,
-		.name = p->name,
-		.uuid = p->uuid,
-		.params = rc == 0 ? m_bdev_params(call, table) : NULL,
-	};
+	int rc = p->create_size ? image_make(p, &err) : 0;
 
-	if (rc < 0)
+	if (rc < 0) {
 		rpc_fail(call, rc, &err);
-	else
-		m_bdev_add_answer(call, &make, dev);
+		return;
+	}
+	rc = m_bdev_file_open(p->name, p->filename, p->block_size, p->readonly, p->fallocate, &dev,
+			      &err);
+	if (rc == 0) {
+		make.params = file_params(call, table);
+		rc = m_bdev_add(&make, dev, &bdev, &err);
+	}
+	if (rc == 0) {
+		rpc_result_saved(call, json_string(bdev->name));
+		return;
+	}
+	if (p->create_size)
+		unlink(p->filename);
+	rpc_fail(call, rc, &err);
 }
 
 static void aio_create(struct rpc_call *call, void *params)
@@ -429,32 +503,39 @@ NAME_TABLE(aio_delete);
 NAME_TABLE(uring_rescan);
 NAME_TABLE(uring_delete);
 
-#define METHOD(fn, old, shape, text, answer)                                                       \
+#define METHOD(fn, old, bits, shape, text, answer)                                                 \
 	{                                                                                          \
 		.name = "bdev_" #fn, .alias = old, .params = &fn##_table,                          \
-		.params_bytes = sizeof(struct shape), .run = fn, .help = text, .result = answer    \
+		.params_bytes = sizeof(struct shape), .flags = bits, .run = fn, .help = text,      \
+		.result = answer                                                                   \
 	}
 
 const struct rpc_method m_bdev_backend[] = {
-	METHOD(malloc_create, "construct_malloc_bdev", memory, "makes a disk in memory", "name"),
-	METHOD(malloc_delete, "delete_malloc_bdev", m_bdev_name, "deletes a malloc bdev", "true"),
-	METHOD(null_create, "construct_null_bdev", memory, "makes a disk that keeps nothing",
+	METHOD(malloc_create, "construct_malloc_bdev", RPC_SAVES, memory, "makes a disk in memory",
 	       "name"),
-	METHOD(null_delete, "delete_null_bdev", m_bdev_name, "deletes a null bdev", "true"),
-	METHOD(null_resize, NULL, resize, "makes a null bdev larger", "true"),
-	METHOD(aio_create, "construct_aio_bdev", file, "makes a disk of a file or block device",
-	       "name"),
-	METHOD(aio_rescan, NULL, m_bdev_name, "looks at the size of the file again", "true"),
-	METHOD(aio_delete, "delete_aio_bdev", m_bdev_name, "deletes an aio bdev; the file stays",
+	METHOD(malloc_delete, "delete_malloc_bdev", RPC_SAVES, m_bdev_name, "deletes a malloc bdev",
 	       "true"),
-	METHOD(uring_create, NULL, file, "makes a disk of a file or block device", "name"),
-	METHOD(uring_rescan, NULL, m_bdev_name, "looks at the size of the file again", "true"),
-	METHOD(uring_delete, NULL, m_bdev_name, "deletes a uring bdev; the file stays", "true"),
+	METHOD(null_create, "construct_null_bdev", RPC_SAVES, memory,
+	       "makes a disk that keeps nothing", "name"),
+	METHOD(null_delete, "delete_null_bdev", RPC_SAVES, m_bdev_name, "deletes a null bdev",
+	       "true"),
+	METHOD(null_resize, NULL, RPC_SAVES, size_mib, "makes a null bdev larger", "true"),
+	METHOD(aio_create, "construct_aio_bdev", RPC_SAVES, file,
+	       "makes a disk of a file or block device", "name"),
+	METHOD(aio_rescan, NULL, 0, m_bdev_name, "looks at the size of the file again", "true"),
+	METHOD(aio_delete, "delete_aio_bdev", RPC_SAVES, m_bdev_name,
+	       "deletes an aio bdev; the file stays", "true"),
+	METHOD(uring_create, NULL, RPC_SAVES, file, "makes a disk of a file or block device",
+	       "name"),
+	METHOD(uring_rescan, NULL, 0, m_bdev_name, "looks at the size of the file again", "true"),
+	METHOD(uring_delete, NULL, RPC_SAVES, m_bdev_name, "deletes a uring bdev; the file stays",
+	       "true"),
 	{ .name = "bdev_resize",
+	  .flags = RPC_SAVES,
 	  .params = &resize_table,
 	  .params_bytes = sizeof(struct resize),
 	  .run = bdev_resize,
 	  .help = "makes the file of an aio or uring bdev, or a null bdev, larger while it is used",
-	  .result = "true" },
+	  .result = "true; with allocate, what job_wait tells of the job" },
 	{ NULL },
 };

@@ -192,6 +192,7 @@ static void delay_update_latency(struct rpc_call *call, void *params)
 	}
 	json_object_set_new(m_bdev_of(bdev)->params, delay_keys[p->type],
 			    json_integer((json_int_t)p->us));
+	m_bdev_changed(bdev);
 	rpc_result_saved(call, json_true());
 }
 
@@ -386,27 +387,30 @@ static const struct opts_table passthru_delete_table = M_BDEV_NAME_TABLE("bdev_p
 static const struct opts_table delay_delete_table = M_BDEV_NAME_TABLE("bdev_delay_delete");
 static const struct opts_table error_delete_table = M_BDEV_NAME_TABLE("bdev_error_delete");
 
-#define METHOD(fn, old, shape, text, answer)                                                       \
+#define METHOD(fn, old, bits, shape, text, answer)                                                 \
 	{                                                                                          \
 		.name = "bdev_" #fn, .alias = old, .params = &fn##_table,                          \
-		.params_bytes = sizeof(struct shape), .run = fn, .help = text, .result = answer    \
+		.params_bytes = sizeof(struct shape), .flags = bits, .run = fn, .help = text,      \
+		.result = answer                                                                   \
 	}
 
 const struct rpc_method m_bdev_filter[] = {
-	METHOD(passthru_create, "construct_passthru_bdev", passthru,
+	METHOD(passthru_create, "construct_passthru_bdev", RPC_SAVES, passthru,
 	       "makes a bdev that does what another does", "name"),
-	METHOD(passthru_delete, "delete_passthru_bdev", m_bdev_name, "deletes a passthru bdev",
-	       "true"),
-	METHOD(delay_create, NULL, delay, "makes a bdev that answers later than another", "name"),
-	METHOD(delay_delete, NULL, m_bdev_name, "deletes a delay bdev", "true"),
-	METHOD(delay_update_latency, NULL, delay_update, "changes a latency of a delay bdev",
-	       "true"),
-	METHOD(error_create, "construct_error_bdev", error_create,
+	METHOD(passthru_delete, "delete_passthru_bdev", RPC_SAVES, m_bdev_name,
+	       "deletes a passthru bdev", "true"),
+	METHOD(delay_create, NULL, RPC_SAVES, delay, "makes a bdev that answers later than another",
+	       "name"),
+	METHOD(delay_delete, NULL, RPC_SAVES, m_bdev_name, "deletes a delay bdev", "true"),
+	METHOD(delay_update_latency, NULL, RPC_SAVES, delay_update,
+	       "changes a latency of a delay bdev", "true"),
+	METHOD(error_create, "construct_error_bdev", RPC_SAVES, error_create,
 	       "makes a bdev that fails requests of another when told to", "true"),
-	METHOD(error_delete, "delete_error_bdev", m_bdev_name, "deletes an error bdev", "true"),
-	METHOD(error_inject_error, NULL, error_inject,
-	       "lets the next requests of an error bdev fail, wait or be corrupted", "true"),
-	METHOD(error_resume_pending, NULL, m_bdev_name, "lets what an error bdev holds back go on",
+	METHOD(error_delete, "delete_error_bdev", RPC_SAVES, m_bdev_name, "deletes an error bdev",
 	       "true"),
+	METHOD(error_inject_error, NULL, 0, error_inject,
+	       "lets the next requests of an error bdev fail, wait or be corrupted", "true"),
+	METHOD(error_resume_pending, NULL, 0, m_bdev_name,
+	       "lets what an error bdev holds back go on", "true"),
 	{ NULL },
 };

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "mgmt/m_bdev.h"
 #include "mgmt/tables.h"
 
@@ -72,9 +73,9 @@ static void pi_describe(const struct blk_caps *caps, json_t *o)
 static json_t *geometry(const struct bdev *bdev)
 {
 	const struct blk_caps *c = blk_dev_caps(bdev->dev);
-	char uuid[BDEV_UUID_TEXT];
+	char uuid[TEXT_UUID_BYTES];
 
-	bdev_uuid_text(bdev->uuid, uuid);
+	text_uuid(bdev->uuid, uuid);
 	return json_pack("{s:s, s:[s], s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:s}", "name",
 			 bdev->name, "aliases", uuid, "product_name", bdev->product, "block_size",
 			 (json_int_t)c->block_bytes, "num_blocks",
@@ -95,9 +96,11 @@ static json_t *describe(const struct bdev *bdev)
 		json_object_set_new(o, "numa_id", json_integer(-1));
 	pi_describe(blk_dev_caps(bdev->dev), o);
 	json_object_set_new(o, "assigned_rate_limits", m_bdev_rate_limits(bdev));
-	json_object_set_new(o, "claimed", json_boolean(bdev->claimed));
-	if (bdev->claimed)
+	json_object_set_new(o, "claimed", json_boolean(bdev->claimed || bdev->work));
+	if (bdev->claimed || bdev->work)
 		json_object_set_new(o, "claim_type", json_string("exclusive_write"));
+	if (bdev->incomplete)
+		json_object_set_new(o, "incomplete", json_string(bdev->incomplete));
 	json_object_set_new(o, "zoned", json_false());
 	json_object_set_new(o, "supported_io_types", io_types(bdev));
 	if (kind->describe)
@@ -245,6 +248,6 @@ const struct rpc_method m_bdev_get[] = {
 	  get_bdevs, "the bdevs, or one of them, with all that is known of them",
 	  "[{name, aliases, product_name, block_size, num_blocks, ...}, ...]" },
 	{ "bdev_set_options", "set_bdev_options", &set_options_table, sizeof(struct options),
-	  RPC_STARTUP, 0, set_options, "options of all bdevs", "true" },
+	  RPC_STARTUP | RPC_SAVES, 0, set_options, "options of all bdevs", "true" },
 	{ NULL },
 };

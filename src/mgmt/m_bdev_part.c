@@ -17,7 +17,7 @@
 struct part {
 	uint64_t start_bytes;
 	bool gpt;
-	char type[GPT_GUID_TEXT_BYTES], unique[GPT_GUID_TEXT_BYTES], name[GPT_NAME_BYTES];
+	char type[TEXT_UUID_BYTES], unique[TEXT_UUID_BYTES], name[GPT_NAME_BYTES];
 };
 
 static json_int_t start_blocks(const struct bdev *bdev)
@@ -79,14 +79,14 @@ static const struct opts_table split_create_table = { "bdev_split_create", split
 						      ARRAY_SIZE(split_create_rows) };
 
 /* The same for the same part of the same bdev, so that a disk on it stays what it was. */
-static void part_uuid(const struct bdev *base, uint32_t i, char text[BDEV_UUID_TEXT])
+static void part_uuid(const struct bdev *base, uint32_t i, char text[TEXT_UUID_BYTES])
 {
 	uint8_t uuid[16];
-	char seed[BDEV_UUID_TEXT + 16];
+	char seed[TEXT_UUID_BYTES + 16];
 	uint64_t hash[2];
 	size_t len;
 
-	bdev_uuid_text(base->uuid, seed);
+	text_uuid(base->uuid, seed);
 	len = strlen(seed);
 	snprintf(seed + len, sizeof(seed) - len, "/%u", i);
 	hash[0] = text_hash(TEXT_HASH_START, seed);
@@ -94,7 +94,7 @@ static void part_uuid(const struct bdev *base, uint32_t i, char text[BDEV_UUID_T
 	memcpy(uuid, hash, sizeof(uuid));
 	uuid[6] = (uint8_t)((uuid[6] & 0x0f) | 0x80); /* RFC 9562, 5.8 */
 	uuid[8] = (uint8_t)((uuid[8] & 0x3f) | 0x80);
-	bdev_uuid_text(uuid, text);
+	text_uuid(uuid, text);
 }
 
 static bool is_part_of(const struct bdev *bdev, const struct bdev *base,
@@ -167,7 +167,7 @@ static int split_add(struct bdev *base, uint32_t i, uint64_t part_bytes, json_t 
 		     json_t *names, struct err *reterr)
 {
 	const struct part part = { .start_bytes = i * part_bytes };
-	char name[300], uuid[BDEV_UUID_TEXT];
+	char name[300], uuid[TEXT_UUID_BYTES];
 	int rc;
 
 	snprintf(name, sizeof(name), "%sp%u", base->name, i);
@@ -293,8 +293,8 @@ static void partition_add(struct bdev *base, const struct gpt_part *found, const
 	struct err err = { 0 };
 	char name[300];
 
-	gpt_guid_text(found->type, part.type);
-	gpt_guid_text(found->unique, part.unique);
+	text_uuid(found->type, part.type);
+	text_uuid(found->unique, part.unique);
 	snprintf(part.name, sizeof(part.name), "%s", found->name);
 	snprintf(name, sizeof(name), "%sp%u", base->name, found->number);
 	/* One that cannot be shown does not take the others away. */
@@ -430,12 +430,12 @@ const struct bdev_kind bdev_gpt = {
 
 const struct rpc_method m_bdev_part[] = {
 	{ "bdev_split_create", "construct_split_vbdev", &split_create_table, sizeof(struct split),
-	  0, 0, split_create, "divides a bdev into parts of the same size",
+	  RPC_SAVES, 0, split_create, "divides a bdev into parts of the same size",
 	  "[name of each part, ...]" },
 	{ "bdev_split_delete", "destruct_split_vbdev", &split_delete_table,
-	  sizeof(struct split_delete), 0, 0, split_delete,
+	  sizeof(struct split_delete), RPC_SAVES, 0, split_delete,
 	  "deletes the parts of a bdev that bdev_split_create made", "true" },
-	{ "bdev_examine", NULL, &examine_table, sizeof(struct m_bdev_name), 0, 0, examine,
+	{ "bdev_examine", NULL, &examine_table, sizeof(struct m_bdev_name), RPC_SAVES, 0, examine,
 	  "looks for a GPT on a bdev, and makes a bdev of each partition", "true" },
 	{ "bdev_wait_for_examine", NULL, .flags = RPC_READS, .run = wait_for_examine,
 	  .help = "answers when no bdev is being examined", .result = "true" },

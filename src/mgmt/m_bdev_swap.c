@@ -74,6 +74,7 @@ static void exchange_on_done(void *arg, int rc)
 		if (x->inner)
 			blk_dev_named(x->inner, x->bdev->name);
 	}
+	m_bdev_changed(x->bdev);
 	if (rc < 0) {
 		struct err err = { 0 };
 
@@ -231,6 +232,7 @@ static void set_qos_limit(struct rpc_call *call, void *params)
 	} else if (rc == 0 && !!m_bdev_of(bdev)->qos == qos_any(&limits)) {
 		if (m_bdev_of(bdev)->qos)
 			rc = blk_qos_set(m_bdev_of(bdev)->qos, &limits, &err);
+		m_bdev_changed(bdev);
 		if (rc == 0) {
 			rpc_result_saved(call, json_true());
 			return;
@@ -269,13 +271,11 @@ json_t *m_bdev_rate_limits(const struct bdev *bdev)
 	return o;
 }
 
-void m_bdev_qos_write(const struct bdev *bdev, json_t *calls)
+void m_bdev_qos_write(json_t *calls, const void *obj)
 {
-	json_t *params;
+	const struct bdev *bdev = obj;
+	json_t *params = m_bdev_rate_limits(bdev);
 
-	if (!m_bdev_of(bdev)->qos)
-		return;
-	params = m_bdev_rate_limits(bdev);
 	json_object_set_new(params, "name", json_string(bdev->name));
 	json_array_append_new(
 		calls, json_pack("{s:s, s:o}", "method", "bdev_set_qos_limit", "params", params));
@@ -315,7 +315,13 @@ static int swap_check(const struct swap *p, const struct bdev *bdev, struct err 
 		return err_set(reterr, -EINVAL,
 			       "name: \"%s\" is on bdev \"%s\"; exchange what is behind that",
 			       bdev->name, bdev->base->name);
-	return 0;
+	if (bdev->copied)
+		return err_set(
+			reterr, -EBUSY,
+			"name: a copy from \"%s\" is under way; wait for that, or cancel it: "
+			"job_get_jobs",
+			bdev->name);
+	return bdev_usable(bdev, reterr);
 }
 
 /* The back-end of a bdev that nobody uses. */
@@ -329,6 +335,8 @@ static int swap_take(struct exchange *x, const char *name, struct blk_dev **ret_
 		return rc;
 	if (from == x->bdev || from->base)
 		return err_set(reterr, -EINVAL, "new_bdev: expected another bdev, on no other");
+	if (bdev_usable(from, reterr) < 0)
+		return err_prefix(reterr, -EBUSY, "new_bdev");
 	if (from->claimed || from->users || from->swapping)
 		return err_set(reterr, -EBUSY,
 			       "new_bdev: \"%s\" is used (by %u devices%s); let them go first",
@@ -388,9 +396,9 @@ static void swap(struct rpc_call *call, void *params)
 
 const struct rpc_method m_bdev_swap[] = {
 	{ "bdev_set_qos_limit", "set_bdev_qos_limit", &set_qos_limit_table, sizeof(struct set_qos),
-	  0, 0, set_qos_limit,
+	  RPC_SAVES, 0, set_qos_limit,
 	  "limits operations and bytes per second of a bdev; what is not given stays", "true" },
-	{ "bdev_swap", NULL, &bdev_swap_table, sizeof(struct swap), 0, 0, swap,
+	{ "bdev_swap", NULL, &bdev_swap_table, sizeof(struct swap), RPC_SAVES, 0, swap,
 	  "exchanges what is behind a bdev while it is used: requests under way end first, those "
 	  "that come meanwhile wait",
 	  "true" },

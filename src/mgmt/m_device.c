@@ -13,6 +13,8 @@
 #include "loop/queue_stats.h"
 #include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
+#include "mgmt/m_bdev.h"
+#include "mgmt/resize.h"
 #include "mgmt/sections.h"
 #include "mgmt/tables.h"
 
@@ -20,7 +22,8 @@
 #define WAIT_STEP_NS 1000000ull
 
 struct device_params {
-	char *name;
+	char *name, *unit;
+	struct resize_how how;
 	uint32_t queue, loop, timeout_ms, threshold_ms;
 };
 
@@ -39,7 +42,15 @@ static const struct opts_row one_rows[] = {
 	ROW("name", OPTS_STR, name, true, "the device"),
 };
 static const struct opts_table resume_params = { "device_resume", one_rows, 1 };
-static const struct opts_table resize_params = { "device_resize", one_rows, 1 };
+static const struct opts_row resize_rows[] = {
+	ROW("name", OPTS_STR, name, true, "the device"),
+	ROW("unit", OPTS_STR, unit, false,
+	    "with new_size: which of its disks, as device_get_devices tells it; default: the only "
+	    "one"),
+	RESIZE_ROWS(struct device_params, how, false),
+};
+static const struct opts_table resize_params = { "device_resize", resize_rows,
+						 ARRAY_SIZE(resize_rows) };
 
 #define TIMEOUT_ROW                                                                                \
 	{                                                                                          \
@@ -114,12 +125,13 @@ static json_t *device_json(struct device *dev)
 	char mask[80];
 
 	device_disks_visit(dev, disk_json, &disks);
-	return json_pack("{s:o, s:s, s:s, s:o, s:s, s:b, s:b, s:o, s:o}", "name",
+	return json_pack("{s:o, s:s, s:s, s:o, s:s, s:b, s:b, s:o, s:o, s:o*}", "name",
 			 ctrlr_text(def->name), "type", def->type->name, "transport",
 			 device_transport_names[def->transport], "socket", ctrlr_text(def->socket),
 			 "cpumask", devices_mask_text(dev, mask, sizeof(mask)), "started",
 			 dev->ep != NULL, "from_command_line", ctrlr_of(dev) == NULL, "sessions",
-			 ctrlr_sessions_json(dev), "disks", disks.list);
+			 ctrlr_sessions_json(dev), "disks", disks.list, "targets",
+			 def->type == &device_scsi ? ctrlr_targets_json(dev) : NULL);
 }
 
 static void get_devices(struct rpc_call *call, void *params)
@@ -171,19 +183,67 @@ static void get_queues(struct rpc_call *call, void *params)
 	each(call, ((const struct device_params *)params)->name, queues_json);
 }
 
+struct only_look {
+	char unit[32];
+	uint32_t count;
+};
+
+static void only_look(const char *unit, const struct blk_dev *blk, void *arg)
+{
+	struct only_look *look = arg;
+
+	look->count++;
+	snprintf(look->unit, sizeof(look->unit), "%s", unit);
+}
+
+/* The disk that is named, or the only one. */
+static int resize_find(const struct device *dev, const char *unit, struct resize_disk *ret_disk,
+		       char *buf, size_t size, struct err *reterr)
+{
+	struct only_look look = { .count = 0 };
+
+	device_disks_visit(dev, only_look, &look);
+	snprintf(buf, size, "%s", unit ? unit : look.unit);
+	*ret_disk = (struct resize_disk){ .name = dev->def->name, .unit = buf };
+	if (!unit && look.count != 1)
+		return err_set(reterr, -EINVAL,
+			       "unit: expected one of the %u disks of '%.64s'; device_get_devices "
+			       "lists them",
+			       look.count, dev->def->name);
+	ret_disk->node = device_disk_find(dev, buf);
+	if (!ret_disk->node)
+		return err_set(reterr, -ENODEV,
+			       "unit: '%.32s' is no disk of '%.64s'; device_get_devices lists them",
+			       buf, dev->def->name);
+	return 0;
+}
+
+/* Without a size: those of all its disks are looked at again. */
 static void resize(struct rpc_call *call, void *params)
 {
-	struct device *dev = find(call, ((const struct device_params *)params)->name);
+	const struct device_params *p = params;
+	struct device *dev = find(call, p->name);
+	struct resize_disk disk = { 0 };
 	struct err err = { 0 };
-	int rc;
+	char unit[32];
+	int rc = 0;
 
 	if (!dev)
 		return;
-	rc = device_rescan(dev, &err);
+	if (p->how.new_size)
+		rc = resize_find(dev, p->unit, &disk, unit, sizeof(unit), &err);
+	else if (p->unit || p->how.allocate || p->how.force)
+		rc = err_set(&err, -EINVAL, "new_size: missing: unit, allocate and force need it");
+	else
+		rc = device_rescan(dev, &err);
 	if (rc < 0)
 		ctrlr_fail(call, rc, &err);
+	else if (!p->how.new_size)
+		rpc_result_saved(call, json_true());
+	else if (bdev_of(disk.node))
+		m_bdev_resize_answer(call, bdev_of(disk.node), &p->how);
 	else
-		rpc_result_true(call);
+		resize_answer(call, &disk, &p->how, NULL);
 }
 
 /* ---- queues in hand ---- */
@@ -436,12 +496,17 @@ static void set_slow_threshold(struct rpc_call *call, void *params)
 	rpc_result_saved(call, json_true());
 }
 
-void m_device_write(json_t *calls)
+static void write_slow(json_t *calls, const void *obj)
+{
+	ctrlr_write_call(
+		calls, "device_set_slow_threshold",
+		json_pack("{s:I}", "threshold_ms", (json_int_t)(slow.threshold_ns / 1000000)));
+}
+
+void m_device_write(struct section_out *out)
 {
 	if (slow.threshold_ns)
-		ctrlr_write_call(calls, "device_set_slow_threshold",
-				 json_pack("{s:I}", "threshold_ms",
-					   (json_int_t)(slow.threshold_ns / 1000000)));
+		section_object(out, NULL, 0, write_slow, NULL);
 }
 
 static void get_slow_requests(struct rpc_call *call, void *params)
@@ -472,14 +537,17 @@ const struct rpc_method m_device[] = {
 	       "all devices, whoever made them",
 	       "[{name, type, transport, socket, cpumask, started, from_command_line, "
 	       "sessions[{vid, id, name, started, max_queues, inflight_task_cnt, state}], "
-	       "disks[{unit, size_bytes, block_size, readonly}]}]"),
+	       "disks[{unit, size_bytes, block_size, readonly}], and of scsi devices "
+	       "targets[{scsi_dev_num, id, target_name, luns[{id, bdev_name}]}]}]"),
 	METHOD("device_get_queues", &get_queues_params, RPC_READS, get_queues,
 	       "what is counted of each queue, and the age of its oldest request in flight",
 	       "[{name, queues[{session, queue, kind, state, loop, size, in_flight, oldest_us, "
 	       "requests, publishes, notifications_sent, notifications_suppressed, kicks, "
 	       "kick_errors, empty_polls}]}]"),
-	METHOD("device_resize", &resize_params, 0, resize,
-	       "looks at the sizes of its disks again, and tells guests", "true"),
+	METHOD("device_resize", &resize_params, RPC_SAVES, resize,
+	       "looks at the sizes of its disks again, or gives one of them another; guests are "
+	       "told",
+	       "true; with allocate, what job_wait tells of the job"),
 	METHOD("device_drain", &drain_params, 0, drain,
 	       "takes no more requests, and answers when those under way have ended; admin queues "
 	       "of "
@@ -488,7 +556,7 @@ const struct rpc_method m_device[] = {
 	METHOD("device_resume", &resume_params, 0, resume, "after device_drain: goes on", "true"),
 	METHOD("device_migrate_queue", &migrate_params, 0, migrate_queue,
 	       "moves a queue to another data loop; requests under way end first", "true"),
-	METHOD("device_set_slow_threshold", &slow_params, 0, set_slow_threshold,
+	METHOD("device_set_slow_threshold", &slow_params, RPC_SAVES, set_slow_threshold,
 	       "logs requests that take longer", "true"),
 	{ "device_get_slow_requests", .flags = RPC_READS, .run = get_slow_requests,
 	  .help = "the last of these: at most 64",

@@ -13,6 +13,7 @@
 #include "base/check.h"
 #include "mgmt/call.h"
 #include "mgmt/registry.h"
+#include "mgmt/sections.h"
 #include "mgmt/tables.h"
 
 /* ---- what the daemon is ---- */
@@ -264,7 +265,7 @@ static void get_config(struct rpc_call *call, void *params)
 	size_t len = 0;
 
 	for (uint32_t i = 0; i < rpc_section_count; i++) {
-		json_t *calls;
+		struct section_out out = { 0 };
 
 		if (strcmp(rpc_sections[i].name, p->name)) {
 			if (len < sizeof(all))
@@ -272,10 +273,10 @@ static void get_config(struct rpc_call *call, void *params)
 							len ? ", " : "", rpc_sections[i].name);
 			continue;
 		}
-		calls = json_array();
-		if (calls && rpc_sections[i].write)
-			rpc_sections[i].write(calls);
-		rpc_result(call, calls);
+		out.calls = json_array();
+		if (out.calls && rpc_sections[i].write)
+			rpc_sections[i].write(&out);
+		rpc_result(call, out.calls);
 		return;
 	}
 	rpc_error(call, RPC_INVALID_PARAMS, "name: expected %s, got '%.64s'", all, p->name);

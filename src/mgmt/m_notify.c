@@ -13,8 +13,8 @@
 #define NOTIFY_CTX_BYTES 128 /* SPDK's; longer ones are cut */
 
 static const char *const notify_types[] = {
-	"bdev_register",    "bdev_unregister", "bdev_resize",	  "vhost_connect",
-	"vhost_disconnect", "vhost_error",     "vhost_migration",
+	"bdev_register", "bdev_unregister", "bdev_resize", "vhost_connect", "vhost_disconnect",
+	"vhost_error",	 "vhost_migration", "job_begin",   "job_end",
 };
 
 struct notify_event {

@@ -111,37 +111,40 @@ static void remove_ns(struct rpc_call *call, void *params)
 		ctrlr_unit_remove(call, dev, p->nsid);
 }
 
-void m_nvme_write(json_t *calls)
+static void write_one(json_t *calls, const void *obj)
 {
-	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev)) {
-		const struct ctrlr *c = ctrlr_of(dev);
-		const struct device_unit *unit;
+	const struct device *dev = obj;
+	const struct device_unit *unit;
 
-		if (!c || c->kind != CTRLR_NVME)
+	ctrlr_write_call(calls, "vhost_create_nvme_controller",
+			 json_pack("{s:o, s:i, s:o}", "ctrlr", ctrlr_text(dev->def->name),
+				   "io_queues", (int)dev->def->num_queues, "cpumask",
+				   ctrlr_text(ctrlr_of(dev)->cpumask)));
+	list_for_each(unit, &dev->units, node) {
+		if (unit->leaving || !ctrlr_unit_bdev(unit)) /* it is gone */
 			continue;
-		ctrlr_write_call(calls, "vhost_create_nvme_controller",
-				 json_pack("{s:o, s:i, s:o}", "ctrlr", ctrlr_text(dev->def->name),
-					   "io_queues", (int)dev->def->num_queues, "cpumask",
-					   ctrlr_text(c->cpumask)));
-		list_for_each(unit, &dev->units, node) {
-			if (!ctrlr_unit_bdev(unit)) /* it is gone */
-				continue;
-			ctrlr_write_call(calls, "vhost_nvme_controller_add_ns",
-					 json_pack("{s:o, s:o, s:i}", "ctrlr",
-						   ctrlr_text(dev->def->name), "bdev_name",
-						   ctrlr_text(unit_open_def(unit->open)->back.bdev),
-						   "nsid", (int)unit->place.number));
-		}
+		ctrlr_write_call(calls, "vhost_nvme_controller_add_ns",
+				 json_pack("{s:o, s:o, s:i}", "ctrlr", ctrlr_text(dev->def->name),
+					   "bdev_name",
+					   ctrlr_text(unit_open_def(unit->open)->back.bdev), "nsid",
+					   (int)unit->place.number));
 	}
+}
+
+void m_nvme_write(struct section_out *out)
+{
+	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
+		if (ctrlr_of(dev) && ctrlr_of(dev)->kind == CTRLR_NVME)
+			ctrlr_write(out, dev, write_one);
 }
 
 const struct rpc_method m_nvme[] = {
 	{ "vhost_create_nvme_controller", "construct_vhost_nvme_controller", &create_params,
-	  sizeof(struct nvme), 0, RPC_INVALID_PARAMS, create,
+	  sizeof(struct nvme), RPC_SAVES, RPC_INVALID_PARAMS, create,
 	  "makes an NVMe controller that QEMU's vhost-user-nvme reaches", "true" },
 	{ "vhost_nvme_controller_add_ns", "add_vhost_nvme_ns", &add_ns_params, sizeof(struct nvme),
-	  0, RPC_INVALID_PARAMS, add_ns, "shows a bdev as a namespace", "true" },
-	{ "vhost_nvme_controller_remove_ns", NULL, &remove_ns_params, sizeof(struct nvme), 0,
-	  RPC_INVALID_PARAMS, remove_ns, "takes a namespace away", "true" },
+	  RPC_SAVES, RPC_INVALID_PARAMS, add_ns, "shows a bdev as a namespace", "true" },
+	{ "vhost_nvme_controller_remove_ns", NULL, &remove_ns_params, sizeof(struct nvme),
+	  RPC_SAVES, RPC_INVALID_PARAMS, remove_ns, "takes a namespace away", "true" },
 	{ NULL },
 };

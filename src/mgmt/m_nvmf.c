@@ -13,13 +13,14 @@
 
 #include "base/check.h"
 #include "mgmt/ctrlr.h"
+#include "mgmt/m_nvmf.h"
 #include "mgmt/params.h"
 #include "mgmt/sections.h"
 #include "mgmt/tables.h"
 
-#define TRTYPE	    "VFIOUSER"
+#define TRTYPE	    NVMF_TRTYPE
 #define SOCKET_FILE "cntrl"
-#define NQN_MAX	    223
+#define NQN_MAX	    NVMF_NQN_MAX
 #define NSID_MAX    1024
 #define QPAIRS_MAX  256
 
@@ -148,6 +149,7 @@ struct subsystem {
 	char *nqn, *tgt_name, *serial_number, *model_number, *host;
 	bool allow_any_host, ana_reporting, ignored_bool;
 	uint32_t max_namespaces, min_cntlid, max_cntlid, nsid;
+	int ana_state;
 };
 
 #define NQN_ROW ROW(subsystem, "nqn", OPTS_STR, nqn, true, "name of the subsystem")
@@ -235,8 +237,7 @@ static struct device *subsystem_find(const char *nqn, struct err *reterr)
 	return ctrlr_find("nqn", nqn, 1u << CTRLR_NVMF, reterr);
 }
 
-/* NULL: the call was answered. */
-static struct device *subsystem_of(struct rpc_call *call, const char *nqn)
+struct device *nvmf_subsystem_of(struct rpc_call *call, const char *nqn)
 {
 	struct err err = { 0 };
 	struct device *dev = subsystem_find(nqn, &err);
@@ -246,8 +247,7 @@ static struct device *subsystem_of(struct rpc_call *call, const char *nqn)
 	return dev;
 }
 
-/* The next listener of a subsystem. */
-static struct device *listener_next(const struct device *subsystem, const struct device *prev)
+struct device *nvmf_listener_next(const struct device *subsystem, const struct device *prev)
 {
 	struct device *dev = devices_next(prev);
 
@@ -274,7 +274,7 @@ static void removal_step(void *arg)
 static void delete_subsystem(struct rpc_call *call, void *params)
 {
 	const struct subsystem *p = params;
-	struct device *dev = subsystem_of(call, p->nqn), *listener;
+	struct device *dev = nvmf_subsystem_of(call, p->nqn), *listener;
 	struct removal *r;
 
 	if (!dev)
@@ -286,7 +286,7 @@ static void delete_subsystem(struct rpc_call *call, void *params)
 	}
 	r->call = call;
 	r->waits = 1;
-	while ((listener = listener_next(dev, NULL)) != NULL) {
+	while ((listener = nvmf_listener_next(dev, NULL)) != NULL) {
 		r->waits++;
 		devices_remove(listener, removal_step, r);
 	}
@@ -296,11 +296,12 @@ static void delete_subsystem(struct rpc_call *call, void *params)
 static void set_any_host(struct rpc_call *call, void *params)
 {
 	const struct subsystem *p = params;
-	struct device *dev = subsystem_of(call, p->nqn);
+	struct device *dev = nvmf_subsystem_of(call, p->nqn);
 
 	if (!dev)
 		return;
 	ctrlr_of(dev)->allow_any_host = p->allow_any_host;
+	ctrlr_changed(dev);
 	rpc_result_saved(call, json_true());
 }
 
@@ -353,7 +354,7 @@ static int ns_add(struct device *dev, const struct ns *ns, uint32_t *ret_nsid, s
 static void add_ns(struct rpc_call *call, void *params)
 {
 	const struct subsystem *p = params;
-	struct device *dev = subsystem_of(call, p->nqn);
+	struct device *dev = nvmf_subsystem_of(call, p->nqn);
 	struct err err = { 0 };
 	struct ns ns = { 0 };
 	uint32_t nsid = 0;
@@ -371,7 +372,7 @@ static void add_ns(struct rpc_call *call, void *params)
 static void remove_ns(struct rpc_call *call, void *params)
 {
 	const struct subsystem *p = params;
-	struct device *dev = subsystem_of(call, p->nqn);
+	struct device *dev = nvmf_subsystem_of(call, p->nqn);
 
 	if (dev)
 		ctrlr_unit_remove(call, dev, p->nsid);
@@ -392,7 +393,8 @@ static const struct opts_row listener_rows[] = {
 	  .required = true },
 	ROW(subsystem, "secure_channel", OPTS_BOOL, ignored_bool, false,
 	    "accepted, without effect"),
-	ROW(subsystem, "ana_state", OPTS_STR, host, false, "accepted, without effect"),
+	{ "ana_state", OPTS_ENUM, offsetof(struct subsystem, ana_state), .names = nvmf_ana_states,
+	  .def = "optimized", .help = "how good this path to the namespaces is" },
 };
 static const struct opts_table add_listener_params = { "nvmf_subsystem_add_listener", listener_rows,
 						       ARRAY_SIZE(listener_rows) };
@@ -422,15 +424,15 @@ static int address_fill(const struct rpc_call *call, struct address *a, struct e
 
 static struct device *listener_find(const struct device *subsystem, const char *traddr)
 {
-	struct device *dev = listener_next(subsystem, NULL);
+	struct device *dev = nvmf_listener_next(subsystem, NULL);
 
 	while (dev && strcmp(ctrlr_of(dev)->traddr, traddr) != 0)
-		dev = listener_next(subsystem, dev);
+		dev = nvmf_listener_next(subsystem, dev);
 	return dev;
 }
 
 static int listener_fill(struct ctrlr_new *new, struct device *dev, const char *traddr,
-			 struct err *reterr)
+			 int ana_state, struct err *reterr)
 {
 	const struct transport *t = &transport.is;
 	int rc = ctrlr_set_socket(new, traddr, SOCKET_FILE, reterr);
@@ -446,12 +448,13 @@ static int listener_fill(struct ctrlr_new *new, struct device *dev, const char *
 		rc = ctrlr_set_number(new, "queue-size", t->max_queue_depth, reterr);
 	if (rc < 0)
 		return rc;
+	new->def->ana = ana_state;
 	new->def->leader = dev->def;
 	new->ctrlr->traddr = strdup(traddr);
 	return new->ctrlr->traddr ? 0 : err_set(reterr, -ENOMEM, "out of memory");
 }
 
-static int listener_add(struct device *dev, const char *traddr, struct err *reterr)
+static int listener_add(struct device *dev, const char *traddr, int ana_state, struct err *reterr)
 {
 	struct ctrlr_new new = { 0 };
 	char name[NQN_MAX + 256];
@@ -465,7 +468,7 @@ static int listener_add(struct device *dev, const char *traddr, struct err *rete
 	snprintf(name, sizeof(name), "%s@%s", dev->def->name, traddr);
 	rc = ctrlr_begin(CTRLR_NVMF_LISTENER, "nvme", name, NULL, &new, reterr);
 	if (rc == 0)
-		rc = listener_fill(&new, dev, traddr, reterr);
+		rc = listener_fill(&new, dev, traddr, ana_state, reterr);
 	if (rc == 0)
 		rc = ctrlr_add(&new, true, &listener, reterr);
 	ctrlr_drop(&new);
@@ -475,7 +478,7 @@ static int listener_add(struct device *dev, const char *traddr, struct err *rete
 static void add_listener(struct rpc_call *call, void *params)
 {
 	const struct subsystem *p = params;
-	struct device *dev = subsystem_of(call, p->nqn);
+	struct device *dev = nvmf_subsystem_of(call, p->nqn);
 	struct address a = { 0 };
 	struct err err = { 0 };
 	int rc;
@@ -484,37 +487,47 @@ static void add_listener(struct rpc_call *call, void *params)
 		return;
 	rc = address_fill(call, &a, &err);
 	if (rc == 0)
-		rc = listener_add(dev, a.traddr, &err);
+		rc = listener_add(dev, a.traddr, p->ana_state, &err);
+	ctrlr_changed(dev);
 	opts_free(&address_table, &a);
 	answer(call, rc, &err, json_true());
+}
+
+struct device *nvmf_listener_of(struct rpc_call *call, const struct device *subsystem,
+				struct err *reterr)
+{
+	struct device *listener = NULL;
+	struct address a = { 0 };
+	int rc = params_fill(&address_table, &a, rpc_param(call, "listen_address"), reterr);
+
+	if (rc == 0)
+		listener = listener_find(subsystem, a.traddr);
+	if (rc == 0 && !listener)
+		rc = err_set(reterr, -ENOENT, "listen_address: there is no listener at '%.108s'",
+			     a.traddr);
+	opts_free(&address_table, &a);
+	return listener;
 }
 
 static void remove_listener(struct rpc_call *call, void *params)
 {
 	const struct subsystem *p = params;
-	struct device *dev = subsystem_of(call, p->nqn), *listener = NULL;
-	struct address a = { 0 };
+	struct device *dev = nvmf_subsystem_of(call, p->nqn), *listener;
 	struct err err = { 0 };
-	int rc;
 
 	if (!dev)
 		return;
-	rc = params_fill(&address_table, &a, rpc_param(call, "listen_address"), &err);
-	if (rc == 0)
-		listener = listener_find(dev, a.traddr);
-	if (rc == 0 && !listener)
-		rc = err_set(&err, -ENOENT, "listen_address: there is no listener at '%.108s'",
-			     a.traddr);
-	opts_free(&address_table, &a);
-	if (rc < 0)
-		ctrlr_fail(call, rc, &err);
+	listener = nvmf_listener_of(call, dev, &err);
+	ctrlr_changed(dev);
+	if (!listener)
+		ctrlr_fail(call, err.code, &err);
 	else
 		ctrlr_delete(call, listener);
 }
 
 /* ---- what there is ---- */
 
-static json_t *address_json(const char *traddr)
+json_t *nvmf_address_json(const char *traddr)
 {
 	return json_pack("{s:s, s:s, s:o, s:s}", "trtype", TRTYPE, "adrfam", "", "traddr",
 			 ctrlr_text(traddr), "trsvcid", "");
@@ -542,22 +555,23 @@ static json_t *subsystem_json(struct device *dev)
 	json_t *listeners = json_array(), *namespaces = json_array();
 	const struct device_unit *unit;
 
-	for (struct device *l = listener_next(dev, NULL); l; l = listener_next(dev, l))
-		json_array_append_new(listeners, address_json(ctrlr_of(l)->traddr));
+	for (struct device *l = nvmf_listener_next(dev, NULL); l; l = nvmf_listener_next(dev, l))
+		json_array_append_new(listeners, nvmf_address_json(ctrlr_of(l)->traddr));
 	list_for_each(unit, &dev->units, node)
 		json_array_append_new(namespaces, ns_json(unit));
-	return json_pack("{s:o, s:s, s:o, s:b, s:[], s:o, s:o, s:i, s:o}", "nqn",
+	return json_pack("{s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:i, s:o}", "nqn",
 			 ctrlr_text(dev->def->name), "subtype", "NVMe", "listen_addresses",
 			 listeners, "allow_any_host", (int)c->allow_any_host, "hosts",
-			 "serial_number", ctrlr_text(dev->def->serial ? dev->def->serial : ""),
-			 "model_number", ctrlr_text(dev->def->model ? dev->def->model : "vhostd"),
-			 "max_namespaces", (int)c->max_namespaces, "namespaces", namespaces);
+			 nvmf_hosts_json(dev), "serial_number",
+			 ctrlr_text(dev->def->serial ? dev->def->serial : ""), "model_number",
+			 ctrlr_text(dev->def->model ? dev->def->model : "vhostd"), "max_namespaces",
+			 (int)c->max_namespaces, "namespaces", namespaces);
 }
 
 static void get_subsystems(struct rpc_call *call, void *params)
 {
 	const struct get *p = params;
-	struct device *dev = p->nqn ? subsystem_of(call, p->nqn) : devices_next(NULL);
+	struct device *dev = p->nqn ? nvmf_subsystem_of(call, p->nqn) : devices_next(NULL);
 	json_t *list;
 
 	if (p->nqn && !dev)
@@ -569,6 +583,7 @@ static void get_subsystems(struct rpc_call *call, void *params)
 	rpc_result(call, list);
 }
 
+/* And with SPDK's keys: over vfio-user nobody tells who the host is. */
 static json_t *listener_controllers(const struct device *listener)
 {
 	json_t *sessions = ctrlr_sessions_json(listener), *session;
@@ -576,7 +591,13 @@ static json_t *listener_controllers(const struct device *listener)
 
 	json_array_foreach(sessions, i, session)
 	{
-		json_object_set_new(session, "traddr", ctrlr_text(ctrlr_of(listener)->traddr));
+		json_int_t queues = json_integer_value(json_object_get(session, "max_queues"));
+
+		json_object_update_new(
+			session, json_pack("{s:o, s:i, s:s, s:s, s:I}", "traddr",
+					   ctrlr_text(ctrlr_of(listener)->traddr), "cntlid",
+					   (int)nvmf_cntlid(listener), "hostnqn", "", "hostid", "",
+					   "num_io_qpairs", queues ? queues - 1 : 0));
 	}
 	return sessions;
 }
@@ -584,13 +605,13 @@ static json_t *listener_controllers(const struct device *listener)
 static void get_controllers(struct rpc_call *call, void *params)
 {
 	const struct subsystem *p = params;
-	struct device *dev = subsystem_of(call, p->nqn);
+	struct device *dev = nvmf_subsystem_of(call, p->nqn);
 	json_t *list;
 
 	if (!dev)
 		return;
 	list = json_array();
-	for (struct device *l = listener_next(dev, NULL); l; l = listener_next(dev, l)) {
+	for (struct device *l = nvmf_listener_next(dev, NULL); l; l = nvmf_listener_next(dev, l)) {
 		json_t *some = listener_controllers(l);
 
 		json_array_extend(list, some);
@@ -607,22 +628,25 @@ static const struct opts_table get_listeners_params = { "nvmf_subsystem_get_list
 static void get_listeners(struct rpc_call *call, void *params)
 {
 	const struct subsystem *p = params;
-	struct device *dev = subsystem_of(call, p->nqn);
+	struct device *dev = nvmf_subsystem_of(call, p->nqn);
 	json_t *list;
 
 	if (!dev)
 		return;
 	list = json_array();
-	for (struct device *l = listener_next(dev, NULL); l; l = listener_next(dev, l))
-		json_array_append_new(
-			list, json_pack("{s:o}", "address", address_json(ctrlr_of(l)->traddr)));
+	for (struct device *l = nvmf_listener_next(dev, NULL); l; l = nvmf_listener_next(dev, l))
+		json_array_append_new(list, json_pack("{s:o, s:[{s:i, s:s}]}", "address",
+						      nvmf_address_json(ctrlr_of(l)->traddr),
+						      "ana_states", "ana_group", 1, "ana_state",
+						      nvmf_ana_states[l->def->ana]));
 	rpc_result(call, list);
 }
 
 /* ---- what recreates them ---- */
 
-static void write_subsystem(json_t *calls, struct device *dev)
+static void write_subsystem(json_t *calls, const void *obj)
 {
+	const struct device *dev = obj;
 	const struct ctrlr *c = ctrlr_of(dev);
 	json_t *nqn = ctrlr_text(dev->def->name);
 	const struct device_unit *unit;
@@ -634,31 +658,39 @@ static void write_subsystem(json_t *calls, struct device *dev)
 				   ctrlr_text(dev->def->model), "max_namespaces",
 				   (int)c->max_namespaces));
 	list_for_each(unit, &dev->units, node) {
-		json_t *ns = ctrlr_unit_bdev(unit) ? ns_json(unit) : NULL;
+		json_t *ns;
 
-		if (!ns) /* its bdev is gone */
+		if (unit->leaving || !ctrlr_unit_bdev(unit)) /* it is gone */
 			continue;
+		ns = ns_json(unit);
 		json_object_del(ns, "name");
 		json_object_set_new(ns, "bdev_name",
 				    ctrlr_text(unit_open_def(unit->open)->back.bdev));
 		ctrlr_write_call(calls, "nvmf_subsystem_add_ns",
 				 json_pack("{s:O, s:o}", "nqn", nqn, "namespace", ns));
 	}
-	for (struct device *l = listener_next(dev, NULL); l; l = listener_next(dev, l))
+	nvmf_hosts_write(calls, dev);
+	for (struct device *l = nvmf_listener_next(dev, NULL); l; l = nvmf_listener_next(dev, l))
 		ctrlr_write_call(calls, "nvmf_subsystem_add_listener",
-				 json_pack("{s:O, s:{s:s, s:o}}", "nqn", nqn, "listen_address",
-					   "trtype", TRTYPE, "traddr",
-					   ctrlr_text(ctrlr_of(l)->traddr)));
+				 json_pack("{s:O, s:{s:s, s:o}, s:s*}", "nqn", nqn,
+					   "listen_address", "trtype", TRTYPE, "traddr",
+					   ctrlr_text(ctrlr_of(l)->traddr), "ana_state",
+					   l->def->ana ? nvmf_ana_states[l->def->ana] : NULL));
 	json_decref(nqn);
 }
 
-void m_nvmf_write(json_t *calls)
+static void write_transport(json_t *calls, const void *obj)
+{
+	ctrlr_write_call(calls, "nvmf_create_transport", transport_json());
+}
+
+void m_nvmf_write(struct section_out *out)
 {
 	if (transport.made)
-		ctrlr_write_call(calls, "nvmf_create_transport", transport_json());
+		section_object(out, NULL, 0, write_transport, NULL);
 	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
 		if (ctrlr_kind(dev) == CTRLR_NVMF)
-			write_subsystem(calls, dev);
+			ctrlr_write(out, dev, write_subsystem);
 }
 
 #define METHOD(name, table, s, flags, fn, help, result)                                            \
@@ -667,35 +699,37 @@ void m_nvmf_write(json_t *calls)
 	}
 
 const struct rpc_method m_nvmf[] = {
-	METHOD("nvmf_create_transport", &transport_params, transport, 0, create_transport,
+	METHOD("nvmf_create_transport", &transport_params, transport, RPC_SAVES, create_transport,
 	       "what listeners made later are like", "true"),
 	METHOD("nvmf_get_transports", &get_transports_params, get, RPC_READS, get_transports,
 	       "the transport, when it was made",
 	       "[{trtype, max_queue_depth, max_io_qpairs_per_ctrlr, disable_mappable_bar0, "
 	       "disable_adaptive_irq, disable_shadow_doorbells}]"),
-	METHOD("nvmf_create_subsystem", &create_params, subsystem, 0, create,
+	METHOD("nvmf_create_subsystem", &create_params, subsystem, RPC_SAVES, create,
 	       "makes a subsystem without namespaces and listeners", "true"),
-	METHOD("nvmf_delete_subsystem", &delete_params, subsystem, 0, delete_subsystem,
+	METHOD("nvmf_delete_subsystem", &delete_params, subsystem, RPC_SAVES, delete_subsystem,
 	       "removes it with all that it has", "true"),
-	METHOD("nvmf_subsystem_add_ns", &add_ns_params, subsystem, 0, add_ns,
+	METHOD("nvmf_subsystem_add_ns", &add_ns_params, subsystem, RPC_SAVES, add_ns,
 	       "shows a bdev as a namespace of all its controllers", "the namespace's identifier"),
-	METHOD("nvmf_subsystem_remove_ns", &remove_ns_params, subsystem, 0, remove_ns,
+	METHOD("nvmf_subsystem_remove_ns", &remove_ns_params, subsystem, RPC_SAVES, remove_ns,
 	       "takes a namespace away; answers when it is closed", "true"),
-	METHOD("nvmf_subsystem_add_listener", &add_listener_params, subsystem, 0, add_listener,
-	       "one more controller; its socket is traddr/" SOCKET_FILE, "true"),
-	METHOD("nvmf_subsystem_remove_listener", &remove_listener_params, subsystem, 0,
+	METHOD("nvmf_subsystem_add_listener", &add_listener_params, subsystem, RPC_SAVES,
+	       add_listener, "one more controller; its socket is traddr/" SOCKET_FILE, "true"),
+	METHOD("nvmf_subsystem_remove_listener", &remove_listener_params, subsystem, RPC_SAVES,
 	       remove_listener, "ends its session and removes the socket", "true"),
-	METHOD("nvmf_subsystem_allow_any_host", &any_host_params, subsystem, 0, set_any_host,
-	       "kept and told: hosts are who can open the socket", "true"),
+	METHOD("nvmf_subsystem_allow_any_host", &any_host_params, subsystem, RPC_SAVES,
+	       set_any_host, "kept and told: hosts are who can open the socket", "true"),
 	METHOD("nvmf_get_subsystems", &get_params, get, RPC_READS, get_subsystems,
 	       "subsystems that methods made",
 	       "[{nqn, subtype, listen_addresses[{trtype, adrfam, traddr, trsvcid}], "
-	       "allow_any_host, hosts[], serial_number, model_number, max_namespaces, "
+	       "allow_any_host, hosts[{nqn}], serial_number, model_number, max_namespaces, "
 	       "namespaces[{nsid, bdev_name, name, uuid, nguid, eui64}]}]"),
 	METHOD("nvmf_subsystem_get_controllers", &get_controllers_params, subsystem, RPC_READS,
 	       get_controllers, "its clients",
-	       "[{vid, id, name, started, max_queues, inflight_task_cnt, state, traddr}]"),
+	       "[{cntlid, hostnqn, hostid, num_io_qpairs, vid, id, name, started, max_queues, "
+	       "inflight_task_cnt, state, traddr}]"),
 	METHOD("nvmf_subsystem_get_listeners", &get_listeners_params, subsystem, RPC_READS,
-	       get_listeners, "its listeners", "[{address{trtype, adrfam, traddr, trsvcid}}]"),
+	       get_listeners, "its listeners",
+	       "[{address{trtype, adrfam, traddr, trsvcid}, ana_states[{ana_group, ana_state}]}]"),
 	{ NULL },
 };

@@ -8,8 +8,6 @@
 #include "mgmt/sections.h"
 #include "mgmt/tables.h"
 
-#define VFU_KINDS (1u << CTRLR_VFU_BLK | 1u << CTRLR_VFU_SCSI)
-
 /* The folder of sockets; NULL: --socket-dir. */
 static char *base_path;
 
@@ -203,14 +201,15 @@ static void remove_target(struct rpc_call *call, void *params)
 
 /* ---- what recreates them ---- */
 
-static void write_base(json_t *calls, const char *path)
+static void write_base(json_t *calls, const void *path)
 {
 	ctrlr_write_call(calls, "vfu_tgt_set_base_path",
 			 json_pack("{s:o}", "path", ctrlr_text(path)));
 }
 
-static void write_one(json_t *calls, struct device *dev)
+static void write_one(json_t *calls, const void *obj)
 {
+	const struct device *dev = obj;
 	const bool blk = ctrlr_of(dev)->kind == CTRLR_VFU_BLK;
 	const struct device_def *def = dev->def;
 	const struct device_unit *unit;
@@ -225,17 +224,18 @@ static void write_one(json_t *calls, struct device *dev)
 				   blk ? "num_queues" : "num_io_queues", (int)def->num_queues,
 				   "qsize", (int)def->queue_size, "packed_ring", (int)def->packed));
 	list_for_each(unit, &dev->units, node) {
-		if (!ctrlr_unit_bdev(unit)) /* it is gone */
+		if (unit->leaving || !ctrlr_unit_bdev(unit)) /* it is gone */
 			continue;
 		ctrlr_write_call(calls, "vfu_virtio_scsi_add_target",
 				 json_pack("{s:o, s:i, s:o}", "name", ctrlr_text(def->name),
 					   "scsi_target_num", (int)unit->place.number, "bdev_name",
 					   ctrlr_text(unit_open_def(unit->open)->back.bdev)));
 	}
+	ctrlr_write_coalescing(calls, dev);
 }
 
 /* The folder of each, and at the end the one that is set now. */
-void m_vfu_write(json_t *calls)
+void m_vfu_write(struct section_out *out)
 {
 	char dir[256] = "";
 
@@ -250,31 +250,31 @@ void m_vfu_write(json_t *calls)
 		if (strncmp(dir, path, len) != 0 || dir[len]) {
 			memcpy(dir, path, len);
 			dir[len] = '\0';
-			write_base(calls, dir);
+			section_object(out, NULL, 0, write_base, dir);
 		}
-		write_one(calls, dev);
+		ctrlr_write(out, dev, write_one);
 	}
 	if (base_path && strcmp(dir, base_path) != 0)
-		write_base(calls, base_path);
+		section_object(out, NULL, 0, write_base, base_path);
 }
 
 const struct rpc_method m_vfu[] = {
-	{ "vfu_tgt_set_base_path", NULL, &base_params, sizeof(struct vfu), RPC_ANYTIME,
+	{ "vfu_tgt_set_base_path", NULL, &base_params, sizeof(struct vfu), RPC_ANYTIME | RPC_SAVES,
 	  RPC_INVALID_PARAMS, set_base_path, "where sockets of vfio-user endpoints are made",
 	  "true" },
-	{ "vfu_virtio_create_blk_endpoint", NULL, &blk_params, sizeof(struct vfu), 0,
+	{ "vfu_virtio_create_blk_endpoint", NULL, &blk_params, sizeof(struct vfu), RPC_SAVES,
 	  RPC_INVALID_PARAMS, create_blk, "makes a virtio-blk PCI function; socket: BASE/name",
 	  "true" },
-	{ "vfu_virtio_create_scsi_endpoint", NULL, &scsi_params, sizeof(struct vfu), 0,
+	{ "vfu_virtio_create_scsi_endpoint", NULL, &scsi_params, sizeof(struct vfu), RPC_SAVES,
 	  RPC_INVALID_PARAMS, create_scsi, "makes a virtio-scsi PCI function without targets",
 	  "true" },
 	{ "vfu_virtio_create_fs_endpoint", NULL, &fs_params, sizeof(struct vfu), 0,
 	  RPC_INVALID_PARAMS, create_fs, "fails: there are no file systems", "never" },
-	{ "vfu_virtio_scsi_add_target", NULL, &add_params, sizeof(struct vfu), 0,
+	{ "vfu_virtio_scsi_add_target", NULL, &add_params, sizeof(struct vfu), RPC_SAVES,
 	  RPC_INVALID_PARAMS, add_target, "shows a bdev as unit 0 of a target", "true" },
-	{ "vfu_virtio_scsi_remove_target", NULL, &remove_params, sizeof(struct vfu), 0,
+	{ "vfu_virtio_scsi_remove_target", NULL, &remove_params, sizeof(struct vfu), RPC_SAVES,
 	  RPC_INVALID_PARAMS, remove_target, "takes a target away", "true" },
-	{ "vfu_virtio_delete_endpoint", NULL, &delete_params, sizeof(struct vfu), 0,
+	{ "vfu_virtio_delete_endpoint", NULL, &delete_params, sizeof(struct vfu), RPC_SAVES,
 	  RPC_INVALID_PARAMS, delete_endpoint, "ends its session and removes it", "true" },
 	{ NULL },
 };

@@ -12,7 +12,6 @@
 
 #define VHOST_KINDS	(1u << CTRLR_BLK | 1u << CTRLR_SCSI | 1u << CTRLR_NVME)
 #define BLK_TRANSPORT	"vhost_user_blk"
-#define DELAY_BASE_MAX	1000000
 #define SCSI_TARGET_MAX 255
 
 #define ROW(s, key, kind, field, need, text)                                                       \
@@ -145,37 +144,42 @@ static void create_scsi(struct rpc_call *call, void *params)
 
 struct one {
 	char *ctrlr, *bdev_name;
-	uint32_t scsi_target_num, delay_base_us, iops_threshold;
+	int32_t scsi_target_num;
+	uint32_t delay_base_us, iops_threshold;
 };
 
 static const struct opts_row one_rows[] = { CTRLR_ROW(one) };
 static const struct opts_table start_params = { "vhost_start_scsi_controller", one_rows, 1 };
 static const struct opts_table delete_params = { "vhost_delete_controller", one_rows, 1 };
 
-#define TARGET_ROW                                                                                 \
+#define TARGET_ROW(least, text)                                                                    \
 	{                                                                                          \
-		"scsi_target_num", OPTS_U32, offsetof(struct one, scsi_target_num), 0,             \
-			SCSI_TARGET_MAX, .help = "where it is shown", .required = true             \
+		"scsi_target_num", OPTS_I32, offsetof(struct one, scsi_target_num), least,         \
+			SCSI_TARGET_MAX, .help = text, .required = true                            \
 	}
 
 static const struct opts_row add_target_rows[] = {
 	CTRLR_ROW(one),
-	TARGET_ROW,
+	TARGET_ROW((uint64_t)-1, "where it is shown; -1: the first that is free"),
 	ROW(one, "bdev_name", OPTS_STR, bdev_name, true, "its bdev, by name or UUID"),
 };
 static const struct opts_table add_target_params = { "vhost_scsi_controller_add_target",
 						     add_target_rows, ARRAY_SIZE(add_target_rows) };
-static const struct opts_row remove_target_rows[] = { CTRLR_ROW(one), TARGET_ROW };
+static const struct opts_row remove_target_rows[] = { CTRLR_ROW(one),
+						      TARGET_ROW(0, "of the target") };
 static const struct opts_table remove_target_params = { "vhost_scsi_controller_remove_target",
 							remove_target_rows,
 							ARRAY_SIZE(remove_target_rows) };
 
 static const struct opts_row coalescing_rows[] = {
 	CTRLR_ROW(one),
-	{ "delay_base_us", OPTS_U32, offsetof(struct one, delay_base_us), 0, DELAY_BASE_MAX,
-	  .help = "kept and told, without effect: notifications are suppressed as the driver asks",
+	{ "delay_base_us", OPTS_U32, offsetof(struct one, delay_base_us), 0,
+	  VRING_DELAY_BASE_MAX_US,
+	  .help = "after a notification the next one waits for this time, times by how much of "
+		  "iops_threshold the rate is above it; 0: off",
 	  .required = true },
-	ROW(one, "iops_threshold", OPTS_U32, iops_threshold, true, "likewise"),
+	ROW(one, "iops_threshold", OPTS_U32, iops_threshold, true,
+	    "requests a second of a queue: at or below it no notification waits; 1 at least"),
 };
 static const struct opts_table coalescing_params = { "vhost_controller_set_coalescing",
 						     coalescing_rows, ARRAY_SIZE(coalescing_rows) };
@@ -203,6 +207,7 @@ static void start_scsi(struct rpc_call *call, void *params)
 		rc = err_set(&err, -EALREADY, "%s: is started", dev->def->name);
 	else
 		rc = devices_start(dev, &err);
+	ctrlr_changed(dev);
 	if (rc < 0)
 		ctrlr_fail(call, rc, &err);
 	else
@@ -221,17 +226,23 @@ static void add_target(struct rpc_call *call, void *params)
 {
 	const struct one *p = params;
 	struct device *dev = one_find(call, p, 1u << CTRLR_SCSI);
-	const struct ctrlr_unit unit = { .number = p->scsi_target_num, .bdev = p->bdev_name };
+	struct ctrlr_unit unit = { .number = (uint32_t)p->scsi_target_num, .bdev = p->bdev_name };
 	struct err err = { 0 };
-	int rc;
+	int rc = 0;
 
 	if (!dev)
 		return;
-	rc = ctrlr_unit_add(dev, &unit, &err);
+	if (p->scsi_target_num < 0)
+		unit.number = ctrlr_unit_free_number(dev, 0);
+	if (unit.number > SCSI_TARGET_MAX)
+		rc = err_set(&err, -ENOSPC, "scsi_target_num: all of 0..%d are in use",
+			     SCSI_TARGET_MAX);
+	if (rc == 0)
+		rc = ctrlr_unit_add(dev, &unit, &err);
 	if (rc < 0)
 		ctrlr_fail(call, rc, &err);
 	else
-		rpc_result_saved(call, json_integer(p->scsi_target_num));
+		rpc_result_saved(call, json_integer(unit.number));
 }
 
 static void remove_target(struct rpc_call *call, void *params)
@@ -240,26 +251,29 @@ static void remove_target(struct rpc_call *call, void *params)
 	struct device *dev = one_find(call, p, 1u << CTRLR_SCSI);
 
 	if (dev)
-		ctrlr_unit_remove(call, dev, p->scsi_target_num);
+		ctrlr_unit_remove(call, dev, (uint32_t)p->scsi_target_num);
 }
 
 static void set_coalescing(struct rpc_call *call, void *params)
 {
 	const struct one *p = params;
-	struct device *dev = one_find(call, p, VHOST_KINDS);
+	const struct vring_coalescing c = { .delay_base_us = p->delay_base_us,
+					    .iops_threshold = p->iops_threshold };
+	struct device *dev = one_find(call, p, VHOST_KINDS | VFU_KINDS);
 	struct err err = { 0 };
+	int rc;
 
 	if (!dev)
 		return;
-	if (!ctrlr_of(dev)) {
-		err_set(&err, -EPERM, "%s: is of the command line, which has nothing for this",
-			dev->def->name);
-		ctrlr_fail(call, -EPERM, &err);
+	rc = device_coalesce(dev, &c, &err);
+	if (rc < 0) {
+		ctrlr_fail(call, rc, &err);
 		return;
 	}
-	ctrlr_of(dev)->delay_base_us = p->delay_base_us;
-	ctrlr_of(dev)->iops_threshold = p->iops_threshold;
-	ctrlr_of(dev)->coalescing = true;
+	if (ctrlr_of(dev)) {
+		ctrlr_of(dev)->coalescing = true;
+		ctrlr_changed(dev);
+	}
 	rpc_result_saved(call, json_true());
 }
 
@@ -314,13 +328,14 @@ static json_t *backend_json(struct device *dev)
 
 static json_t *ctrlr_json(struct device *dev)
 {
-	const struct ctrlr *c = ctrlr_of(dev);
+	const struct vring_coalescing *c = &dev->coalescing;
+	const bool set = c->delay_base_us || c->iops_threshold;
 	char mask[80];
 
 	return json_pack("{s:o, s:s, s:I, s:I, s:o, s:o, s:o}", "ctrlr", ctrlr_text(dev->def->name),
 			 "cpumask", devices_mask_text(dev, mask, sizeof(mask)), "delay_base_us",
-			 (json_int_t)(c ? c->delay_base_us : 0), "iops_threshold",
-			 (json_int_t)(c ? c->iops_threshold : CTRLR_IOPS_THRESHOLD), "socket",
+			 (json_int_t)c->delay_base_us, "iops_threshold",
+			 (json_int_t)(set ? c->iops_threshold : CTRLR_IOPS_THRESHOLD), "socket",
 			 ctrlr_text(dev->def->socket), "sessions", ctrlr_sessions_json(dev),
 			 "backend_specific", backend_json(dev));
 }
@@ -403,44 +418,38 @@ static void get_scsi_devices(struct rpc_call *call, void *params)
 
 /* ---- what recreates them: what has lost its bdev is left out ---- */
 
-static void write_coalescing(json_t *calls, const struct device *dev)
-{
-	const struct ctrlr *c = ctrlr_of(dev);
-
-	if (c->coalescing)
-		ctrlr_write_call(calls, "vhost_controller_set_coalescing",
-				 json_pack("{s:o, s:I, s:I}", "ctrlr", ctrlr_text(dev->def->name),
-					   "delay_base_us", (json_int_t)c->delay_base_us,
-					   "iops_threshold", (json_int_t)c->iops_threshold));
-}
-
 static void write_queues(json_t *params, const struct device *dev)
 {
 	ctrlr_write_given(params, "num_queues", dev, "num-queues");
 	ctrlr_write_given(params, "queue_size", dev, "queue-size");
 }
 
-void m_vhost_blk_write(json_t *calls)
+static void write_blk(json_t *calls, const void *obj)
 {
-	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev)) {
-		const struct ctrlr *c = ctrlr_of(dev);
-		json_t *params;
+	const struct device *dev = obj;
+	json_t *params;
 
-		if (!c || c->kind != CTRLR_BLK || !ctrlr_blk_bdev(dev))
-			continue;
-		params = json_pack("{s:o, s:o, s:o, s:b, s:s}", "ctrlr", ctrlr_text(dev->def->name),
-				   "dev_name", ctrlr_text(dev->def->back.bdev), "cpumask",
-				   ctrlr_text(c->cpumask), "readonly",
-				   (int)dev->def->back.read_only, "transport", BLK_TRANSPORT);
-		ctrlr_write_given(params, "packed_ring", dev, "packed");
-		ctrlr_write_given(params, "serial", dev, "serial");
-		write_queues(params, dev);
-		ctrlr_write_call(calls, "vhost_create_blk_controller", params);
-		write_coalescing(calls, dev);
-	}
+	if (!ctrlr_blk_bdev(dev))
+		return;
+	params = json_pack("{s:o, s:o, s:o, s:b, s:s}", "ctrlr", ctrlr_text(dev->def->name),
+			   "dev_name", ctrlr_text(dev->def->back.bdev), "cpumask",
+			   ctrlr_text(ctrlr_of(dev)->cpumask), "readonly",
+			   (int)dev->def->back.read_only, "transport", BLK_TRANSPORT);
+	ctrlr_write_given(params, "packed_ring", dev, "packed");
+	ctrlr_write_given(params, "serial", dev, "serial");
+	write_queues(params, dev);
+	ctrlr_write_call(calls, "vhost_create_blk_controller", params);
+	ctrlr_write_coalescing(calls, dev);
 }
 
-static void write_targets(json_t *calls, struct device *dev)
+void m_vhost_blk_write(struct section_out *out)
+{
+	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
+		if (ctrlr_of(dev) && ctrlr_of(dev)->kind == CTRLR_BLK)
+			ctrlr_write(out, dev, write_blk);
+}
+
+static void write_targets(json_t *calls, const struct device *dev)
 {
 	const struct device_unit *unit;
 
@@ -457,48 +466,52 @@ static void write_targets(json_t *calls, struct device *dev)
 }
 
 /* Delayed, so that front-ends find all its targets. */
-void m_vhost_scsi_write(json_t *calls)
+static void write_scsi(json_t *calls, const void *obj)
 {
-	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev)) {
-		const struct ctrlr *c = ctrlr_of(dev);
-		json_t *params;
+	const struct device *dev = obj;
+	json_t *params = json_pack("{s:o, s:o, s:b}", "ctrlr", ctrlr_text(dev->def->name),
+				   "cpumask", ctrlr_text(ctrlr_of(dev)->cpumask), "delay", 1);
 
-		if (!c || c->kind != CTRLR_SCSI)
-			continue;
-		params = json_pack("{s:o, s:o, s:b}", "ctrlr", ctrlr_text(dev->def->name),
-				   "cpumask", ctrlr_text(c->cpumask), "delay", 1);
-		write_queues(params, dev);
-		ctrlr_write_call(calls, "vhost_create_scsi_controller", params);
-		write_targets(calls, dev);
-		write_coalescing(calls, dev);
-		if (dev->ep)
-			ctrlr_write_call(calls, "vhost_start_scsi_controller",
-					 json_pack("{s:o}", "ctrlr", ctrlr_text(dev->def->name)));
-	}
+	write_queues(params, dev);
+	ctrlr_write_call(calls, "vhost_create_scsi_controller", params);
+	write_targets(calls, dev);
+	ctrlr_write_coalescing(calls, dev);
+	if (dev->ep)
+		ctrlr_write_call(calls, "vhost_start_scsi_controller",
+				 json_pack("{s:o}", "ctrlr", ctrlr_text(dev->def->name)));
+}
+
+void m_vhost_scsi_write(struct section_out *out)
+{
+	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
+		if (ctrlr_of(dev) && ctrlr_of(dev)->kind == CTRLR_SCSI)
+			ctrlr_write(out, dev, write_scsi);
 }
 
 const struct rpc_method m_vhost[] = {
 	{ "vhost_create_blk_controller", "construct_vhost_blk_controller", &create_blk_params,
-	  sizeof(struct create), 0, RPC_INVALID_PARAMS, create_blk,
+	  sizeof(struct create), RPC_SAVES, RPC_INVALID_PARAMS, create_blk,
 	  "makes a virtio-blk controller; its socket is DIR/ctrlr (--socket-dir)", "true" },
 	{ "vhost_create_scsi_controller", "construct_vhost_scsi_controller", &create_scsi_params,
-	  sizeof(struct create), 0, RPC_INVALID_PARAMS, create_scsi,
+	  sizeof(struct create), RPC_SAVES, RPC_INVALID_PARAMS, create_scsi,
 	  "makes a virtio-scsi controller without targets", "true" },
-	{ "vhost_start_scsi_controller", NULL, &start_params, sizeof(struct one), 0,
+	{ "vhost_start_scsi_controller", NULL, &start_params, sizeof(struct one), RPC_SAVES,
 	  RPC_INVALID_PARAMS, start_scsi, "makes the socket of one that was made with delay",
 	  "true" },
 	{ "vhost_scsi_controller_add_target", "add_vhost_scsi_lun", &add_target_params,
-	  sizeof(struct one), 0, RPC_INVALID_PARAMS, add_target,
+	  sizeof(struct one), RPC_SAVES, RPC_INVALID_PARAMS, add_target,
 	  "shows a bdev as unit 0 of a target, also to guests that run", "the target's number" },
 	{ "vhost_scsi_controller_remove_target", "remove_vhost_scsi_target", &remove_target_params,
-	  sizeof(struct one), 0, RPC_INVALID_PARAMS, remove_target,
+	  sizeof(struct one), RPC_SAVES, RPC_INVALID_PARAMS, remove_target,
 	  "takes a target away; answers when its commands have ended", "true" },
 	{ "vhost_delete_controller", "remove_vhost_controller", &delete_params, sizeof(struct one),
-	  0, RPC_INVALID_PARAMS, delete_ctrlr,
+	  RPC_SAVES, RPC_INVALID_PARAMS, delete_ctrlr,
 	  "ends its sessions after the requests under way, and removes it", "true" },
 	{ "vhost_controller_set_coalescing", "set_vhost_controller_coalescing", &coalescing_params,
-	  sizeof(struct one), 0, RPC_INVALID_PARAMS, set_coalescing,
-	  "keeps SPDK's parameters of interrupt coalescing", "true" },
+	  sizeof(struct one), RPC_SAVES, RPC_INVALID_PARAMS, set_coalescing,
+	  "holds notifications of busy virtqueues back, for at most 10 ms; also of a vfio-user "
+	  "endpoint, and of a controller of the command line, which does not keep it",
+	  "true" },
 	{ "vhost_get_controllers", "get_vhost_controllers", &get_params, sizeof(struct get),
 	  RPC_READS, RPC_INTERNAL_ERROR, get_controllers,
 	  "controllers over vhost-user, those of the command line, too",

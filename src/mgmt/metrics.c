@@ -35,6 +35,7 @@ static const struct {
 enum metric_scope {
 	SCOPE_PROCESS,
 	SCOPE_LOOP,
+	SCOPE_JOB_KIND,
 	SCOPE_DEVICE,
 	SCOPE_CONN,
 	SCOPE_DISK_OP,
@@ -66,6 +67,7 @@ struct metric {
 
 #define OF_PROCESS    struct snap_process
 #define OF_LOOP	      struct loop_stats
+#define OF_JOB_KIND   struct snap_jobs
 #define OF_DEVICE     struct snap_device
 #define OF_DISK_OP    struct blk_stats
 #define OF_DISK_CAUSE struct blk_stats
@@ -100,6 +102,7 @@ static const struct metric metrics[] = {
 static const char *const scope_labels[] = {
 	[SCOPE_PROCESS] = "",
 	[SCOPE_LOOP] = "loop",
+	[SCOPE_JOB_KIND] = "kind",
 	[SCOPE_DEVICE] = "device",
 	[SCOPE_CONN] = "device, connection",
 	[SCOPE_DISK_OP] = "device, unit, op",
@@ -143,7 +146,7 @@ struct item {
 	const struct metric *m;
 	FILE *out;
 	const void *at; /* the scope's structure; NULL: none */
-	uint32_t sub;	/* operation, cause */
+	uint32_t sub;	/* operation, cause, kind */
 	const char *loop;
 	const struct snap_device *device;
 	const struct snap_disk *disk;
@@ -192,6 +195,8 @@ static void sample_begin(const struct item *it, const char *suffix, const char *
 		label_write(it, &sep, "device", it->device->name);
 	if (it->disk && *it->disk->unit)
 		label_write(it, &sep, "unit", it->disk->unit);
+	if (it->m->scope == SCOPE_JOB_KIND)
+		label_write(it, &sep, "kind", job_kind_names[it->sub]);
 	if (it->m->scope == SCOPE_DISK_OP)
 		label_write(it, &sep, "op", blk_op_name((enum blk_op)it->sub));
 	if (it->m->scope == SCOPE_DISK_CAUSE)
@@ -410,6 +415,11 @@ static void metric_write(const struct snapshot *snap, const struct metric *m, FI
 			it.at = &snap->loops[i].stats;
 			item_write(&it);
 		}
+		break;
+	case SCOPE_JOB_KIND:
+		it.at = &snap->jobs;
+		for (it.sub = 0; it.sub < JOB_KIND_COUNT; it.sub++)
+			item_write(&it);
 		break;
 	case SCOPE_DEVICE:
 	case SCOPE_CONN:

@@ -48,6 +48,7 @@ static struct snapshot *rig_init(struct rig *r, const char *name)
 					 .in_flight = 3,
 					 .oldest_ns = 2000000,
 					 .polls = { 100, 1, 0, 2, [QUEUE_BATCH_MAX] = 1 } };
+	r->snap.jobs.running[JOB_COPY] = 3;
 	r->conn = (struct conn_stats){ .state = "ACTIVE" };
 	r->snap = (struct snapshot){ .loops = &r->loop,
 				     .devices = &r->device,
@@ -58,7 +59,8 @@ static struct snapshot *rig_init(struct rig *r, const char *name)
 				     .device_count = 1,
 				     .disk_count = 1,
 				     .queue_count = 1,
-				     .conn_count = 1 };
+				     .conn_count = 1,
+				     .jobs = { .running = { [JOB_COPY] = 3 } } };
 	return &r->snap;
 }
 
@@ -100,6 +102,8 @@ static void numbers_have_their_names_labels_and_units(void **state)
 		"# UNIT vhostd_loop_busy_seconds seconds",
 		"vhostd_loop_busy_seconds_total{loop=\"vhostd-io0\"} 1.500000001",
 		"vhostd_loop_sleeps_total{loop=\"vhostd-io0\"} 7",
+		"vhostd_jobs_running{kind=\"copy\"} 3",
+		"vhostd_jobs_running{kind=\"format\"} 0",
 		"vhostd_device_connections{device=\"d\"} 1",
 		"vhostd_device_accepted_connections_total{device=\"d\"} 3",
 		"vhostd_device_reconnects_total{device=\"d\"} 2",

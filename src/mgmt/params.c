@@ -1,7 +1,6 @@
 #include "mgmt/params.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -21,6 +20,7 @@ static const char *params_wanted(enum opts_type type)
 	case OPTS_U64:
 	case OPTS_U32:
 	case OPTS_U16:
+	case OPTS_I32:
 		return "a number";
 	case OPTS_SIZE:
 		return "a size (a number, or text with K, M, G, T or P)";
@@ -62,11 +62,10 @@ static int params_wrong_type(const struct opts_row *row, const json_t *value, st
 
 static int params_out_of_range(const struct opts_row *row, const char *got, struct err *reterr)
 {
-	uint64_t min, max;
+	char limits[OPTS_LIMITS_TEXT];
 
-	opts_limits(row, &min, &max);
-	return err_set(reterr, -ERANGE, "%s: expected %" PRIu64 "..%" PRIu64 ", got %.40s",
-		       row->name, min, max, got);
+	return err_set(reterr, -ERANGE, "%s: expected %s, got %.40s", row->name,
+		       opts_limits(row, limits), got);
 }
 
 /* A number as the text that the table takes. */
@@ -85,12 +84,13 @@ static int params_number(const struct opts_row *row, const json_t *value, char *
 			return err_set(reterr, -EINVAL, "%s: expected a whole number, got %g",
 				       row->name, real);
 	}
-	return *buf == '-' ? params_out_of_range(row, buf, reterr) : 0;
+	return *buf == '-' && row->type != OPTS_I32 ? params_out_of_range(row, buf, reterr) : 0;
 }
 
 static bool params_is_number(enum opts_type type)
 {
-	return type == OPTS_U64 || type == OPTS_U32 || type == OPTS_U16 || type == OPTS_SIZE;
+	return type == OPTS_U64 || type == OPTS_U32 || type == OPTS_U16 || type == OPTS_I32 ||
+	       type == OPTS_SIZE;
 }
 
 /* The text that opts_set takes for value; in buf when it is made. */

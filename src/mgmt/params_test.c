@@ -18,6 +18,7 @@ struct sample {
 	uint32_t depth;
 	uint16_t queues;
 	int mode;
+	int32_t node;
 };
 
 static const char *const modes[] = { "fast", "slow", NULL };
@@ -32,6 +33,8 @@ static const struct opts_row rows[] = {
 	{ "queues", OPTS_U16,  offsetof(struct sample, queues), .min = 1, .max = 64, .def = "1" },
 	{ "mode",   OPTS_ENUM, offsetof(struct sample, mode), .names = modes, .def = "slow" },
 	{ .name = "list", .type = OPTS_JSON },
+	{ "node",   OPTS_I32,  offsetof(struct sample, node), .min = (uint64_t)-1, .max = 64,
+	  .def = "-1" },
 };
 /* clang-format on */
 static const struct opts_table table = { "a_sample", rows, ARRAY_SIZE(rows) };
@@ -68,7 +71,7 @@ static void each_type_takes_its_values(void **state)
 	assert_int_equal(fill(&s,
 			      "{\"name\":\"\\u00e9\",\"on\":false,\"wide\":18446744073709551615,"
 			      "\"size\":\"1G\",\"depth\":4294967295,\"queues\":6.4e1,"
-			      "\"mode\":\"fast\",\"list\":[1,{}]}",
+			      "\"mode\":\"fast\",\"list\":[1,{}],\"node\":-1}",
 			      NULL),
 			 0);
 	assert_string_equal(s.name, "\xc3\xa9");
@@ -78,6 +81,7 @@ static void each_type_takes_its_values(void **state)
 	assert_int_equal(s.depth, UINT32_MAX);
 	assert_int_equal(s.queues, 64);
 	assert_int_equal(s.mode, 0);
+	assert_int_equal(s.node, -1);
 	opts_free(&table, &s);
 }
 
@@ -93,7 +97,7 @@ static const struct {
 	{ "{\"name\":[]}", "name: expected a string, got []", -EINVAL },
 	{ "{\"name\":\"a\",\"colour\":1}",
 	  "colour: unknown parameter of a_sample, which takes name, on, wide, size, depth, queues, "
-	  "mode, list",
+	  "mode, list, node",
 	  -ENOENT },
 	{ "{\"on\":1}", "on: expected true or false, got 1", -EINVAL },
 	{ "{\"on\":\"true\"}", "on: expected true or false, got \"true\"", -EINVAL },
@@ -115,6 +119,14 @@ static const struct {
 	  "size: expected a size (a number, or text with K, M, G, T or P), got true", -EINVAL },
 	{ "{\"mode\":\"odd\"}", "mode: expected fast|slow, got 'odd'", -EINVAL },
 	{ "{\"mode\":0}", "mode: expected a string, got 0", -EINVAL },
+	{ "{\"node\":-2}", "node: expected -1..64, got -2", -ERANGE },
+	{ "{\"node\":65}", "node: expected -1..64, got 65", -ERANGE },
+	{ "{\"node\":-9223372036854775809}", "node: expected -1..64, got -9223372036854775809",
+	  -ERANGE },
+	{ "{\"node\":18446744073709551616}", "node: expected -1..64, got 18446744073709551616",
+	  -ERANGE },
+	{ "{\"node\":-0.5}", "node: expected a whole number, got -0.5", -EINVAL },
+	{ "{\"node\":\"-1\"}", "node: expected a number, got \"-1\"", -EINVAL },
 	{ "{\"list\":1}", "list: expected an array or an object, got 1", -EINVAL },
 	{ "{\"on\":\"0123456789012345678901234567890123456789012345678901234567890123456789"
 	  "01234567890123456789012345\"}",

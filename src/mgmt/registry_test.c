@@ -10,6 +10,7 @@
 #include "mgmt/call.h"
 #include "mgmt/exchange.h"
 #include "mgmt/registry.h"
+#include "mgmt/undo.h"
 
 /* ---- the tables ---- */
 
@@ -55,6 +56,82 @@ static void each_row_of_each_table_is_whole(void **state)
 			assert_true((row->type == OPTS_ENUM) == !!row->names);
 		}
 	}
+}
+
+static bool method_has(const struct rpc_method *m, const char *param)
+{
+	for (size_t i = 0; i < m->params->count; i++)
+		if (!strcmp(m->params->rows[i].name, param))
+			return true;
+	return false;
+}
+
+static const struct undo_row *undo_find(const char *method)
+{
+	for (uint32_t i = 0; i < undo_row_count; i++)
+		if (!strcmp(undo_rows[i].method, method))
+			return &undo_rows[i];
+	return NULL;
+}
+
+static void each_call_that_undoes_another_has_methods_and_parameters_that_exist(void **state)
+{
+	for (uint32_t i = 0; i < undo_row_count; i++) {
+		const struct undo_row *u = &undo_rows[i];
+		const struct rpc_method *m = registry_find(u->method);
+		const struct rpc_method *inverse = registry_find(u->inverse);
+
+		assert_non_null(m);
+		assert_non_null(inverse);
+		assert_true(m->flags & RPC_SAVES);
+		assert_true(inverse->flags & RPC_SAVES);
+		for (uint32_t k = 0; k < UNDO_KEYS_MAX && u->keys[k].to; k++) {
+			assert_true(method_has(inverse, u->keys[k].to));
+			assert_true(!strcmp(u->keys[k].from, UNDO_RESULT) ||
+				    method_has(m, u->keys[k].from));
+		}
+	}
+}
+
+static void each_method_that_makes_something_that_is_saved_can_be_undone(void **state)
+{
+	/* the transport of nvmf_* is made once, and never deleted */
+	static const char *const not [] = { "nvmf_create_transport" };
+	size_t count;
+	const struct registry_entry *all = registry_all(&count);
+
+	for (size_t i = 0; i < count; i++) {
+		const struct rpc_method *m = all[i].method;
+
+		if (!(m->flags & RPC_SAVES) || !strcmp(m->name, not [0]) ||
+		    (!strstr(m->name, "_create") && !strstr(m->name, "_add_")))
+			continue;
+		assert_non_null(undo_find(m->name));
+	}
+}
+
+static void a_call_is_undone_with_its_parameters_and_its_result(void **state)
+{
+	json_t *params = json_pack("{s:s, s:i}", "ctrlr", "vm1", "scsi_target_num", -1);
+	json_t *result = json_integer(3), *inverse = NULL;
+
+	assert_string_equal(undo_call("vhost_scsi_controller_add_target", params, result, &inverse),
+			    "vhost_scsi_controller_remove_target");
+	assert_int_equal(json_object_size(inverse), 2);
+	assert_string_equal(json_string_value(json_object_get(inverse, "ctrlr")), "vm1");
+	assert_int_equal(json_integer_value(json_object_get(inverse, "scsi_target_num")), 3);
+	json_decref(inverse);
+	json_decref(params);
+	json_decref(result);
+
+	params = json_pack("{s:s}", "base_name", "N0");
+	assert_string_equal(undo_call("bdev_error_create", params, json_true(), &inverse),
+			    "bdev_error_delete");
+	assert_string_equal(json_string_value(json_object_get(inverse, "name")), "EE_N0");
+	json_decref(inverse);
+	assert_null(undo_call("bdev_null_delete", params, json_true(), &inverse));
+	assert_null(undo_call("vhost_nvme_controller_add_ns", params, json_true(), &inverse));
+	json_decref(params);
 }
 
 static void the_defaults_of_each_table_are_legal(void **state)
@@ -233,6 +310,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_method_is_found_by_its_name_and_by_its_old_name),
 		cmocka_unit_test(each_row_of_each_table_is_whole),
+		cmocka_unit_test(
+			each_call_that_undoes_another_has_methods_and_parameters_that_exist),
+		cmocka_unit_test(each_method_that_makes_something_that_is_saved_can_be_undone),
+		cmocka_unit_test(a_call_is_undone_with_its_parameters_and_its_result),
 		cmocka_unit_test(the_defaults_of_each_table_are_legal),
 		cmocka_unit_test(each_kind_of_request_has_its_answer),
 		cmocka_unit_test(notifications_are_not_answered),

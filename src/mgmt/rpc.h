@@ -36,6 +36,7 @@ struct rpc_call;
 #define RPC_READS   (1u << 0) /* changes nothing: also for clients of the read-only socket */
 #define RPC_STARTUP (1u << 1) /* only before framework_start_init (--wait-for-rpc) */
 #define RPC_ANYTIME (1u << 2) /* before and after it; a method with neither: after it */
+#define RPC_SAVES   (1u << 3) /* changes what --state keeps: ends with rpc_result_saved */
 
 struct rpc_method {
 	const char *name;
@@ -78,23 +79,28 @@ bool rpc_given(const struct rpc_call *call, const char *name);
  */
 void rpc_run(const char *method, const json_t *params,
 	     void (*done)(void *arg, int code, const char *text), void *arg);
+/* The same; its change is not saved: it undoes one that could not be. */
+void rpc_run_unsaved(const char *method, const json_t *params,
+		     void (*done)(void *arg, int code, const char *text), void *arg);
 
 /*
  * What recreates the present state: each room of methods has a section, and writes the calls in
  * the order in which they must come. framework_get_config, --state and vhostctl save use it.
  */
+struct section_out;
 struct rpc_section {
-	const char *name;	      /* SPDK's subsystem: "bdev", "vhost_blk" ... */
-	const char *depends_on[4];    /* NULL-terminated */
-	void (*write)(json_t *calls); /* appends {"method": ..., "params": {...}}; NULL: nothing */
+	const char *name;			/* SPDK's subsystem: "bdev", "vhost_blk" ... */
+	const char *depends_on[4];		/* NULL-terminated */
+	void (*write)(struct section_out *out); /* sections.h; NULL: nothing */
 };
 extern const struct rpc_section rpc_sections[];
 extern const uint32_t rpc_section_count;
 
 /*
- * Something that lasts has changed: the state is saved. A method that changes something calls this
- * instead of rpc_result: it answers when the change is on disk (at once without --state), or
- * undoes nothing and answers an error that says that the change would be lost at a restart.
+ * Something that lasts has changed: the state is saved. A method that changes something (RPC_SAVES)
+ * calls this instead of rpc_result: it answers when the change is on disk (at once without
+ * --state). When it cannot be written the call is undone, if that is possible (undo.h), and
+ * answered with an error that says what has become of the change.
  */
 void rpc_result_saved(struct rpc_call *call, json_t *result);
 

@@ -162,14 +162,15 @@ static int server_rights(const struct server_options *o, struct server_rights *r
 /* The default socket must be there: options say how, or nothing could be started without it. */
 static bool server_default_wanted(const struct server_options *o)
 {
-	return !o->socket && (o->mode || o->owner || o->group || o->allow_uids || o->allow_gids ||
-			      (o->wait_for_rpc && !o->spdk_socket));
+	return !o->socket && !o->socket_fd &&
+	       (o->mode || o->owner || o->group || o->allow_uids || o->allow_gids ||
+		(o->wait_for_rpc && !o->spdk_socket));
 }
 
 bool server_wanted(const struct server_options *o)
 {
-	return !o->no_rpc &&
-	       (o->socket || o->readonly_socket || o->spdk_socket || server_default_wanted(o));
+	return !o->no_rpc && (o->socket || o->socket_fd || o->readonly_socket || o->readonly_fd ||
+			      o->spdk_socket || server_default_wanted(o));
 }
 
 int server_options_check(const struct server_options *o, struct err *reterr)
@@ -179,6 +180,15 @@ int server_options_check(const struct server_options *o, struct err *reterr)
 	if (o->no_rpc && o->wait_for_rpc)
 		return err_set(reterr, -EINVAL,
 			       "--wait-for-rpc: not together with --no-rpc: nobody could call");
+	if (o->no_rpc && (o->socket_fd || o->readonly_fd))
+		return err_set(reterr, -EINVAL, "--no-rpc: not together with an inherited socket");
+	if (o->socket && o->socket_fd)
+		return err_set(reterr, -EINVAL,
+			       "--rpc-socket: not together with an inherited socket ('rpc')");
+	if (o->readonly_socket && o->readonly_fd)
+		return err_set(reterr, -EINVAL,
+			       "--rpc-readonly-socket: not together with an inherited socket "
+			       "('rpc-read-only')");
 	return server_rights(o, &rights, reterr);
 }
 
@@ -248,13 +258,14 @@ static const struct endpoint_ops server_ops = { .serve = server_serve, .close = 
 
 /* ---- life ---- */
 
-static int door_open(struct door *door, const char *path, bool admin,
+/* path NULL: fd, which was inherited. */
+static int door_open(struct door *door, const char *path, int fd, bool admin,
 		     const struct server_rights *rights, struct err *reterr)
 {
 	const struct endpoint_params params = {
 		.name = admin ? "management socket" : "read-only management socket",
 		.socket_path = path,
-		.fd = -1,
+		.fd = path ? -1 : fd,
 		.socket_mode = admin ? rights->mode : rights->readonly_mode,
 		.from = server.there[door - server.doors] ? server.from : NULL,
 		.connections_max = SERVER_CLIENTS_MAX,
@@ -265,11 +276,11 @@ static int door_open(struct door *door, const char *path, bool admin,
 	int rc;
 
 	door->admin = admin;
-	door->path = strdup(path);
-	if (!door->path)
+	door->path = path ? strdup(path) : NULL;
+	if (path && !door->path)
 		return err_set(reterr, -ENOMEM, "out of memory");
 	rc = endpoint_start(&params, &door->ep, reterr);
-	if (rc == 0 && (rights->owner != (uid_t)-1 || rights->group != (gid_t)-1) &&
+	if (rc == 0 && path && (rights->owner != (uid_t)-1 || rights->group != (gid_t)-1) &&
 	    lchown(path, rights->owner, rights->group) < 0)
 		rc = err_set(reterr, -errno, "%s: owner and group: %s", path, strerror(errno));
 	return rc;
@@ -280,7 +291,7 @@ static int door_open_default(struct door *door, const struct server_rights *righ
 {
 	if (mkdir(SERVER_FOLDER_DEFAULT, 0755) < 0 && errno != EEXIST)
 		return err_set(reterr, -errno, SERVER_FOLDER_DEFAULT ": %s", strerror(errno));
-	return door_open(door, SERVER_SOCKET_DEFAULT, true, rights, reterr);
+	return door_open(door, SERVER_SOCKET_DEFAULT, -1, true, rights, reterr);
 }
 
 /* Nobody asked for it: what stands in its way is worth a line to who looks for it. */
@@ -301,16 +312,17 @@ static int server_open(const struct server_options *o, bool try_default,
 {
 	int rc = 0;
 
-	if (o->socket)
-		rc = door_open(&server.doors[0], o->socket, true, rights, reterr);
+	if (o->socket || o->socket_fd)
+		rc = door_open(&server.doors[0], o->socket, o->socket_fd, true, rights, reterr);
 	else if (server_default_wanted(o))
 		rc = door_open_default(&server.doors[0], rights, reterr);
 	else if (try_default)
 		server_try_default(rights);
-	if (rc == 0 && o->readonly_socket)
-		rc = door_open(&server.doors[1], o->readonly_socket, false, rights, reterr);
+	if (rc == 0 && (o->readonly_socket || o->readonly_fd))
+		rc = door_open(&server.doors[1], o->readonly_socket, o->readonly_fd, false, rights,
+			       reterr);
 	if (rc == 0 && o->spdk_socket)
-		rc = door_open(&server.doors[2], SERVER_SOCKET_SPDK, true, rights, reterr);
+		rc = door_open(&server.doors[2], SERVER_SOCKET_SPDK, -1, true, rights, reterr);
 	return rc;
 }
 
@@ -422,6 +434,6 @@ void server_stop(struct loop *main_loop, void (*stopped)(void *arg), void *arg)
 void server_unlink(void)
 {
 	for (uint32_t i = 0; i < SERVER_DOORS; i++)
-		if (server.doors[i].ep)
+		if (server.doors[i].ep && server.doors[i].path)
 			unlink(server.doors[i].path);
 }

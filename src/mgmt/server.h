@@ -8,6 +8,8 @@
  * A client is accepted when its process runs as root, as our own user, as the owner or with the
  * group given to the socket, or as one that --rpc-allow-uid and --rpc-allow-gid name, whatever the
  * permissions of the file.
+ * The first two may be inherited instead (socket activation: LISTEN_FDNAMES has "rpc" and
+ * "rpc-read-only"): their files are somebody else's, with their permissions.
  * --socket-dir is where the methods make the sockets of devices.
  * Without --rpc-socket the default path is tried, and not missed when it cannot be made, unless
  * an option tells how it is to be, or --wait-for-rpc needs it.
@@ -37,6 +39,8 @@ struct server_options {
 	char *allow_uids, *allow_gids;
 	char *socket_dir;
 	bool spdk_socket, no_rpc, wait_for_rpc;
+	/* not of the table: inherited listening sockets; 0: none */
+	int socket_fd, readonly_fd;
 };
 
 /* The rows are command-line options: "rpc-socket" is --rpc-socket. */

@@ -154,6 +154,7 @@ struct snapshot *snapshot_take(const struct snapshot_source *source)
 	if (!snap)
 		return NULL;
 	take_times(&snap->process);
+	jobs_counts(snap->jobs.running);
 	for (uint32_t i = 0; i < *source->loop_count; i++)
 		take_loop(&t, source->loops[i]);
 	take_loop(&t, source->main_loop);

@@ -13,6 +13,7 @@
 #include "dev/device.h"
 #include "loop/loop.h"
 #include "loop/queue_stats.h"
+#include "mgmt/jobs.h"
 
 #define SNAP_DEVICE_STATES(X)                                                                      \
 	X(DISCONNECTED, "disconnected") /* no front-end */                                         \
@@ -55,8 +56,13 @@ struct snap_process {
 	uint64_t cpu_ns, resident_bytes, virtual_bytes, open_fds, max_fds;
 };
 
+struct snap_jobs {
+	uint64_t running[JOB_KIND_COUNT];
+};
+
 struct snapshot {
 	struct snap_process process;
+	struct snap_jobs jobs;
 	struct snap_loop *loops;
 	struct snap_device *devices;
 	struct snap_disk *disks;

@@ -46,6 +46,8 @@ void state_close(void);
 /* The calls of all sections, what files of -c have made included: what a successor runs in place of
  * these files and the state. The caller frees it; NULL: no memory. */
 char *state_calls_text(void);
+/* -EIO, named: the file is not as it should be, so a successor would not know what it has. */
+int state_hand_check(struct err *reterr);
 /* Is nothing being written? */
 bool state_is_quiet(void);
 /*
@@ -59,5 +61,11 @@ void state_take_over(void);
  * it has been answered with an error.
  */
 bool state_admit(struct rpc_call *call, const json_t *params, void (*run)(struct rpc_call *call));
+
+/*
+ * Something that lasts has changed without a call: then(arg, saved) once, when it is on disk
+ * (at once without --state), or could not be written. Later, if not at once.
+ */
+void state_changed(void (*then)(void *arg, bool saved), void *arg);
 
 #endif

@@ -41,6 +41,22 @@ uint8_t nvme_format_progress(const struct nvme_ns *ns)
 	return (uint8_t)(FPI_OFFERED | MIN(left / (f->total_bytes / 100 + 1), (uint64_t)100));
 }
 
+void nvme_subsys_work_visit(const struct nvme_subsys *subsys,
+			    void (*fn)(uint32_t nsid, const char *kind, uint64_t done_bytes,
+				       uint64_t total_bytes, void *arg),
+			    void *arg)
+{
+	const struct nvme_ns *ns;
+	uint64_t done_bytes, total_bytes;
+
+	if (nvme_sanitize_progress(subsys, &done_bytes, &total_bytes))
+		fn(0, "sanitize", done_bytes, total_bytes, arg);
+	list_for_each(ns, &subsys->namespaces, node)
+		if (ns->formatting.total_bytes)
+			fn(ns->nsid, "format", ns->formatting.done_bytes,
+			   ns->formatting.total_bytes, arg);
+}
+
 /* ---- one namespace after the other ---- */
 
 static void format_next(struct format *f);

@@ -12,3 +12,13 @@ void nvme_subsys_ana_set(struct nvme_subsys *subsys, const char *name, enum nvme
 			nvme_ctrl_ana_set(ctrl, state);
 	}
 }
+
+uint16_t nvme_subsys_cntlid(const struct nvme_subsys *subsys, const char *name)
+{
+	const struct nvme_ctrl *ctrl;
+
+	list_for_each(ctrl, &subsys->ctrls, node)
+		if (!strcmp(ctrl->params.name, name))
+			return ctrl->cntlid;
+	return 0;
+}

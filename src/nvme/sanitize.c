@@ -190,6 +190,18 @@ void nvme_sanitize_log(const struct nvme_subsys *subsys, uint8_t ret_page[NVME_S
 	memcpy(ret_page, &page, sizeof(page));
 }
 
+bool nvme_sanitize_progress(const struct nvme_subsys *subsys, uint64_t *ret_done_bytes,
+			    uint64_t *ret_total_bytes)
+{
+	const struct sanitize_run *run = subsys->sanitize.run;
+
+	if (!run || state_of(subsys) != NVME_SANITIZE_RUNNING)
+		return false;
+	*ret_total_bytes = run->total_bytes;
+	*ret_done_bytes = run->total_bytes / 65535 * subsys->sanitize.progress;
+	return true;
+}
+
 /* ---- the operation ---- */
 
 static void run_next(struct sanitize_run *run);

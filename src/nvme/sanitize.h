@@ -67,6 +67,9 @@ enum nvme_status nvme_medium_status(const struct nvme_ns *ns);
 enum nvme_status nvme_sanitize_status(const struct nvme_subsys *subsys);
 /* Is this log page one of those that can be read meanwhile? */
 bool nvme_sanitize_log_allowed(uint8_t log_page);
+/* false: none runs. How far it is, of all that it erases. */
+bool nvme_sanitize_progress(const struct nvme_subsys *subsys, uint64_t *ret_done_bytes,
+			    uint64_t *ret_total_bytes);
 /* A namespace or a controller is there: goes on with what a restart interrupted. */
 void nvme_sanitize_resume(struct nvme_subsys *subsys, struct loop *loop);
 

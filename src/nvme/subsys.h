@@ -105,10 +105,21 @@ int nvme_ns_add(struct nvme_subsys *subsys, const struct nvme_ns_params *params,
 void nvme_ns_remove(struct nvme_ns *ns, void (*removed)(void *arg), void *arg);
 uint32_t nvme_ns_nsid(const struct nvme_ns *ns);
 
+/*
+ * What takes long and guests have begun: Format NVM of a namespace ("format"), Sanitize of all
+ * (nsid 0, "sanitize").
+ */
+void nvme_subsys_work_visit(const struct nvme_subsys *subsys,
+			    void (*fn)(uint32_t nsid, const char *kind, uint64_t done_bytes,
+				       uint64_t total_bytes, void *arg),
+			    void *arg);
+
 struct nvme_ctrl;
 /* Guests that listen get the event; commands are refused as the state says. */
 void nvme_ctrl_ana_set(struct nvme_ctrl *ctrl, enum nvme_ana state);
 /* The same for all controllers of that name (struct nvme_ctrl_params). */
 void nvme_subsys_ana_set(struct nvme_subsys *subsys, const char *name, enum nvme_ana state);
+/* CNTLID of the first controller of that name; 0: there is none. */
+uint16_t nvme_subsys_cntlid(const struct nvme_subsys *subsys, const char *name);
 
 #endif

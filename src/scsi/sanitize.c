@@ -50,6 +50,17 @@ static void sanitize_free(struct sanitize *s)
 	free(s);
 }
 
+bool scsi_lu_sanitize_progress(struct scsi_lu *lu, uint32_t *ret_progress)
+{
+	bool running;
+
+	pthread_mutex_lock(&lu->lock);
+	running = lu->sanitize_running;
+	pthread_mutex_unlock(&lu->lock);
+	*ret_progress = atomic_load_explicit(&lu->sanitize_progress, memory_order_relaxed);
+	return running;
+}
+
 /* ---- the operation ---- */
 
 static void sanitize_step(struct sanitize *s);

@@ -142,8 +142,11 @@ static void an_immediate_one_goes_on_and_tells_its_progress(void **state)
 	const uint8_t list[] = { 0x02, 0, 0, 1, 'q' };
 	uint32_t progress;
 
+	assert_false(scsi_lu_sanitize_progress(rig->lu[0], &progress));
 	blk_sim_hold(rig->dev[0], true);
 	assert_int_equal(sanitize(rig, OVERWRITE | IMMED, list, sizeof(list)), SCSI_GOOD);
+	assert_true(scsi_lu_sanitize_progress(rig->lu[0], &progress));
+	assert_int_equal(progress, 0);
 	test_unit_ready(rig);
 	rig_assert_sense(rig, SCSI_CAUSE_SANITIZE_PROGRESS);
 	assert_int_equal(rig->task.sense[15] & 0x80, 0x80); /* SKSV */
@@ -156,6 +159,7 @@ static void an_immediate_one_goes_on_and_tells_its_progress(void **state)
 		rig_turn(rig);
 	assert_true(progress < 65536);
 	wait_idle(rig);
+	assert_false(scsi_lu_sanitize_progress(rig->lu[0], &progress));
 	assert_int_equal(test_unit_ready(rig), SCSI_GOOD);
 	assert_true(sbc_all(sbc_memory(rig), 8 << 20, 'q'));
 	sbc_rig_free(rig);

@@ -85,6 +85,8 @@ int scsi_lu_hand_check(struct scsi_lu *lu, struct err *reterr);
 bool scsi_lu_is_quiet(struct scsi_lu *lu); /* false: what goes on will end soon */
 int scsi_lu_pack(struct scsi_lu *lu, char **ret_text, size_t *ret_bytes, struct err *reterr);
 int scsi_lu_unpack(struct scsi_lu *lu, const char *text, size_t len_bytes, struct err *reterr);
+/* How far a SANITIZE is, of 65536; false: none runs. */
+bool scsi_lu_sanitize_progress(struct scsi_lu *lu, uint32_t *ret_progress);
 
 /* ---- hosts (Thread: main) ---- */
 

@@ -335,6 +335,15 @@ static int vpci_queue_move(struct vfu_dev *dev, uint32_t idx, struct loop *loop,
 	return 0;
 }
 
+static void vpci_coalesce(struct vfu_dev *dev, const struct vring_coalescing *c)
+{
+	struct vpci *d = vpci_of(dev);
+
+	vring_owner_coalesce(&d->owner, c);
+	for (uint32_t i = 0; i < d->queue_count; i++)
+		vring_coalesce(&d->queues[i].v);
+}
+
 static const struct vfu_dev_ops vpci_ops = {
 	.type = "virtio",
 	.bar_read = vpci_bar_read,
@@ -358,6 +367,7 @@ static const struct vfu_dev_ops vpci_ops = {
 	.queues_visit = vpci_queues_visit,
 	.queues_drain = vpci_queues_drain,
 	.queue_move = vpci_queue_move,
+	.coalesce = vpci_coalesce,
 	.free = vpci_free,
 };
 
@@ -387,6 +397,7 @@ static void vpci_queues_init(struct vpci *d)
 					 .spin_ns = d->params.spin_ns,
 					 .on_done = vpci_on_ring_done,
 					 .on_broken = vpci_on_ring_broken };
+	vring_owner_coalesce(&d->owner, &d->params.coalescing);
 	for (uint32_t i = 0; i < d->queue_count; i++) {
 		struct vpci_queue *q = &d->queues[i];
 

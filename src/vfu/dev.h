@@ -41,6 +41,7 @@ struct loop;
 struct parcel;
 struct queue_visitor;
 struct vfu_dev;
+struct vring_coalescing;
 
 /* One BAR of memory, 32-bit, not prefetchable. */
 struct vfu_bar {
@@ -144,6 +145,8 @@ struct vfu_dev_ops {
 	/* As vfu_endpoint_drain and vfu_endpoint_queue_move. */
 	void (*queues_drain)(struct vfu_dev *dev, bool drained);
 	int (*queue_move)(struct vfu_dev *dev, uint32_t idx, struct loop *loop, struct err *reterr);
+	/* Optional: as vfu_endpoint_coalesce. */
+	void (*coalesce)(struct vfu_dev *dev, const struct vring_coalescing *c);
 
 	/* Drains and releases everything; vfu_dev_freed(dev) comes once, as the last thing: dev may
 	 * be freed by the device after it. */

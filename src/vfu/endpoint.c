@@ -191,6 +191,21 @@ void vfu_endpoint_drain(struct vfu_endpoint *e, bool drained)
 	endpoint_visit(e->ep, vfu_session_drain, &drained);
 }
 
+static void vfu_session_coalesce(struct endpoint_conn *conn, uint32_t idx, void *arg)
+{
+	const struct vfu_session *s = container_of(conn, struct vfu_session, endpoint_conn);
+
+	if (vfu_session_has_queues(s) && s->dev->ops->coalesce)
+		s->dev->ops->coalesce(s->dev, arg);
+}
+
+void vfu_endpoint_coalesce(struct vfu_endpoint *e, const struct vring_coalescing *c)
+{
+	struct vring_coalescing copy = *c;
+
+	endpoint_visit(e->ep, vfu_session_coalesce, &copy);
+}
+
 static int vfu_session_move(struct endpoint_conn *conn, uint32_t idx, struct loop *loop,
 			    struct err *reterr)
 {

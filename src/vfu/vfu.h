@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "virtio/coalescing.h"
 
 struct endpoint;
 struct loop;
@@ -55,6 +56,9 @@ void vfu_endpoint_visit(const struct vfu_endpoint *ep, const struct queue_visito
 void vfu_endpoint_drain(struct vfu_endpoint *ep, bool drained);
 int vfu_endpoint_queue_move(struct vfu_endpoint *ep, uint32_t idx, struct loop *loop,
 			    struct err *reterr);
+/* Notifications of its virtio devices are coalesced so from now on; to new ones dev_make tells it.
+ */
+void vfu_endpoint_coalesce(struct vfu_endpoint *ep, const struct vring_coalescing *c);
 /* Where its connections come from: for endpoint_stats_get. */
 struct endpoint *vfu_endpoint_socket(const struct vfu_endpoint *ep);
 
@@ -101,6 +105,7 @@ struct vfu_virtio_params {
 	 * time.
 	 */
 	bool mapped_notify;
+	struct vring_coalescing coalescing;
 
 	struct loop *main_loop;
 	struct loop **loops; /* data loops; the array outlives the device */

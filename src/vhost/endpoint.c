@@ -33,6 +33,7 @@ static struct session_params vhost_session_params(const struct vhost_endpoint *v
 		.spin_ns = p->spin_ns,
 		.packed = p->packed,
 		.drained = v->drained,
+		.coalescing = p->coalescing,
 		.limit = endpoint_limit(ep),
 		.ended = vhost_endpoint_on_session_ended,
 	};
@@ -192,6 +193,17 @@ void vhost_endpoint_drain(struct vhost_endpoint *e, bool drained)
 {
 	e->drained = drained;
 	endpoint_visit(e->ep, vhost_session_drain, &drained);
+}
+
+static void vhost_session_coalesce(struct endpoint_conn *conn, uint32_t idx, void *arg)
+{
+	session_coalesce(container_of(conn, struct session, endpoint_conn), arg);
+}
+
+void vhost_endpoint_coalesce(struct vhost_endpoint *e, const struct vring_coalescing *c)
+{
+	e->params.coalescing = *c;
+	endpoint_visit(e->ep, vhost_session_coalesce, &e->params.coalescing);
 }
 
 static int vhost_session_move(struct endpoint_conn *conn, uint32_t idx, struct loop *loop,

@@ -1,3 +1,4 @@
+/* What is the front's own; src/sock/endpoint_test.c has what is the socket's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "loop/loop.h"
@@ -23,7 +23,7 @@ struct fixture {
 	char dir[64], path[96];
 	struct vhost_endpoint_params params;
 	struct vhost_endpoint *ep;
-	uint32_t devices, dones;
+	uint32_t devices;
 	bool refuse;
 };
 
@@ -56,11 +56,6 @@ static int vdev_make(void *arg, struct vdev **ret_vdev, struct err *reterr)
 	**ret_vdev = (struct vdev){ .ops = &model_ops, .queue_count_max = 1, .queue_size_max = 8 };
 	f->devices++;
 	return 0;
-}
-
-static void on_done(void *arg)
-{
-	fix->dones++;
 }
 
 static void on_stopped(void *arg)
@@ -100,7 +95,6 @@ static int setup(void **state)
 						   .loops = &f.loop,
 						   .loop_count = 1,
 						   .vdev_make = vdev_make,
-						   .on_done = on_done,
 						   .arg = &f };
 	*state = &f;
 	return 0;
@@ -156,84 +150,34 @@ static void start(struct fixture *f)
 	assert_int_equal(vhost_endpoint_start(&f->params, &f->ep, &err), 0);
 }
 
-static void the_socket_has_the_mode_asked_for_and_serves_one_after_the_other(void **state)
+static void each_connection_has_a_device_of_its_own_or_is_closed(void **state)
 {
 	struct fixture *f = *state;
-	struct stat st;
-
-	start(f);
-	assert_int_equal(stat(f->path, &st), 0);
-	assert_int_equal(st.st_mode & 0777, 0600);
-	for (int i = 0; i < 3; i++) {
-		int a = dial(f), b = dial(f); /* the second waits in the backlog */
-
-		assert_true(answers(f, a));
-		assert_false(answers(f, b));
-		close(a);
-		assert_true(answers(f, b));
-		close(b);
-	}
-}
-
-static void a_connection_without_a_device_is_closed_and_the_next_is_served(void **state)
-{
-	struct fixture *f = *state;
-	int fd;
+	int a, b;
 	char c;
 
+	f->params.connections_max = 2;
 	start(f);
+	a = dial(f);
+	assert_true(answers(f, a));
 	f->refuse = true;
-	fd = dial(f);
-	PUMP_UNTIL(f, recv(fd, &c, 1, MSG_DONTWAIT) == 0);
-	close(fd);
+	b = dial(f);
+	PUMP_UNTIL(f, recv(b, &c, 1, MSG_DONTWAIT) == 0);
+	close(b);
 	f->refuse = false;
-	fd = dial(f);
-	assert_true(answers(f, fd));
-	close(fd);
-}
-
-static void an_inherited_connection_is_served_and_its_end_is_told(void **state)
-{
-	struct fixture *f = *state;
-	int sv[2];
-
-	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
-	f->params.socket_path = NULL;
-	f->params.fd = sv[0];
-	start(f);
-	assert_true(answers(f, sv[1]));
-	close(sv[1]);
-	PUMP_UNTIL(f, f->dones == 1);
-}
-
-static void a_client_connects_again_when_the_connection_ended(void **state)
-{
-	struct fixture *f = *state;
-	struct listen_file file;
-	struct err err;
-	int lfd, fd;
-
-	f->params.client = true;
-	f->params.reconnect_ms = 5;
-	start(f); /* nobody listens yet */
-	assert_int_equal(listen_open(f->path, 0600, &file, &lfd, &err), 0);
-	for (int i = 0; i < 3; i++) {
-		PUMP_UNTIL(f, (fd = accept4(lfd, NULL, NULL, SOCK_CLOEXEC)) >= 0);
-		assert_true(answers(f, fd));
-		close(fd);
-	}
-	listen_file_remove(&file);
-	close(lfd);
+	b = dial(f);
+	assert_true(answers(f, b));
+	assert_int_equal(f->devices, 2);
+	close(a);
+	PUMP_UNTIL(f, f->devices == 1);
+	close(b);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-		T(the_socket_has_the_mode_asked_for_and_serves_one_after_the_other),
-		T(a_connection_without_a_device_is_closed_and_the_next_is_served),
-		T(an_inherited_connection_is_served_and_its_end_is_told),
-		T(a_client_connects_again_when_the_connection_ended),
+		T(each_connection_has_a_device_of_its_own_or_is_closed),
 #undef T
 	};
 

@@ -82,8 +82,9 @@ struct session_params {
 	uint32_t loop_count;
 	uint32_t spin_ns;
 	bool packed;
-	bool drained;	   /* from the start: see session_drain */
-	bool frozen;	   /* from the start: session_unpack's */
+	bool drained; /* from the start: see session_drain */
+	bool frozen;  /* from the start: session_unpack's */
+	struct vring_coalescing coalescing;
 	uint64_t stall_ns; /* 0: TALK_STALL_NS */
 	/* The endpoint's, so that one who reconnects gets no new budget; NULL: the session's own.
 	 */
@@ -176,6 +177,8 @@ void session_free(struct session *s);
 /* NEGOTIATE, and ACTIVE when features are set. */
 void session_begin(struct session *s);
 extern const struct talk_ops session_talk_ops;
+/* Of all rings, from now on; those that run are told. */
+void session_coalesce(struct session *s, const struct vring_coalescing *c);
 
 /* ---- for the handlers: session_ring.c ---- */
 

@@ -157,6 +157,13 @@ int session_ring_move(struct session *s, uint32_t idx, struct loop *loop, struct
 	return 0;
 }
 
+void session_coalesce(struct session *s, const struct vring_coalescing *c)
+{
+	vring_owner_coalesce(&s->ring_owner, c);
+	for (uint32_t i = 0; i < s->ring_count; i++)
+		vring_coalesce(&s->rings[i].v);
+}
+
 static void session_on_ring_broken(struct vring *v, enum virtq_cause cause)
 {
 	struct session *s = container_of(v->owner, struct session, ring_owner);
@@ -178,6 +185,7 @@ void session_rings_init(struct session *s)
 					      .spin_ns = s->params.spin_ns,
 					      .on_done = session_on_ring_done,
 					      .on_broken = session_on_ring_broken };
+	vring_owner_coalesce(&s->ring_owner, &s->params.coalescing);
 	for (uint32_t i = 0; i < s->ring_count; i++)
 		session_ring_init(&s->rings[i], &s->ring_owner, i);
 }

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "base/err.h"
+#include "virtio/coalescing.h"
 
 struct endpoint;
 struct loop;
@@ -29,12 +30,13 @@ struct vhost_endpoint_params {
 	const char *socket_path; /* NULL when fd is given */
 	int fd;	     /* inherited descriptor, -1: none; a listening or a connected socket */
 	bool client; /* connect instead of listen */
-	uint32_t reconnect_ms;	  /* client mode; 0: once only, then on_done */
-	mode_t socket_mode;	  /* permissions of the socket file, e.g. 0600 */
-	uint32_t connections_max; /* at least 1 */
-	uint32_t spin_ns;	  /* struct loop_source.spin_max_ns of the rings */
-	bool packed;		  /* offer RING_PACKED */
-	struct parcel *from;	  /* see struct endpoint_params */
+	uint32_t reconnect_ms;		    /* client mode; 0: once only, then on_done */
+	mode_t socket_mode;		    /* permissions of the socket file, e.g. 0600 */
+	uint32_t connections_max;	    /* at least 1 */
+	uint32_t spin_ns;		    /* struct loop_source.spin_max_ns of the rings */
+	bool packed;			    /* offer RING_PACKED */
+	struct parcel *from;		    /* see struct endpoint_params */
+	struct vring_coalescing coalescing; /* see vhost_endpoint_coalesce */
 
 	struct loop *main_loop;
 	struct loop **loops; /* data loops; the array outlives the endpoint */
@@ -67,6 +69,8 @@ void vhost_endpoint_stop(struct vhost_endpoint *ep, void (*stopped)(void *arg), 
 void vhost_endpoint_visit(const struct vhost_endpoint *ep, const struct queue_visitor *v);
 /* Drains the queues of all sessions, those to come too, until it is called with false. */
 void vhost_endpoint_drain(struct vhost_endpoint *ep, bool drained);
+/* Notifications of all its sessions, those to come too, are coalesced so from now on. */
+void vhost_endpoint_coalesce(struct vhost_endpoint *ep, const struct vring_coalescing *c);
 /*
  * Moves queue idx of each session to loop. -ERANGE: a session has no such queue; -ENOTCONN: there
  * is no session.

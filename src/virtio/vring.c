@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/num.h"
 #include "base/trace.h"
 
 static const char *const vring_state_names[] = {
@@ -82,7 +83,8 @@ void vring_init(struct vring *v, const struct vring_owner *owner, uint32_t idx)
 			     .cmd_msg.fn = vring_loop_run,
 			     .done_msg.fn = vring_on_done,
 			     .broken_msg.fn = vring_on_broken,
-			     .wake_msg.fn = vring_loop_on_wake };
+			     .wake_msg.fn = vring_loop_on_wake,
+			     .coalesce_msg.fn = vring_loop_on_coalesce };
 	vring_loop_init(v);
 }
 
@@ -191,11 +193,28 @@ void vring_call_set(struct vring *v, int fd, uint32_t *isr)
 	vring_cmd_post(v, VRING_CMD_CALL);
 }
 
+/* Without an answer: before the ring is drained it has run. */
+static void vring_tell(struct vring *v, struct loop_msg *msg, bool *posted)
+{
+	if (v->state == VRING_RUNNING && !__atomic_exchange_n(posted, true, __ATOMIC_ACQ_REL))
+		loop_post(v->loop, msg);
+}
+
 void vring_wake(struct vring *v)
 {
-	if (v->state == VRING_RUNNING &&
-	    !__atomic_exchange_n(&v->wake_posted, true, __ATOMIC_ACQ_REL))
-		loop_post(v->loop, &v->wake_msg);
+	vring_tell(v, &v->wake_msg, &v->wake_posted);
+}
+
+void vring_owner_coalesce(struct vring_owner *owner, const struct vring_coalescing *c)
+{
+	uint64_t base_us = MIN(c->delay_base_us, VRING_DELAY_BASE_MAX_US);
+
+	__atomic_store_n(&owner->coalescing, base_us << 32 | c->iops_threshold, __ATOMIC_RELAXED);
+}
+
+void vring_coalesce(struct vring *v)
+{
+	vring_tell(v, &v->coalesce_msg, &v->coalesce_posted);
 }
 
 void vring_map_set(struct vring *v, struct gmem *map)
@@ -221,7 +240,7 @@ void vring_stats(const struct vring *v, struct queue_stats *ret_stats)
 		[VRING_BROKEN] = QUEUE_BROKEN,
 	};
 	struct virtq_stats vs;
-	uint64_t oldest_ns;
+	uint64_t oldest_ns, merged;
 
 	*ret_stats = (struct queue_stats){ .idx = v->idx, .kind = "virtqueue" };
 	ret_stats->state =
@@ -236,8 +255,9 @@ void vring_stats(const struct vring *v, struct queue_stats *ret_stats)
 	ret_stats->oldest_ns = queue_age_ns(oldest_ns);
 	ret_stats->requests = vs.chains;
 	ret_stats->publishes = vs.publishes;
-	ret_stats->interrupts = vs.notifies;
-	ret_stats->interrupts_suppressed = vs.notifies_suppressed;
+	merged = MIN(v->hold.merged + v->hold.owed, vs.notifies);
+	ret_stats->interrupts = vs.notifies - merged;
+	ret_stats->interrupts_suppressed = vs.notifies_suppressed + merged;
 	ret_stats->kicks = v->source.kicks + v->counts.wakes;
 	ret_stats->kick_errors = v->source.kick_errors;
 	ret_stats->arms = v->source.arms;

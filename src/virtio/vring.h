@@ -20,7 +20,8 @@
  *    descriptor: then descriptors may be closed and memory unmapped. No wake is on its way to the
  * loop any more.
  * 4. A broken ring tells main once per start, and before the answer to the DRAIN that follows.
- * 5. base is the ring's position again after a DRAIN, so that a later START can go on there.
+ * 5. A notification that coalescing holds back is sent at its time, or before the ring stops.
+ * 6. base is the ring's position again after a DRAIN, so that a later START can go on there.
  */
 #ifndef VIRTIO_VRING_H
 #define VIRTIO_VRING_H
@@ -28,6 +29,7 @@
 #include "loop/loop.h"
 #include "loop/notify.h"
 #include "loop/queue_stats.h"
+#include "virtio/coalescing.h"
 #include "virtio/vdev.h"
 #include "virtq/virtq.h"
 
@@ -59,6 +61,7 @@ struct vring_owner {
 	struct loop *main_loop;
 	struct vdev *vdev;
 	uint32_t spin_ns;
+	uint64_t coalescing; /* private: vring_owner_coalesce */
 	/* A command ended: v->result, v->err. Thread: main. */
 	void (*on_done)(struct vring *v);
 	/* The ring broke while running; v->cause. Thread: main. */
@@ -95,8 +98,9 @@ struct vring {
 	bool on_record; /* answer to DRAIN: chains of a predecessor were left in the in-flight area
 			 */
 	struct err err;
-	struct loop_msg cmd_msg, done_msg, broken_msg, wake_msg;
-	bool wake_posted; /* atomic: from main's post until the loop looks */
+	struct loop_msg cmd_msg, done_msg, broken_msg, wake_msg, coalesce_msg;
+	/* atomic: from main's post until the loop looks */
+	bool wake_posted, coalesce_posted;
 	enum virtq_cause cause;
 
 	/* loop side */
@@ -107,6 +111,17 @@ struct vring {
 	void *queue;
 	bool draining, source_stopped, finish_queued, broken_told;
 	bool lazy_waits; /* a lazy queue's model waits for chains */
+	struct vring_hold {
+		bool on;
+		struct vring_coalescing c;
+		uint64_t delay_ns;	/* between two notifications, at the last rate */
+		uint64_t next_ns;	/* none before */
+		uint64_t window_ns;	/* when the rate was last looked at */
+		uint64_t window_chains; /* published until then */
+		bool owed;		/* one is held back */
+		uint64_t merged;	/* wanted, and not sent by themselves */
+		struct loop_timer timer;
+	} hold;
 	struct queue_counts counts;
 };
 
@@ -153,14 +168,20 @@ void vring_wake(struct vring *v);
  */
 void vring_map_set(struct vring *v, struct gmem *map);
 
+/* For its rings that start from now on. */
+void vring_owner_coalesce(struct vring_owner *owner, const struct vring_coalescing *c);
+/* The owner's is another one now: also for this ring, if it runs. */
+void vring_coalesce(struct vring *v);
+
 /* What is known of the ring now; conn is left. */
 void vring_stats(const struct vring *v, struct queue_stats *ret_stats);
 
 /* vring_loop.c: runs v->cmd on its data loop and posts done_msg. Thread: owner loop. */
 void vring_loop_init(struct vring *v);
 void vring_loop_run(struct loop_msg *msg);
-/* The message of vring_wake. Thread: owner loop. */
+/* The messages of vring_wake and vring_coalesce. Thread: owner loop. */
 void vring_loop_on_wake(struct loop_msg *msg);
+void vring_loop_on_coalesce(struct loop_msg *msg);
 /* Looks at a running ring soon, kicked or not. Thread: owner loop. */
 void vring_loop_wake(struct vring *v);
 

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/check.h"
+#include "base/num.h"
 #include "base/trace.h"
 #include "virtio/vring.h"
 
@@ -133,6 +134,106 @@ static void vring_bell_ring(struct vring *v)
 	notify_send(&v->call_bell);
 }
 
+/* ---- notifications that are held back: see struct vring_coalescing ---- */
+
+/* Rings, with all that is held back. */
+static void vring_bell_now(struct vring *v)
+{
+	v->hold.merged += v->hold.owed;
+	v->hold.owed = false;
+	loop_timer_stop(&v->hold.timer);
+	vring_bell_ring(v);
+}
+
+/* What is held back is due; one that the driver does not want any more is left out. */
+static void vring_hold_end(struct vring *v)
+{
+	struct vring_hold *h = &v->hold;
+
+	loop_timer_stop(&h->timer);
+	if (!h->owed)
+		return;
+	h->owed = false;
+	if (virtq_notify_off(v->vq)) {
+		h->merged++;
+		return;
+	}
+	h->next_ns = loop_now_ns(v->loop) + h->delay_ns;
+	vring_bell_ring(v);
+}
+
+static void vring_on_hold_timer(struct loop_timer *t)
+{
+	vring_hold_end(container_of(t, struct vring, hold.timer));
+}
+
+static uint64_t vring_hold_delay_ns(const struct vring_coalescing *c, uint64_t chains, uint64_t ns)
+{
+	uint64_t rate = MIN(chains, (uint64_t)UINT32_MAX) * 1000000000 / ns;
+	uint64_t over = rate > c->iops_threshold ? rate - c->iops_threshold : 0;
+
+	/* over is below 2^39, and the base below 2^20 */
+	return MIN(c->delay_base_us * over / c->iops_threshold, VRING_DELAY_MAX_NS / 1000) * 1000;
+}
+
+/* Looks at the rate; as in SPDK a notification may go out at each look. */
+static void vring_hold_look(struct vring *v, uint64_t now_ns)
+{
+	struct vring_hold *h = &v->hold;
+	struct virtq_stats vs;
+
+	if (now_ns - h->window_ns < VRING_RATE_WINDOW_NS)
+		return;
+	virtq_stats_get(v->vq, &vs);
+	h->delay_ns =
+		vring_hold_delay_ns(&h->c, vs.chains - h->window_chains, now_ns - h->window_ns);
+	h->window_ns = h->next_ns = now_ns;
+	h->window_chains = vs.chains;
+}
+
+/* A notification is wanted: now, or when it is due. */
+static __attribute__((noinline)) void vring_bell_hold(struct vring *v)
+{
+	struct vring_hold *h = &v->hold;
+	uint64_t now_ns = loop_now_ns(v->loop);
+
+	vring_hold_look(v, now_ns);
+	if (now_ns >= h->next_ns) {
+		h->next_ns = now_ns + h->delay_ns;
+		vring_bell_now(v);
+	} else if (h->owed) {
+		h->merged++;
+	} else {
+		h->owed = true;
+		loop_timer_start(v->loop, &h->timer, h->next_ns);
+	}
+}
+
+static void vring_hold_set(struct vring *v)
+{
+	uint64_t setting = __atomic_load_n(&v->owner->coalescing, __ATOMIC_RELAXED);
+	struct vring_hold *h = &v->hold;
+	struct virtq_stats vs;
+
+	virtq_stats_get(v->vq, &vs);
+	vring_hold_end(v);
+	h->c = (struct vring_coalescing){ .delay_base_us = (uint32_t)(setting >> 32),
+					  .iops_threshold = (uint32_t)setting };
+	h->on = h->c.delay_base_us && h->c.iops_threshold;
+	h->delay_ns = h->next_ns = 0;
+	h->window_ns = loop_now_ns(v->loop);
+	h->window_chains = vs.chains;
+}
+
+void vring_loop_on_coalesce(struct loop_msg *msg)
+{
+	struct vring *v = container_of(msg, struct vring, coalesce_msg);
+
+	__atomic_store_n(&v->coalesce_posted, false, __ATOMIC_SEQ_CST);
+	if (v->vq)
+		vring_hold_set(v);
+}
+
 /* ---- drain ---- */
 
 static void vring_bell_idle(struct notify *n)
@@ -146,6 +247,7 @@ static void vring_bell_idle(struct notify *n)
 /* Every chain was pushed and published, and nothing of the virtq is on a FIFO. */
 static void vring_drained(struct vring *v)
 {
+	vring_hold_end(v);
 	v->owner->vdev->ops->queue_stop(v->queue);
 	v->queue = NULL;
 	v->setup.base = virtq_stop(v->vq);
@@ -163,8 +265,12 @@ static void vring_publish(struct loop_work *work)
 {
 	struct vring *v = container_of(work, struct vring, publish);
 
-	if (virtq_publish(v->vq))
-		vring_bell_ring(v);
+	if (virtq_publish(v->vq)) {
+		if (unlikely(v->hold.on))
+			vring_bell_hold(v);
+		else
+			vring_bell_ring(v);
+	}
 	loop_source_answered(&v->source);
 	/* What waited for a piece array gets no kick of its own. */
 	if (unlikely(virtq_repoll(v->vq)))
@@ -248,6 +354,8 @@ static void vring_cmd_start(struct vring *v)
 		return;
 	}
 	v->counts = (struct queue_counts){ 0 };
+	v->hold.merged = 0;
+	vring_hold_set(v);
 	v->draining = v->source_stopped = v->finish_queued = v->broken_told = false;
 	v->source = (struct loop_source){ .ops = vring_ops(v),
 					  .kick_fd = v->kick_fd,
@@ -269,7 +377,7 @@ static void vring_call_swapped(struct notify *n)
 	notify_start(n, v->loop, v->cmd_fd);
 	/* The old bell may have been one that nobody hears: QEMU starts rings with such, and gives
 	 * the guest's afterwards. */
-	vring_bell_ring(v);
+	vring_bell_now(v);
 	vring_answer(v, 0);
 }
 
@@ -289,7 +397,7 @@ static void vring_cmd_map(struct vring *v)
 	v->cmd_map = v->vq ? virtq_set_map(v->vq, v->cmd_map) : NULL;
 	if (v->vq) {
 		loop_source_wake(&v->source);
-		vring_bell_ring(v);
+		vring_bell_now(v);
 	}
 	vring_answer(v, 0);
 }
@@ -298,6 +406,7 @@ void vring_loop_init(struct vring *v)
 {
 	v->publish.fn = vring_publish;
 	v->finish.fn = vring_finish;
+	loop_timer_init(&v->hold.timer, vring_on_hold_timer);
 	notify_init(&v->call_bell);
 }
 

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -270,6 +271,197 @@ static void the_interrupt_status_is_set_when_the_bell_is_heard(void **state)
 	close(call);
 }
 
+/* ---- coalescing ---- */
+
+static void coalesce(struct fixture *f, uint32_t delay_base_us, uint32_t iops_threshold)
+{
+	const struct vring_coalescing c = { delay_base_us, iops_threshold };
+
+	vring_owner_coalesce(&f->owner, &c);
+	vring_coalesce(&f->ring);
+}
+
+static int call_make(struct fixture *f)
+{
+	int call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	vring_call_set(&f->ring, dup(call), NULL);
+	return call;
+}
+
+/* Notifications that came, with a wait for the first of at most ms. */
+static uint64_t rung(int call, int ms)
+{
+	struct pollfd p = { .fd = call, .events = POLLIN };
+	uint64_t count = 0;
+
+	if (poll(&p, 1, ms) == 1)
+		assert_int_equal(read(call, &count, sizeof(count)), sizeof(count));
+	return count;
+}
+
+/* One after the other, as fast as they end. */
+static void requests_run(struct fixture *f, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		uint16_t want = (uint16_t)(used_idx(f) + 1);
+
+		submit(f, 0);
+		while (used_idx(f) != want)
+			;
+	}
+}
+
+/* Until the rate was looked at, and is far above any threshold. */
+static void warm_up(struct fixture *f)
+{
+	uint64_t end_ns = loop_clock_ns() + 3 * VRING_RATE_WINDOW_NS;
+
+	while (loop_clock_ns() < end_ns)
+		requests_run(f, 10);
+}
+
+static void interrupts_of_a_busy_ring_become_few_and_the_last_one_comes(void **state)
+{
+	struct fixture *f = *state;
+	int call = call_make(f);
+	struct queue_stats before, after;
+	uint64_t begin_ns, seen, requests = 2000;
+
+	f->owner.spin_ns = 1000000;
+	start(f, 8);
+	coalesce(f, 1000, 1);
+	warm_up(f);
+	vring_stats(&f->ring, &before);
+	rung(call, 0);
+	begin_ns = loop_clock_ns();
+	requests_run(f, (uint32_t)requests);
+	vring_stats(&f->ring, &after);
+	seen = rung(call, 0);
+	/* one at each end of a delay, and at each look */
+	assert_true(seen <= 2 * (loop_clock_ns() - begin_ns) / VRING_DELAY_MAX_NS + 2);
+	assert_in_range(after.interrupts - before.interrupts, 0, requests / 4);
+	assert_int_equal(after.interrupts + after.interrupts_suppressed -
+				 (before.interrupts + before.interrupts_suppressed),
+			 after.publishes - before.publishes);
+	for (uint32_t i = 0; i < 40; i++) {
+		requests_run(f, 20);
+		rung(call, 0);
+		requests_run(f, 1);
+		assert_true(rung(call, 5000));
+	}
+	drain(f);
+	close(call);
+}
+
+static void below_the_threshold_every_request_is_told_of_at_once(void **state)
+{
+	struct fixture *f = *state;
+	int call = call_make(f);
+
+	coalesce(f, 1000000, 1000000000); /* before it starts */
+	start(f, 8);
+	assert_true(rung(call, 5000));
+	for (uint32_t i = 0; i < 500; i++) {
+		requests_run(f, 1);
+		assert_int_equal(rung(call, 5000), 1);
+	}
+	assert_int_equal(f->ring.hold.merged, 0);
+	drain(f);
+	close(call);
+}
+
+static void a_rate_that_falls_ends_the_delay(void **state)
+{
+	struct fixture *f = *state;
+	int call = call_make(f);
+
+	start(f, 8);
+	coalesce(f, 1000000, 200);
+	warm_up(f);
+	assert_true(f->ring.hold.delay_ns > 0);
+	rung(call, 100);
+	for (uint32_t i = 0; i < 5; i++) {
+		usleep(20000); /* 50 a second */
+		requests_run(f, 1);
+		assert_true(rung(call, 5000));
+	}
+	assert_int_equal(f->ring.hold.delay_ns, 0);
+	drain(f);
+	close(call);
+}
+
+static void what_is_held_back_is_told_when_a_ring_stops_and_when_it_is_switched_off(void **state)
+{
+	struct fixture *f = *state;
+	int call = call_make(f);
+
+	for (uint32_t i = 0; i < 20; i++) {
+		start(f, 8);
+		coalesce(f, 1000000, 1);
+		warm_up(f);
+		rung(call, 0);
+		requests_run(f, 1);
+		if (i & 1) {
+			drain(f);
+			assert_true(rung(call, 0));
+			continue;
+		}
+		coalesce(f, 0, 0);
+		assert_true(rung(call, 5000));
+		requests_run(f, 1);
+		assert_true(rung(call, 5000));
+		drain(f);
+	}
+	close(call);
+}
+
+static void a_driver_that_switches_notifications_off_gets_none_that_was_held_back(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t *flags = (uint16_t *)(f->mem + 0x1000);
+	int call = call_make(f);
+
+	start(f, 8);
+	coalesce(f, 1000000, 1);
+	for (uint32_t i = 0; i < 10; i++) {
+		warm_up(f);
+		requests_run(f, 1);
+		__atomic_store_n(flags, 1, __ATOMIC_SEQ_CST);
+		rung(call, 0);
+		/* one may have been on its way */
+		assert_true(rung(call, 3 * (int)(VRING_DELAY_MAX_NS / 1000000)) <= 1);
+		assert_int_equal(rung(call, 3 * (int)(VRING_DELAY_MAX_NS / 1000000)), 0);
+		__atomic_store_n(flags, 0, __ATOMIC_SEQ_CST);
+		requests_run(f, 1);
+		assert_true(rung(call, 5000));
+	}
+	drain(f);
+	close(call);
+}
+
+/* All at the same time: nothing waits for something that was answered. */
+static void coalescing_changes_while_requests_complete(void **state)
+{
+	struct fixture *f = *state;
+	int call = call_make(f);
+
+	start(f, 8);
+	for (uint32_t i = 0; i < 500; i++) {
+		coalesce(f, i % 3 ? 100 : 0, 1 + i % 2);
+		requests_run(f, 2);
+	}
+	rung(call, 0);
+	requests_run(f, 1);
+	assert_true(rung(call, 5000));
+	coalesce(f, 1, 1);
+	drain(f);
+	assert_false(f->ring.coalesce_posted);
+	coalesce(f, 2, 1); /* of one that does not run */
+	assert_false(f->ring.coalesce_posted);
+	close(call);
+}
+
 static void rings_go_to_the_loop_with_the_fewest(void **state)
 {
 	struct loop *loops[3] = { (struct loop *)1, (struct loop *)2, (struct loop *)3 };
@@ -298,6 +490,12 @@ int main(void)
 		T(a_ring_without_a_kick_descriptor_runs_when_it_is_woken),
 		T(a_ring_without_interrupts_completes_and_drains),
 		T(the_interrupt_status_is_set_when_the_bell_is_heard),
+		T(interrupts_of_a_busy_ring_become_few_and_the_last_one_comes),
+		T(below_the_threshold_every_request_is_told_of_at_once),
+		T(a_rate_that_falls_ends_the_delay),
+		T(what_is_held_back_is_told_when_a_ring_stops_and_when_it_is_switched_off),
+		T(a_driver_that_switches_notifications_off_gets_none_that_was_held_back),
+		T(coalescing_changes_while_requests_complete),
 		cmocka_unit_test(rings_go_to_the_loop_with_the_fewest),
 #undef T
 	};

@@ -108,9 +108,19 @@ void packed_log_used(struct virtq *vq)
 	packed_log(vq, &vq->desc[vq->used_idx], VQ_DESC_BYTES);
 }
 
+static uint32_t packed_driver_event(const struct virtq *vq)
+{
+	return le32toh(__atomic_load_n(vq->driver_event, __ATOMIC_RELAXED));
+}
+
+bool packed_notify_off(const struct virtq *vq)
+{
+	return (packed_driver_event(vq) >> 16 & 3) == PACKED_EVENT_DISABLE;
+}
+
 static bool packed_wanted(struct virtq *vq, uint32_t batch_desc)
 {
-	uint32_t event = le32toh(__atomic_load_n(vq->driver_event, __ATOMIC_RELAXED));
+	uint32_t event = packed_driver_event(vq);
 	uint16_t at = event & 0x7fff;
 
 	switch (event >> 16 & 3) {

@@ -108,6 +108,12 @@ bool split_publish(struct virtq *vq)
 	return vq_event_passed(load16(&vq->avail->ring[vq->size]), vq->used_idx, old);
 }
 
+bool split_notify_off(const struct virtq *vq)
+{
+	/* With EVENT_IDX the flag means nothing (virtio 1.3, 2.7.7.1). */
+	return !vq->event_idx && load16(&vq->avail->flags) & AVAIL_NO_INTERRUPT;
+}
+
 static void split_avail_event(struct virtq *vq, uint16_t idx)
 {
 	/* avail_event lies behind the used entries */

@@ -371,6 +371,11 @@ bool virtq_publish(struct virtq *vq)
 	return notify;
 }
 
+bool virtq_notify_off(const struct virtq *vq)
+{
+	return vq->packed ? packed_notify_off(vq) : split_notify_off(vq);
+}
+
 /* ---- being notified ---- */
 
 bool virtq_arm(struct virtq *vq)

@@ -162,6 +162,12 @@ void virtq_push(struct virtq *vq, struct vq_chain *chain, uint32_t written_bytes
  * after a start. (That a start itself notifies once is the caller's job.)
  */
 bool virtq_publish(struct virtq *vq);
+/*
+ * Has the driver switched notifications off now? One that is due and is left out then is not
+ * missed: the driver looks at the ring after it has switched them on again (virtio 1.3, 2.7.7.1 and
+ * 2.8.10.1).
+ */
+bool virtq_notify_off(const struct virtq *vq);
 /* Also true (sleeping is safe) when the ring broke, or paused until a chain is given back. */
 bool virtq_arm(struct virtq *vq);
 void virtq_disarm(struct virtq *vq);

@@ -222,6 +222,7 @@ int split_start(struct virtq *vq, const struct virtq_setup *setup, struct err *r
 struct vq_chain *split_pop(struct virtq *vq);
 struct vq_chain *split_pop_resubmit(struct virtq *vq);
 bool split_publish(struct virtq *vq);
+bool split_notify_off(const struct virtq *vq);
 bool split_arm(struct virtq *vq);
 void split_disarm(struct virtq *vq);
 
@@ -229,6 +230,7 @@ int packed_start(struct virtq *vq, const struct virtq_setup *setup, struct err *
 struct vq_chain *packed_pop(struct virtq *vq);
 struct vq_chain *packed_pop_resubmit(struct virtq *vq);
 bool packed_publish(struct virtq *vq);
+bool packed_notify_off(const struct virtq *vq);
 bool packed_arm(struct virtq *vq);
 void packed_disarm(struct virtq *vq);
 

@@ -344,6 +344,28 @@ static void packed_notifications_follow_the_drivers_wish(void **state)
 	tr_fini(&t);
 }
 
+static void notifications_are_off_only_when_the_driver_says_so_now(void **state)
+{
+	struct tr t;
+
+	for (uint32_t event_idx = 0; event_idx < 2; event_idx++) {
+		tr_init(&t, TR_SPLIT | (event_idx ? VIRTIO_F_EVENT_IDX : 0), 8);
+		tr_start(&t);
+		assert_false(virtq_notify_off(t.vq));
+		store16(&tr_avail(&t)->flags, 1);
+		assert_int_equal(virtq_notify_off(t.vq), !event_idx);
+		tr_fini(&t);
+	}
+	tr_init(&t, TR_PACKED | VIRTIO_F_EVENT_IDX, 8);
+	tr_start(&t);
+	assert_false(virtq_notify_off(t.vq));
+	*(uint32_t *)t.setup.avail = PACKED_EVENT_DISABLE << 16 | 3;
+	assert_true(virtq_notify_off(t.vq));
+	*(uint32_t *)t.setup.avail = PACKED_EVENT_DESC << 16 | 3;
+	assert_false(virtq_notify_off(t.vq));
+	tr_fini(&t);
+}
+
 static void arming_asks_and_looks_again(void **state)
 {
 	for (uint32_t f = 0; f < 2; f++) {
@@ -474,6 +496,7 @@ int main(void)
 		cmocka_unit_test(split_notifications_follow_the_drivers_wish),
 		cmocka_unit_test(split_event_index_works_over_the_wrap),
 		cmocka_unit_test(packed_notifications_follow_the_drivers_wish),
+		cmocka_unit_test(notifications_are_off_only_when_the_driver_says_so_now),
 		cmocka_unit_test(arming_asks_and_looks_again),
 		cmocka_unit_test(a_bad_set_up_is_refused_by_name),
 		cmocka_unit_test(written_pages_and_used_entries_are_logged),

@@ -28,13 +28,12 @@
 #include "vfu/session.h"
 #include "vfu/vfu.h"
 #include "virtio/vdev.h"
+#include "fuzz_left.h"
 
-#define OPS_MAX	      64u
-#define FDS_LOOKED_AT 256
-#define TURNS_MAX     64
-#define END_NS	      5000000000ull
-#define MAPS_EVERY    64 /* inputs between two looks at /proc/self/maps, which is slow */
-#define FILE_BYTES    0x10000u
+#define OPS_MAX	   64u
+#define TURNS_MAX  64
+#define END_NS	   5000000000ull
+#define FILE_BYTES 0x10000u
 
 int LLVMFuzzerTestOneInput(const uint8_t *in, size_t len);
 
@@ -643,53 +642,17 @@ static void client_settle(struct client *c)
 		loops_turn(c);
 }
 
-/* ---- what must not be left behind ---- */
-
-/* Compares with what was open before, and names what is there or is not there any more. */
-static uint32_t fds_changed(bool *open_before)
-{
-	uint32_t n = 0;
-
-	for (int fd = 0; fd < FDS_LOOKED_AT; fd++) {
-		char path[64], target[64] = "";
-		bool open_now = fcntl(fd, F_GETFD) >= 0;
-
-		if (open_now == open_before[fd])
-			continue;
-		open_before[fd] = open_now;
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		(void)!readlink(path, target, sizeof(target) - 1);
-		fprintf(stderr, "descriptor %d: %s\n", fd, open_now ? target : "closed");
-		n++;
-	}
-	return n;
-}
-
-static uint32_t maps_of_guests(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	char line[512];
-	uint32_t n = 0;
-
-	ASSERT(maps);
-	while (fgets(line, sizeof(line), maps))
-		n += strstr(line, "memfd:fuzz") || strstr(line, "memfd:vfio-user");
-	fclose(maps);
-	return n;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *in, size_t len)
 {
-	static bool open_before[FDS_LOOKED_AT];
-	static uint32_t inputs;
+	static bool begun;
 	struct client c;
 
-	if (!inputs++) {
+	if (!begun) {
 		world_make();
 		client_open(&c, in, 0);
 		client_close(&c);
-		for (int fd = 0; fd < FDS_LOOKED_AT; fd++)
-			open_before[fd] = fcntl(fd, F_GETFD) >= 0;
+		left_begin();
+		begun = true;
 	}
 	client_open(&c, in, len);
 	op_version(&c);
@@ -699,7 +662,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *in, size_t len)
 		client_settle(&c);
 	}
 	client_close(&c);
-	ASSERT(!fds_changed(open_before));
-	ASSERT(inputs % MAPS_EVERY || !maps_of_guests());
+	left_check("memfd:fuzz", "memfd:vfio-user");
 	return 0;
 }

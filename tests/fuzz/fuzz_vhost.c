@@ -26,12 +26,11 @@
 #include "loop/loop.h"
 #include "vhost/session.h"
 #include "virtio/vdev.h"
+#include "fuzz_left.h"
 
-#define OPS_MAX	      64u
-#define FDS_LOOKED_AT 256
-#define TURNS_MAX     64
-#define END_NS	      5000000000ull
-#define MAPS_EVERY    64 /* inputs between two looks at /proc/self/maps, which is slow */
+#define OPS_MAX	  64u
+#define TURNS_MAX 64
+#define END_NS	  5000000000ull
 
 /* Guest memory: two regions of two files. Rings in the first, data in the second. */
 #define FILE_BYTES   0x10000u
@@ -360,53 +359,17 @@ static void front_send(struct front *f, const void *bytes, size_t len, const int
 
 #include "fuzz_vhost_ops.h"
 
-/* ---- what must not be left behind ---- */
-
-/* Compares with what was open before, and names what is there or is not there any more. */
-static uint32_t fds_changed(bool *open_before)
-{
-	uint32_t n = 0;
-
-	for (int fd = 0; fd < FDS_LOOKED_AT; fd++) {
-		char path[64], target[64] = "";
-		bool open_now = fcntl(fd, F_GETFD) >= 0;
-
-		if (open_now == open_before[fd])
-			continue;
-		open_before[fd] = open_now;
-		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-		(void)!readlink(path, target, sizeof(target) - 1);
-		fprintf(stderr, "descriptor %d: %s\n", fd, open_now ? target : "closed");
-		n++;
-	}
-	return n;
-}
-
-static uint32_t maps_of_guests(void)
-{
-	FILE *maps = fopen("/proc/self/maps", "re");
-	char line[512];
-	uint32_t n = 0;
-
-	ASSERT(maps);
-	while (fgets(line, sizeof(line), maps))
-		n += strstr(line, "memfd:fuzz") || strstr(line, "memfd:vhost-inflight");
-	fclose(maps);
-	return n;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *in, size_t len)
 {
-	static bool open_before[FDS_LOOKED_AT];
-	static uint32_t inputs;
+	static bool begun;
 	struct front f;
 
-	if (!inputs++) {
+	if (!begun) {
 		world_make();
 		front_open(&f, in, 0);
 		front_close(&f);
-		for (int fd = 0; fd < FDS_LOOKED_AT; fd++)
-			open_before[fd] = fcntl(fd, F_GETFD) >= 0;
+		left_begin();
+		begun = true;
 	}
 	front_open(&f, in, len);
 	for (uint32_t i = 0; i < OPS_MAX && f.in.left_bytes && f.session; i++) {
@@ -414,7 +377,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *in, size_t len)
 		front_settle(&f);
 	}
 	front_close(&f);
-	ASSERT(!fds_changed(open_before));
-	ASSERT(inputs % MAPS_EVERY || !maps_of_guests());
+	left_check("memfd:fuzz", "memfd:vhost-inflight");
 	return 0;
 }

@@ -15,6 +15,8 @@
 
 #include "daemon.h"
 
+#define CALL_LIMIT_US 60000000ull
+
 uint64_t now_us(void)
 {
 	struct timespec ts;
@@ -185,6 +187,7 @@ int daemon_log_check(struct daemon *d)
 void daemon_call_begin(struct daemon *d, const char *method, const char *params)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
+	uint64_t limit_us = now_us() + CALL_LIMIT_US;
 	char text[512];
 	int len = snprintf(text, sizeof(text),
 			   "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"%s\",\"params\":%s}", method,
@@ -195,7 +198,12 @@ void daemon_call_begin(struct daemon *d, const char *method, const char *params)
 	snprintf(d->call, sizeof(d->call), "%s %s", method, params);
 	d->call_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	assert_true(d->call_fd > 0);
-	assert_int_equal(connect(d->call_fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	/* It may be starting. */
+	while (connect(d->call_fd, (struct sockaddr *)&addr, sizeof(addr))) {
+		if (now_us() > limit_us)
+			fail_msg("%s: %s", addr.sun_path, strerror(errno));
+		pause_us(10000);
+	}
 	assert_int_equal(send(d->call_fd, text, (size_t)len, MSG_NOSIGNAL), len);
 }
 
@@ -263,7 +271,7 @@ void daemon_hand_over(struct daemon *d)
 
 void daemon_call(struct daemon *d, const char *method, const char *params)
 {
-	uint64_t limit_us = now_us() + 60000000;
+	uint64_t limit_us = now_us() + CALL_LIMIT_US;
 
 	for (daemon_call_begin(d, method, params); !daemon_call_ended(d); pause_us(200))
 		if (now_us() > limit_us)

@@ -59,19 +59,25 @@ class Rpc:
 
 
 class Param:
-    """A row of a table: name, required, kind (string, bool, number, size, enum, json), limits."""
+    """A row of a table: name, required, kind (string, bool, number, size, enum, json), limits, and a
+    value that is legal by them."""
 
     def __init__(self, row):
         name, values = row[0], row[1]
         self.required = name.startswith("**")
         self.name = name.strip("*")
-        limits = re.match(r"(\d+)\.\.(\d+)( or text)?", values)
+        limits = re.match(r"(-?\d+)\.\.(\d+)( or text)?", values)
         if limits:
             self.kind = "size" if limits[3] else "number"
             self.min, self.max = int(limits[1]), int(limits[2])
         else:
             self.kind = {"string": "string", "true, false": "bool",
                          "array or object": "json"}.get(values, "enum")
+        self.legal = {"string": "x", "bool": True, "json": {}}.get(self.kind)
+        if self.kind in ("number", "size"):
+            self.legal = self.min
+        elif self.kind == "enum":
+            self.legal = json.loads(values.split(", ")[0])
 
 
 class Method:
@@ -81,6 +87,7 @@ class Method:
         self.startup = "Before `framework_start_init` only." in text
         self.anytime = "Before `framework_start_init`, too." in text
         self.reads = "Not on the read-only socket." not in text
+        self.saves = "Kept by `--state`." in text
         rows = [x[2:].split(" | ") for x in lines if x.startswith("| ")]
         self.params = [Param(row) for row in rows[1:]]
 

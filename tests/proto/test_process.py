@@ -8,7 +8,10 @@ import struct
 import subprocess
 import time
 
+import pytest
+
 from conftest import VHOSTD, connects, wait_for
+from rpcclient import Rpc, RpcError
 
 GET_FEATURES = struct.pack("<III", 1, 1, 0)
 
@@ -43,7 +46,7 @@ def test_print_capabilities_is_what_the_conventions_say(refuse):
 
 def test_help_fits_a_screen_and_has_an_example(refuse):
     text = refuse(0, "--help")
-    assert len(text.splitlines()) <= 40 and all(len(line) <= 100 for line in text.splitlines())
+    assert len(text.splitlines()) <= 24 and all(len(line) <= 80 for line in text.splitlines())
     assert "Example" in text
 
 
@@ -171,6 +174,83 @@ def test_socket_activation_goes_by_name_and_keeps_the_sockets_file(room):
     finally:
         p.kill()
         p.wait()
+
+
+@pytest.fixture
+def activate(room):
+    """activate(names, *args): vhostd with a listener for each name; the paths by name."""
+    processes = []
+
+    def run(names, *args):
+        paths = {n: os.path.join(room, n) for n in names}
+        socks = [listener(p) for p in paths.values()]
+        processes.append(activated(room, list(args), socks, names))
+        for s in socks:
+            s.close()
+        return processes[-1], paths
+    yield run
+    for p in processes:
+        p.kill()
+        p.wait()
+
+
+def ask_metrics(path):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(10)
+        s.connect(path)
+        s.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return s.makefile().read()
+
+
+def test_management_and_metrics_sockets_are_inherited_by_name(room, activate):
+    p, paths = activate(["metrics", "rpc-read-only", "rpc", "disk"], "--device",
+                        "blk,name=disk,null=1M", "-S", room)
+    with Rpc(paths["rpc"]) as rpc, Rpc(paths["rpc-read-only"]) as reader:
+        assert rpc.call("trace_clear") is True
+        assert reader.call("spdk_get_version")
+        with pytest.raises(RpcError, match="read-only"):
+            reader.call("trace_clear")
+        p.send_signal(signal.SIGHUP)
+        assert rpc.call("vhost_get_controllers", name="disk")
+    assert ask_path(paths["disk"]) and "vhostd_" in ask_metrics(paths["metrics"])
+    p.terminate()
+    assert p.wait(20) == 0
+    assert all(os.path.exists(x) for x in paths.values())
+    with open(os.path.join(room, "log"), encoding="utf-8") as f:
+        assert "reload" not in f.read()
+
+
+def test_a_device_called_rpc_comes_before_the_management_socket(activate):
+    p, paths = activate(["rpc"], "--device", "blk,name=rpc,null=1M", "--no-rpc", "--no-metrics")
+    assert ask_path(paths["rpc"])
+    p.terminate()
+    assert p.wait(20) == 0
+
+
+def test_an_inherited_management_socket_is_enough_to_start(room, activate):
+    p, paths = activate(["rpc"], "-S", room, "--no-metrics", "--wait-for-rpc")
+    with Rpc(paths["rpc"]) as rpc:
+        assert rpc.call("framework_start_init") is True
+    p.terminate()
+    assert p.wait(20) == 0
+
+
+@pytest.mark.parametrize("names, args, words", [
+    (["rpc"], ["--rpc-socket", "x"], ["--rpc-socket", "'rpc'"]),
+    (["rpc"], ["--no-rpc"], ["--no-rpc", "inherited"]),
+    (["rpc-read-only"], ["--rpc-readonly-socket", "x"], ["--rpc-readonly-socket"]),
+    (["metrics"], ["--metrics-socket", "x", "--rpc-socket", "y"], ["--metrics-socket"]),
+    (["metrics"], ["--no-metrics", "--rpc-socket", "y"], ["--no-metrics", "inherited"]),
+    (["metric"], ["--rpc-socket", "y"], ["'metric'", "rpc, rpc-read-only and metrics"]),
+])
+def test_an_inherited_socket_and_its_option_are_not_taken_together(room, activate, names, args,
+                                                                   words):
+    p, _ = activate(names, *args)
+    assert p.wait(20) == 2
+    with open(os.path.join(room, "log"), encoding="utf-8") as f:
+        said = f.read()
+    assert all(w in said for w in words), said
+    assert sorted(os.listdir(room)) == sorted(names + ["log"])
 
 
 def test_an_inherited_listener_by_number(start, room, image):

@@ -230,38 +230,70 @@ def test_clients_that_leave_in_the_middle_leave_nothing(serve):
 
 # ---- latency ----
 
+LATENCY_S = 0.010
 ROUNDS = 8
+OTHERS_MAX = 0.1  # of the machine's CPU time, used by other processes
 
 
-def percentile_99_s(rpc, method):
-    times = []
-    for _ in range(300):
-        began = time.monotonic()
-        rpc.call(method)
-        times.append(time.monotonic() - began)
-        time.sleep(0.001)
-    return sorted(times)[297]
+def busy_s():
+    """CPU time that the machine has used."""
+    with open("/proc/stat", encoding="ascii") as f:
+        user, nice, system, _, _, irq, softirq = map(int, f.readline().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def used_s(pids):
+    """CPU time of these processes and of this one."""
+    used = sum(os.times()[:2])
+    for pid in pids:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            fields = f.read().rsplit(")", 1)[1].split()
+        used += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return used
+
+
+class Round:
+    """300 calls, one after another: the 99th percentile, and what others had of the machine."""
+
+    def __init__(self, rpc, method, pids):
+        times, began = [], time.monotonic()
+        others = used_s(pids) - busy_s()
+        for _ in range(300):
+            call = time.monotonic()
+            rpc.call(method)
+            times.append(time.monotonic() - call)
+            time.sleep(0.001)
+        others += busy_s() - used_s(pids)
+        self.others = others / (time.monotonic() - began) / os.cpu_count()
+        self.p99_s = sorted(times)[297]
+
+    def __repr__(self):
+        return f"{self.p99_s * 1000:.2f} ms ({self.others:.0%} of the CPUs used by others)"
 
 
 @pytest.mark.skipif(not os.path.exists(BENCH), reason="no vhostd-bench")
 def test_answers_come_within_10_ms_while_data_loops_are_saturated(serve, room):
+    """Each round that had the machine for itself is within the figure; when none had, the best one
+    is: others that wait for a CPU at the same time are no fault of the daemon."""
     disk = os.path.join(room, "disk")
-    _, path = serve("--device", f"blk,socket={disk},null=1G,num-queues=2", "--cores", "2")
+    d, path = serve("--device", f"blk,socket={disk},null=1G,num-queues=2", "--cores", "2")
     wait_for("the disk", lambda: connects(disk))
-    method = "vhost_get_controllers" if "vhost_get_controllers" in METHODS else "spdk_get_version"
     with subprocess.Popen([BENCH, "--socket", disk, "--queues", "2", "--qd", "32",
-                           "--seconds", "60"], stdout=subprocess.DEVNULL) as load, \
+                           "--seconds", "120"], stdout=subprocess.DEVNULL) as load, \
             Rpc(path) as rpc:
         try:
             def busy():
                 loops = rpc.call("framework_get_reactors")["reactors"]
                 return sum(x["iterations"] for x in loops if x["queues"]) > 10000
             wait_for("load on the data loops", busy, 60)
-            # Other processes on the machine may take the CPU at times: the best round counts.
-            best = min(percentile_99_s(rpc, method) for _ in range(ROUNDS))
+            rounds = [Round(rpc, "vhost_get_controllers", [d.process.pid, load.pid])
+                      for _ in range(ROUNDS)]
         finally:
             load.kill()
-    assert best < 0.010, f"99th percentile: {best * 1000} ms"
+    print("\n99th percentiles:", *rounds, sep="\n")
+    alone = [r for r in rounds if r.others < OTHERS_MAX]
+    assert all(r.p99_s < LATENCY_S for r in alone), rounds
+    assert min(r.p99_s for r in rounds) < LATENCY_S, rounds
 
 
 # ---- who may do what ----
@@ -486,17 +518,17 @@ def check_parameters(rpc, m):
         assert f"{m.name} method requires no parameters" in refused(rpc, m, colour=1)
         return
     assert "colour" in refused(rpc, m, colour=1)
-    required = [p for p in m.params if p.required]
-    if required:
-        said = refused(rpc, m)
-        assert f"{required[0].name}: missing" in said and m.name in said, said
+    required = {p.name: p.legal for p in m.params if p.required}
+    for name in required:
+        said = refused(rpc, m, **{k: v for k, v in required.items() if k != name})
+        assert f"{name}: missing" in said and m.name in said, said
+        said = refused(rpc, m, **{**required, name: None})
+        assert f"{name}: missing" in said, said
     for p in m.params:
         said = refused(rpc, m, **{p.name: WRONG_TYPE[p.kind]})
         assert said.startswith(f"{p.name}: expected ") and "got" in said, said
-        beyond = [-1, 2**70]
         if p.kind in ("number", "size"):
-            beyond += [p.max + 1] + ([p.min - 1] if p.min else [])
-            for value in beyond:
+            for value in (p.min - 1, p.max + 1, -2**31 - 1, -2**70, 2**70):
                 said = refused(rpc, m, **{p.name: value})
                 assert said == f"{p.name}: expected {p.min}..{p.max}, got {value}"
             assert "whole number" in refused(rpc, m, **{p.name: 0.5})
@@ -506,6 +538,7 @@ def check_parameters(rpc, m):
 
 
 def test_every_parameter_missing_of_the_wrong_type_and_out_of_range_is_refused(serve):
+    """All that `vhostd --help-rpc` lists, which is printed from the table of methods."""
     _, path = serve()
     _, early = serve("--wait-for-rpc", name="early")
     with Rpc(path) as rpc, Rpc(early) as before:

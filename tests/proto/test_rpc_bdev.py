@@ -212,6 +212,15 @@ def test_names_are_made_of_the_kind(bdevs):
     assert made == ["Malloc0", "Malloc1", "Malloc2"]
 
 
+def test_a_numa_node_is_accepted_and_minus_1_is_any(bdevs):
+    for node in (-1, 0, 7):
+        bdevs("bdev_malloc_create", name=f"M{node}", num_blocks=8, block_size=512, numa_id=node)
+        assert bdevs.config()[-1]["params"]["numa_id"] == node
+        assert bdevs("bdev_get_bdevs", name=f"M{node}")[0]["numa_id"] == -1
+    assert bdevs.refused("bdev_malloc_create", num_blocks=8, block_size=512, numa_id=-2)[1] == \
+        "numa_id: expected -1..2147483647, got -2"
+
+
 def test_a_thousand_are_made_and_deleted_and_nothing_is_left(bdevs):
     bdevs.malloc("M")
     files = len(bdevs.daemon.files())

@@ -3,12 +3,14 @@
 An answer must have the same shape: a result with at least the same keys and types, or an error with
 the same code. What differs is listed here and in docs/internals/mgmt.md, with the reason."""
 
+import fnmatch
 import json
 import os
+import re
 
 import pytest
 
-from rpcclient import Rpc
+from rpcclient import Rpc, methods
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MGMT_MD = os.path.join(HERE, "../../docs/internals/mgmt.md")
@@ -133,3 +135,20 @@ def test_the_differences_are_documented():
         text = f.read()
     for (case, at), reason in DIFFERENCES.items():
         assert f"| {case} | `{at}` | {reason} |" in text, (case, at)
+
+
+def test_each_method_of_spdk_is_there_or_its_family_has_a_reason():
+    with open(os.path.join(HERE, "../data/spdk-methods.txt"), encoding="utf-8") as f:
+        theirs = {x.strip() for x in f if not x.startswith("#")}
+    theirs |= set(next(s for s in SAMPLES if s["case"] == "01-rpc_get_methods")["response"]["result"])
+    with open(MGMT_MD, encoding="utf-8") as f:
+        table = f.read().split("## Methods of SPDK that are not here")[1].split("\n## ")[0]
+    absent = [x for row in re.findall(r"^\| (`.*?) \| .+ \|$", table, re.M)
+              for x in re.findall(r"`([a-z0-9_*]+)`", row)]
+    ours = set(methods())
+    assert len(theirs) > 200 and len(absent) > 20
+    unexplained = {m for m in theirs - ours if not any(fnmatch.fnmatch(m, a) for a in absent)}
+    assert not unexplained
+    for a in absent:
+        assert fnmatch.filter(theirs, a), f"{a}: SPDK has none"
+        assert not fnmatch.filter(ours, a), f"{a}: is there"

@@ -3,12 +3,14 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import time
 
 import pytest
 
 from conftest import TIMEOUT_S, VHOSTD, wait_for
+from nvmevfu import Controller
 from rpcclient import Rpc, RpcError
 
 INVALID_PARAMS = -32602
@@ -114,6 +116,91 @@ def test_katas_five_calls_in_its_order_and_again_after_a_restart(serve, room, im
 
 # ---- every kind, reached ----
 
+def test_hosts_of_a_subsystem_are_kept_and_told(serve):
+    _, rpc = serve()
+    rpc.call("nvmf_create_subsystem", nqn=NQN)
+    hosts = ["nqn.2014-08.org.nvmexpress:uuid:1", "nqn.x"]
+    for host in hosts:
+        assert rpc.call("nvmf_subsystem_add_host", nqn=NQN, host=host) is True
+    assert rpc.call("nvmf_get_subsystems")[0]["hosts"] == [{"nqn": h} for h in hosts]
+    for host, word in ((hosts[0], "File exists"), ("x", "nqn."), ("nqn." + "x" * 220, "223")):
+        with pytest.raises(RpcError, match=word):
+            rpc.call("nvmf_subsystem_add_host", nqn=NQN, host=host)
+    with pytest.raises(RpcError, match="dhchap_key"):
+        rpc.call("nvmf_subsystem_add_host", nqn=NQN, host="nqn.y", dhchap_key="k")
+    wrote = [c for c in rpc.call("framework_get_config", name="nvmf")
+             if c["method"] == "nvmf_subsystem_add_host"]
+    assert [c["params"] for c in wrote] == [{"nqn": NQN, "host": h} for h in hosts]
+    assert rpc.call("nvmf_subsystem_remove_host", nqn=NQN, host=hosts[0]) is True
+    with pytest.raises(RpcError, match="No such file"):
+        rpc.call("nvmf_subsystem_remove_host", nqn=NQN, host=hosts[0])
+    assert rpc.call("nvmf_get_subsystems")[0]["hosts"] == [{"nqn": hosts[1]}]
+
+
+def test_queue_pairs_and_poll_groups_are_told_while_a_client_is_there(serve, room):
+    _, rpc = serve("--cores", "2")
+    malloc(rpc, "M0")
+    rpc.call("nvmf_create_transport", trtype="VFIOUSER")
+    rpc.call("nvmf_create_subsystem", nqn=NQN)
+    rpc.call("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "M0"})
+    address = {"trtype": "VFIOUSER", "traddr": room}
+    rpc.call("nvmf_subsystem_add_listener", nqn=NQN, listen_address=address,
+             ana_state="non_optimized")
+    assert rpc.call("nvmf_subsystem_get_qpairs", nqn=NQN) == []
+    groups = rpc.call("nvmf_get_stats")["poll_groups"]
+    assert [g["name"] for g in groups] == [r["lw_threads"][0]["name"] for r in
+                                           rpc.call("framework_get_reactors")["reactors"][:2]] + \
+        [groups[2]["name"]]
+    with Controller(os.path.join(room, "cntrl")) as nvme:
+        nvme.enable()
+        pairs = rpc.call("nvmf_subsystem_get_qpairs", nqn=NQN)
+        assert [(q["qid"], q["state"]) for q in pairs] == [(0, "enabled")]
+        assert pairs[0]["listen_address"]["traddr"] == room
+        controller, = rpc.call("nvmf_subsystem_get_controllers", nqn=NQN)
+        assert controller["cntlid"] == pairs[0]["cntlid"] == struct.unpack_from("<H", nvme.identify(1), 78)[0] > 0
+        assert controller["num_io_qpairs"] == 0
+        groups = rpc.call("nvmf_get_stats")["poll_groups"]
+        assert sum(g["current_admin_qpairs"] for g in groups) == 1
+        assert sum(g["completed_nvme_io"] for g in groups) > 0
+
+        def ana():
+            return rpc.call("nvmf_subsystem_get_listeners", nqn=NQN)[0]["ana_states"]
+        assert ana() == [{"ana_group": 1, "ana_state": "non_optimized"}]
+        assert nvme.ana() == 2
+        rpc.call("nvmf_subsystem_listener_set_ana_state", nqn=NQN, listen_address=address,
+                 ana_state="inaccessible")
+        assert ana()[0]["ana_state"] == "inaccessible" and nvme.ana() == 3
+    assert rpc.call("framework_get_config", name="nvmf")[-1]["params"]["ana_state"] == "inaccessible"
+    with pytest.raises(RpcError, match="no listener"):
+        rpc.call("nvmf_subsystem_listener_set_ana_state", nqn=NQN, ana_state="optimized",
+                 listen_address={"trtype": "VFIOUSER", "traddr": "/none"})
+
+
+def test_there_is_one_nvmf_target(serve):
+    _, rpc = serve()
+    assert rpc.call("nvmf_get_targets") == ["nvmf_tgt"]
+    for method in ("nvmf_create_target", "nvmf_delete_target"):
+        with pytest.raises(RpcError, match="one target"):
+            rpc.call(method, name="x")
+
+
+def test_target_minus_1_is_the_first_that_is_free(serve):
+    d, rpc = serve()
+    malloc(rpc, "M0")
+    rpc.call("vhost_create_scsi_controller", ctrlr="s")
+
+    def add(number):
+        return rpc.call("vhost_scsi_controller_add_target", ctrlr="s", scsi_target_num=number,
+                        bdev_name="M0")
+    assert [add(n) for n in (1, -1, -1, 5, -1)] == [1, 0, 2, 5, 3]
+    rpc.call("vhost_scsi_controller_remove_target", ctrlr="s", scsi_target_num=1)
+    assert [add(-1), add(-1), add(-1)] == [1, 4, 6]
+    assert {add(-1) for _ in range(249)} == set(range(7, 256))
+    with pytest.raises(RpcError, match="all of 0..255 are in use"):
+        add(-1)
+    assert d.end() == 0, d.said()
+
+
 def test_front_ends_reach_what_methods_make(serve, room):
     d, rpc = serve()
     malloc(rpc, "M0", "M1", "M2", "M3")
@@ -181,9 +268,9 @@ def test_a_delayed_controller_has_no_socket_before_its_start(serve, room):
     ("vhost_scsi_controller_add_target", {"ctrlr": "b", "scsi_target_num": 0, "bdev_name": "M0"},
      ["No such device", "blk"]),
     ("vhost_scsi_controller_add_target", {"ctrlr": "s", "scsi_target_num": 256, "bdev_name": "M0"},
-     ["0..255", "256"]),
-    ("vhost_scsi_controller_add_target", {"ctrlr": "s", "scsi_target_num": -1, "bdev_name": "M0"},
-     ["0..255", "-1"]),
+     ["-1..255", "256"]),
+    ("vhost_scsi_controller_add_target", {"ctrlr": "s", "scsi_target_num": -2, "bdev_name": "M0"},
+     ["-1..255", "-2"]),
     ("vhost_scsi_controller_add_target", {"ctrlr": "s", "scsi_target_num": 1, "bdev_name": "M0"},
      ["File exists", "target 1"]),
     ("vhost_scsi_controller_remove_target", {"ctrlr": "s", "scsi_target_num": 7},
@@ -192,6 +279,10 @@ def test_a_delayed_controller_has_no_socket_before_its_start(serve, room):
     ("vhost_delete_controller", {"ctrlr": "zz"}, ["No such device", "zz"]),
     ("vhost_controller_set_coalescing",
      {"ctrlr": "b", "delay_base_us": 1000001, "iops_threshold": 1}, ["1000000", "1000001"]),
+    ("vhost_controller_set_coalescing",
+     {"ctrlr": "b", "delay_base_us": 1, "iops_threshold": 0}, ["iops_threshold", "at least 1"]),
+    ("vhost_controller_set_coalescing",
+     {"ctrlr": "n", "delay_base_us": 1, "iops_threshold": 1000}, ["NVMe", "08h"]),
     ("virtio_blk_create_transport", {"name": "vhost_user_blk"}, ["File exists"]),
     ("virtio_blk_get_transports", {"name": "x"}, ["No such device"]),
     ("vhost_create_nvme_controller", {"ctrlr": "x", "io_queues": 0}, ["io_queues", "0"]),
@@ -267,6 +358,8 @@ def test_the_configuration_written_makes_the_same_controllers(serve, room):
     rpc.call("vfu_virtio_create_blk_endpoint", name="vb", bdev_name="M0", qsize=64)
     rpc.call("vfu_virtio_create_scsi_endpoint", name="vs", packed_ring=True)
     rpc.call("vfu_virtio_scsi_add_target", name="vs", scsi_target_num=2, bdev_name="M1")
+    for name in ("vs", "late"):
+        rpc.call("vhost_controller_set_coalescing", ctrlr=name, delay_base_us=5, iops_threshold=600)
     rpc.call("nvmf_create_transport", trtype="VFIOUSER", max_queue_depth=32)
     rpc.call("nvmf_create_subsystem", nqn=NQN, serial_number="S", model_number="M")
     rpc.call("nvmf_subsystem_add_ns", nqn=NQN, namespace={"bdev_name": "M1", "nguid": "01" * 16})

@@ -277,6 +277,22 @@ def test_a_disk_of_a_file_is_made_shown_resized_and_removed(ctl, room, image):
     assert not os.path.exists(f"{room}/vm1") and os.path.exists(f"{room}/disk.img")
 
 
+def test_the_file_of_a_new_disk_is_made_on_request_only(ctl, room):
+    path = f"{room}/new.img"
+    assert "--size SIZE makes it" in ctl.fails(REFUSED, "disk", "add", "vm1", "--file", path)
+    assert not os.path.exists(path)
+    assert "--file" in ctl.fails(USAGE, "disk", "add", "vm1", "--ram", "1M", "--size", "1M")
+    assert "multiple" in ctl.fails(REFUSED, "disk", "add", "vm1", "--file", path, "--size", "1000")
+    assert not os.path.exists(path)
+    assert "8 MiB" in ctl("disk", "add", "vm1", "--file", path, "--size", "8M")
+    assert os.path.getsize(path) == 8 * MIB and os.stat(path).st_mode & 0o777 == 0o600
+    assert "create_size" not in ctl("config", "save")
+    ctl("disk", "rm", "vm1")
+    assert "exists" in ctl.fails(REFUSED, "disk", "add", "vm1", "--file", path, "--size", "8M")
+    assert os.path.getsize(path) == 8 * MIB
+    ctl("disk", "add", "vm1", "--file", path)
+
+
 def test_a_disk_over_vfio_user_is_a_disk_like_others(ctl, room, image):
     image("disk.img", 8 * MIB)
     ctl("rpc", "vfu_tgt_set_base_path", json.dumps({"path": room}))
@@ -388,8 +404,10 @@ def test_limits_of_a_disk_are_those_of_its_bdev(ctl):
 
 # ---- scsi, nvme ----
 
-def test_scsi_targets_come_and_go_with_their_bdevs(ctl, room):
-    ctl("scsi", "add", "s")
+@pytest.mark.parametrize("transport", ["vhost-user", "vfio-user"])
+def test_scsi_targets_come_and_go_with_their_bdevs(ctl, room, transport):
+    ctl("scsi", "add", "s", *(["--vfio-user"] if transport == "vfio-user" else []))
+    assert os.path.exists(f"{room}/s")
     assert ctl("scsi", "target", "add", "s", "--ram", "1M") == "0\n"
     assert ctl("scsi", "target", "add", "s", "7", "--ram", "2M") == "7\n"
     ctl("bdev", "add", "m", "--ram", "4M")
@@ -397,6 +415,7 @@ def test_scsi_targets_come_and_go_with_their_bdevs(ctl, room):
     c, = ctl.json("scsi", "list")
     assert {t["scsi_dev_num"]: t["luns"][0]["bdev_name"] for t in c["backend_specific"]["scsi"]} == \
         {0: "s.0", 7: "s.7", 1: "m"}
+    assert (c["ctrlr"], c["transport"], c["socket"]) == ("s", transport, f"{room}/s")
     assert "s.7" in ctl("scsi", "list", "s")
     ctl.fails(REFUSED, "scsi", "target", "add", "s", "7", "--ram", "2M")
     ctl("scsi", "target", "rm", "s", "7")
@@ -575,7 +594,7 @@ def test_stats_and_top_show_a_device_under_load(served, load, room):
 
 
 @pytest.fixture
-def terminal(room, served):
+def terminal(room):
     """terminal(*words): vhostctl in a real terminal of 120 x 30."""
     if not shutil.which("tmux"):
         pytest.skip("no tmux (package tmux)")
@@ -589,12 +608,12 @@ def terminal(room, served):
                                   check=True).stdout
 
         def begin(self, *words, width=120, height=30):
-            env = [f"VHOSTD_RPC_SOCKET={served.path}", "TERM=tmux-256color", "LC_ALL=C.UTF-8"]
+            env = [f"VHOSTD_RPC_SOCKET={room}/rpc", "TERM=tmux-256color", "LC_ALL=C.UTF-8"]
             with contextlib.suppress(FileNotFoundError):
                 os.remove(self.status)
             # tmux itself loses the status of a program that ends early, now and then.
             self.do("new-session", "-d", "-x", str(width), "-y", str(height), "-s", "t",
-                    "sh", "-c", 'env "$@"; echo $? >"$0"; sleep 60', self.status, *env, *words)
+                    "sh", "-c", 'trap : INT; env "$@"; echo $? >"$0"; sleep 60', self.status, *env, *words)
 
         def keys(self, *keys):
             self.do("send-keys", "-t", "t", *keys)
@@ -776,3 +795,134 @@ def test_completion_without_a_daemon_offers_verbs_and_no_errors(room):
 def test_the_kept_completion_is_what_is_printed(room):
     with open(os.path.join(os.path.dirname(__file__), "../../docs/vhostctl.bash"), encoding="utf-8") as f:
         assert f.read() == Ctl(f"{room}/rpc")("completion", "bash")
+
+
+# ---- long work ----
+
+@pytest.fixture
+def slow(ctl, room):
+    """A bdev 'a' with data that is read at 10 MiB a second, and 'b' of its size."""
+    with open(f"{room}/a", "wb") as f:
+        f.write(os.urandom(32 * MIB))
+    ctl("bdev", "add", "a", "--file", f"{room}/a")
+    ctl("bdev", "add", "b", "--ram", "32M")
+    ctl("qos", "set", "a", "--read-bandwidth", "10M")
+    return ctl
+
+
+def quick(ctl):
+    ctl("qos", "set", "a", "--read-bandwidth", "0")
+
+
+def wait_moving(ctl, job):
+    wait_for("some of it", lambda: ctl.json("rpc", "job_get_jobs", json.dumps({"id": job}))[0]["done_bytes"])
+
+
+def test_a_disk_is_copied_and_formatted(slow, room):
+    quick(slow)
+    assert re.match(r"job 1: copy of b, 32 MiB in \d+ s\n$", slow("disk", "copy", "a", "b"))
+    slow("bdev", "add", "c", "--ram", "32M")
+    job = slow.json("disk", "copy", "b", "c")
+    assert job == {**job, "id": 2, "kind": "copy", "name": "c", "source": "b", "state": "done", "done_bytes": 32 * MIB}
+    assert "job 3: format of b" in slow("disk", "format", "b")
+    said = slow("jobs")
+    assert [line.split()[:5] for line in said.splitlines()] == [
+        ["ID", "KIND", "NAME", "FROM", "STATE"], ["1", "copy", "b", "a", "done"], ["2", "copy", "c", "b", "done"],
+        ["3", "format", "b", "-", "done"]]
+    assert [j["id"] for j in slow.json("jobs", "b")] == [1, 2, 3] and [j["id"] for j in slow.json("jobs", "a")] == [1]
+    slow("disk", "add", "vm", "--bdev", "b")
+    assert "is used" in slow.fails(REFUSED, "disk", "copy", "a", "vm")
+    assert "no bdev" in slow.fails(REFUSED, "disk", "copy", "a", "nope")
+    assert "no job 99" in slow.fails(REFUSED, "jobs", "cancel", "99")
+
+
+def test_the_bar_shows_rate_percentage_and_time_left(slow, terminal):
+    slow("qos", "set", "a", "--read-bandwidth", "1M")
+    terminal.begin(VHOSTCTL, "disk", "copy", "a", "b")
+    shape = r"copy a to b  \[=+> *\]  +\d+ %  [\d.]+ MiB of 32 MiB  [\d.]+ MiB/s  \d+ s left"
+    screen = terminal.wait("a bar", lambda s: re.search(shape, s))
+    assert len([line for line in screen.splitlines() if line]) == 1
+    terminal.do("resize-window", "-t", "t", "-x", "60", "-y", "12")
+    terminal.wait("a line without a bar", lambda s: re.search(r"copy a to b  +\d+ %  ", s) and "[" not in s.splitlines()[-1])
+    quick(slow)
+    terminal.wait("all of it", lambda s: "100 %" in s and "job 1: copy of b, 32 MiB in" in s)
+    assert terminal.wait_ended() == OK
+
+
+def test_ctrl_c_cancels_and_says_so(slow, terminal):
+    slow("qos", "set", "a", "--read-bandwidth", "1M")
+    terminal.begin(VHOSTCTL, "disk", "copy", "a", "b")
+    terminal.wait("a bar", lambda s: re.search(r"\[=+>", s))
+    terminal.keys("C-c")
+    terminal.wait("what became of it", lambda s: "interrupted: job 1 is being cancelled" in s and
+                  "job 1 (copy of b) was cancelled; the bdev is incomplete" in s.replace("\n", " "))
+    assert terminal.wait_ended() == REFUSED
+    assert slow.json("jobs")[0]["state"] == "cancelled"
+
+
+def test_without_a_terminal_there_are_lines_or_none(slow):
+    said = slow.run("disk", "copy", "a", "b")
+    assert said.returncode == OK or "cancelled" in said.stderr
+    for line in said.stderr.splitlines():
+        assert re.match(r"copy a to b  +\d+ %  ", line) and "\r" not in line and "\x1b" not in line
+    quick(slow)
+    assert slow("disk", "copy", "a", "b", "--quiet").startswith("job 2")
+
+
+def test_a_program_reads_lines_of_json(slow):
+    lines = [json.loads(x) for x in slow("disk", "copy", "a", "b", "--json", "--progress").splitlines()]
+    assert len(lines) >= 2 and lines[-1]["state"] == "done" and lines[0]["state"] == "running"
+    assert [x["done_bytes"] for x in lines] == sorted(x["done_bytes"] for x in lines)
+
+
+def test_work_goes_on_in_the_background(slow):
+    assert "job 1: goes on; vhostctl jobs wait 1" in slow("disk", "copy", "a", "b", "--background")
+    wait_moving(slow, 1)
+    job, = slow.json("jobs")
+    assert job["state"] == "running" and job["cancellable"]
+    assert complete(slow, "jobs", "cancel", "") == ["1"]
+    assert slow("jobs", "cancel", "1") == ""
+    assert "job 1 (copy of b) was cancelled" in slow.fails(REFUSED, "jobs", "wait", "1", "-q")
+    assert "not whole" in slow.fails(REFUSED, "disk", "add", "vm", "--bdev", "b")
+    assert "has ended" in slow.fails(REFUSED, "jobs", "cancel", "1")
+    quick(slow)
+    job = slow.json("disk", "copy", "a", "b", "--background")
+    assert slow.json("jobs", "wait", str(job["id"]))["state"] == "done"
+
+
+def test_a_failure_is_exit_1_with_its_reason(slow):
+    quick(slow)
+    slow("rpc", "bdev_error_create", json.dumps({"base_name": "b"}))
+    slow("rpc", "bdev_error_inject_error", json.dumps({"name": "EE_b", "io_type": "write", "error_type": "failure", "num": 1}))
+    assert 'job 1 (copy) failed: dst: "EE_b": write at byte' in slow.fails(REFUSED, "disk", "copy", "a", "EE_b")
+    assert "job 1: dst: " in slow("jobs")
+    said = slow.run("jobs", "wait", "1", "--json")
+    assert said.returncode == REFUSED and "write at byte" in json.loads(said.stderr)["error"]["message"]
+
+
+def test_a_disk_grows_with_its_space_allocated(ctl, room, image):
+    image("disk.img", 8 * MIB)
+    ctl("disk", "add", "vm1", "--file", f"{room}/disk.img")
+    assert "64 MiB" in ctl("disk", "resize", "vm1", "64M", "--allocate")
+    assert os.path.getsize(f"{room}/disk.img") == 64 * MIB and os.stat(f"{room}/disk.img").st_blocks * 512 >= 56 * MIB
+    assert "force" in ctl.fails(REFUSED, "disk", "resize", "vm1", "8M")
+    assert "8 MiB" in ctl("disk", "resize", "vm1", "8M", "--force")
+    assert "expected SIZE" in ctl.fails(USAGE, "disk", "resize", "vm1", "--allocate")
+    assert "goes on" in ctl("disk", "resize", "vm1", "16M", "--allocate", "--background")
+    assert ctl.json("bdev", "resize", "vm1", "32M", "--allocate")[0]["num_blocks"] == 65536
+    assert ctl.json("disk", "show", "vm1")["size_bytes"] == 32 * MIB == os.path.getsize(f"{room}/disk.img")
+
+
+def test_disks_of_the_command_line_grow_too(start, room, image):
+    d = start("-r", f"{room}/rpc", "--device", f"blk,name=vm1,socket={room}/vm1,file={image('one', 8 * MIB)}",
+              "--device", f"scsi,name=s,socket={room}/s,target=0:file={image('two', 8 * MIB)},"
+              f"target=1:file={image('three', 8 * MIB)}")
+    d.wait_listening(f"{room}/rpc")
+    ctl = Ctl(f"{room}/rpc")
+    assert "64 MiB" in ctl("disk", "resize", "vm1", "64M", "--allocate")
+    assert os.path.getsize(f"{room}/one") == 64 * MIB
+    assert "2 disks" in ctl.fails(REFUSED, "disk", "resize", "s", "16M")
+    assert "16 MiB" in ctl("disk", "resize", "s", "16M", "--unit", "1/0")
+    os.truncate(f"{room}/one", 128 * MIB)
+    assert "128 MiB" in ctl("disk", "resize", "vm1")
+    assert "no device" in ctl.fails(REFUSED, "disk", "resize", "nope", "16M", "--unit", "1/0")

@@ -129,6 +129,9 @@ int file_open(struct blk_dev *dev, void *params, struct err *reterr);
 void file_close(struct blk_dev *dev);
 int file_rescan(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reterr);
 int file_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr);
+int file_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+		  uint64_t more_bytes);
+void file_allocate_undo(struct blk_dev *dev);
 int file_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
 	     uint64_t *ret_end_bytes, bool *ret_mapped);
 

@@ -11,6 +11,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -375,6 +376,46 @@ int file_resize(struct blk_dev *dev, uint64_t size_bytes, struct err *reterr)
 		return err_set(reterr, -errno, "%s: cannot make it %llu bytes large: %s",
 			       file->path, (unsigned long long)size_bytes, strerror(errno));
 	return 0;
+}
+
+/* Is there so much? What a file system does not tell is found out by trying. */
+static bool has_room(const struct file_dev *file, uint64_t bytes)
+{
+	struct statvfs fs;
+
+	return fstatvfs(file->fd, &fs) < 0 || !fs.f_blocks ||
+	       bytes / MAX(fs.f_frsize, 1ul) <= fs.f_bavail;
+}
+
+/* Beyond the end it stays without a size until ftruncate: who is killed here has changed nothing.
+ */
+int file_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
+		  uint64_t more_bytes)
+{
+	struct file_dev *file = container_of(dev, struct file_dev, dev);
+	int r;
+
+	if (file->block_device)
+		return -EOPNOTSUPP;
+	if (dev->caps.read_only)
+		return -EROFS;
+	if (!has_room(file, len_bytes + more_bytes))
+		return -ENOSPC;
+	do
+		r = fallocate(file->fd, FALLOC_FL_KEEP_SIZE, (off_t)offset_bytes, (off_t)len_bytes);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+/* Truncating a file to the size that it has frees what is allocated behind it. */
+void file_allocate_undo(struct blk_dev *dev)
+{
+	struct file_dev *file = container_of(dev, struct file_dev, dev);
+	struct stat st;
+
+	if (fstat(file->fd, &st) < 0 || ftruncate(file->fd, st.st_size) < 0)
+		log_warning("%s: what was allocated beyond its end stays: %s", file->path,
+			    strerror(errno));
 }
 
 /* Regular files only: a block device calls all of itself data. */

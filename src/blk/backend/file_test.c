@@ -406,6 +406,35 @@ static void grown_file_is_seen_by_rescan(void **state)
 
 /* ---- locks ---- */
 
+static void space_beyond_the_end_is_allocated_and_given_back(void **state)
+{
+	struct disk d;
+	struct err err = { 0 };
+	uint64_t had = allocated_bytes(image);
+	struct stat st;
+
+	file_disk_open(&d, image, "");
+	if (blk_dev_allocate(d.dev, IMAGE_BYTES, 4 << 20, 0) == -EOPNOTSUPP)
+		skip();
+	assert_true(allocated_bytes(image) >= had + (4 << 20));
+	assert_int_equal(stat(image, &st), 0);
+	assert_int_equal(st.st_size, IMAGE_BYTES);
+	blk_dev_allocate_undo(d.dev);
+	assert_int_equal(allocated_bytes(image), had);
+	/* not a byte of what cannot come to its end */
+	assert_int_equal(blk_dev_allocate(d.dev, IMAGE_BYTES, 4096, 1ull << 60), -ENOSPC);
+	assert_int_equal(allocated_bytes(image), had);
+	assert_int_equal(blk_dev_resize(d.dev, IMAGE_BYTES / 2, false, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "would be lost"));
+	assert_int_equal(blk_dev_resize(d.dev, IMAGE_BYTES / 2, true, &err), 0);
+	assert_int_equal(blk_dev_caps(d.dev)->size_bytes, IMAGE_BYTES / 2);
+	assert_int_equal(blk_dev_resize(d.dev, 0, true, &err), -EINVAL);
+	disk_close(&d);
+	file_disk_open(&d, image, "read-only=on");
+	assert_int_equal(blk_dev_allocate(d.dev, IMAGE_BYTES, 4096, 0), -EROFS);
+	disk_close(&d);
+}
+
 static void second_writer_in_this_process_is_refused(void **state)
 {
 	struct err err;
@@ -725,6 +754,7 @@ int main(void)
 		T(wrong_image_is_refused_with_its_name_and_the_reason),
 		T(read_only_image_refuses_writes),
 		T(grown_file_is_seen_by_rescan),
+		T(space_beyond_the_end_is_allocated_and_given_back),
 		T(second_writer_in_this_process_is_refused),
 		T(readers_share_an_image_and_keep_writers_out),
 		T(other_process_that_holds_the_lock_is_named),

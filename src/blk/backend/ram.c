@@ -346,23 +346,30 @@ static enum blk_status ram_zero(struct ram_dev *ram, uint64_t off, uint64_t len,
 	return BLK_ST_OK;
 }
 
+static inline bool ram_page_is_written(const struct ram_dev *ram, uint64_t page)
+{
+	return ram_written_word(ram, page) >> (page % 64) & 1;
+}
+
 /* Were all pages of a range written? */
 static inline bool ram_is_written(const struct ram_dev *ram, uint64_t off, uint64_t len)
 {
 	uint64_t page = off >> ram->page_shift, last = (off + len - 1) >> ram->page_shift;
 
 	for (; page <= last; page++)
-		if (unlikely(!(ram_written_word(ram, page) >> (page % 64) & 1)))
+		if (unlikely(!ram_page_is_written(ram, page)))
 			return false;
 	return true;
 }
 
-static const char ram_zeroes[4096];
+/* Aligned as pages are: then memcpy does with it what it does with them. */
+static const char ram_zeroes[4096] __attribute__((aligned(4096)));
 
 /* Page by page, and only those that were written. */
 static __attribute__((noinline)) void ram_read_sparse(const struct ram_dev *ram,
 						      const struct blk_req *req)
 {
+	const uint64_t piece = MIN(ram->page_bytes, sizeof(ram_zeroes));
 	uint64_t off = req->offset_bytes;
 
 	for (uint32_t i = 0; i < req->iov_count; i++) {
@@ -370,11 +377,13 @@ static __attribute__((noinline)) void ram_read_sparse(const struct ram_dev *ram,
 		uint64_t left = req->iov[i].iov_len;
 
 		while (left) {
-			uint64_t n = MIN(left, ram->page_bytes - off % ram->page_bytes);
+			uint64_t n = MIN(left, piece - (off & (piece - 1)));
+			const char *from = ram->memory + off;
 
 			/* copied, not set: GCC makes "rep stos" of a memset here */
-			n = MIN(n, sizeof(ram_zeroes));
-			memcpy(to, ram_is_written(ram, off, n) ? ram->memory + off : ram_zeroes, n);
+			if (!ram_page_is_written(ram, off >> ram->page_shift))
+				from = ram_zeroes + (off & (piece - 1));
+			memcpy(to, from, n);
 			to += n;
 			off += n;
 			left -= n;

@@ -22,7 +22,6 @@
 #define GPT_ENTRY_BYTES_MAX 4096
 #define GPT_NAME_UNITS	    36
 #define GPT_GUID_BYTES	    16
-#define GPT_GUID_TEXT_BYTES 37
 #define GPT_NAME_BYTES	    (GPT_NAME_UNITS * 3 + 1)
 
 struct gpt_part {
@@ -58,9 +57,6 @@ int blk_gpt_read(struct blk_dev *dev, struct loop *loop,
 		 void (*done)(void *arg, int rc, const struct gpt_table *table,
 			      const struct err *err),
 		 void *arg, struct err *reterr);
-
-/* "c12a7328-f81f-11d2-ba4b-00a0c93ec93b" */
-void gpt_guid_text(const uint8_t guid[GPT_GUID_BYTES], char text[GPT_GUID_TEXT_BYTES]);
 
 /* ---- what blk_gpt_read is made of; pure, Thread: any ---- */
 

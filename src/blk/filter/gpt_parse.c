@@ -71,13 +71,6 @@ static void guid_from_wire(const uint8_t *wire, uint8_t guid[GPT_GUID_BYTES])
 		guid[i] = wire[at[i]];
 }
 
-void gpt_guid_text(const uint8_t guid[GPT_GUID_BYTES], char text[GPT_GUID_TEXT_BYTES])
-{
-	for (int i = 0; i < GPT_GUID_BYTES; i++)
-		text += snprintf(text, 4, "%s%02x",
-				 i == 4 || i == 6 || i == 8 || i == 10 ? "-" : "", guid[i]);
-}
-
 static uint32_t header_crc(const uint8_t *block, uint32_t header_bytes)
 {
 	static const uint8_t none[4];

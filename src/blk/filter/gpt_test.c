@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/text.h"
 #include "blk/filter/gpt.h"
 #include "blk/filter/part.h"
 
@@ -148,21 +149,21 @@ static void assert_damaged(struct blk_dev *dev, const char *word)
 
 static void assert_three_parts(void)
 {
-	char text[GPT_GUID_TEXT_BYTES];
+	char text[TEXT_UUID_BYTES];
 
-	gpt_guid_text(table.disk, text);
+	text_uuid(table.disk, text);
 	assert_string_equal(text, DISK);
 	assert_int_equal(table.count, 3);
 	assert_int_equal(table.parts[0].number, 1);
 	assert_int_equal(table.parts[0].start_bytes, 1 << 20);
 	assert_int_equal(table.parts[0].length_bytes, 1 << 20);
 	assert_string_equal(table.parts[0].name, "root \303\244");
-	gpt_guid_text(table.parts[0].type, text);
+	text_uuid(table.parts[0].type, text);
 	assert_string_equal(text, LINUX);
-	gpt_guid_text(table.parts[0].unique, text);
+	text_uuid(table.parts[0].unique, text);
 	assert_string_equal(text, UUID1);
 	assert_int_equal(table.parts[1].start_bytes, 2 << 20);
-	gpt_guid_text(table.parts[1].type, text);
+	text_uuid(table.parts[1].type, text);
 	assert_string_equal(text, "c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 	assert_string_equal(table.parts[2].name, "rest");
 }
