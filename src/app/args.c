@@ -362,6 +362,11 @@ int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr
 	return args_parse_all(argc, argv, cfg, false, reterr);
 }
 
+int args_parse_successor(int argc, char **argv, struct app_config *cfg, struct err *reterr)
+{
+	return args_parse_all(argc, argv, cfg, true, reterr);
+}
+
 /* ---- after everything was read ---- */
 
 static int app_config_name(struct device_def *def, uint32_t idx, struct err *reterr)
@@ -374,6 +379,22 @@ static int app_config_name(struct device_def *def, uint32_t idx, struct err *ret
 	snprintf(name, sizeof(name), "%s%u", def->type->name, idx);
 	def->name = strdup(name);
 	return def->name ? 0 : err_set(reterr, -ENOMEM, "%s: out of memory", def->where);
+}
+
+int app_config_inherit(struct app_config *cfg, char *const *names, uint32_t count,
+		       struct err *reterr)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < cfg->device_count && rc == 0; i++) {
+		struct device_def *def = &cfg->devices[i];
+
+		rc = app_config_name(def, i, reterr);
+		for (uint32_t k = 0; k < count && rc == 0; k++)
+			if (!strcmp(def->name, names[k]))
+				def->inherited = true;
+	}
+	return rc;
 }
 
 int app_config_check(struct app_config *cfg, struct err *reterr)
@@ -418,14 +439,9 @@ int args_parse_again(const struct app_config *old, struct app_config *cfg, struc
 	cfg->rpc.socket_fd = old->rpc.socket_fd;
 	cfg->rpc.readonly_fd = old->rpc.readonly_fd;
 	cfg->metrics.socket_fd = old->metrics.socket_fd;
-	for (uint32_t i = 0; i < cfg->device_count && rc == 0; i++) {
-		struct device_def *def = &cfg->devices[i];
-
-		rc = app_config_name(def, i, reterr);
-		for (uint32_t k = 0; k < old->device_count && rc == 0; k++)
-			if (old->devices[k].inherited && !strcmp(def->name, old->devices[k].name))
-				def->inherited = true;
-	}
+	for (uint32_t k = 0; k < old->device_count && rc == 0; k++)
+		if (old->devices[k].inherited)
+			rc = app_config_inherit(cfg, &old->devices[k].name, 1, reterr);
 	return rc < 0 ? rc : app_config_check(cfg, reterr);
 }
 

@@ -54,6 +54,11 @@ struct app_config {
  * case. Returns 0 or -errno; reterr then names the option, the value and the limit.
  */
 int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr);
+/* The same for a successor: descriptors that options name are its predecessor's. */
+int args_parse_successor(int argc, char **argv, struct app_config *cfg, struct err *reterr);
+/* Devices with one of these names have an inherited socket, which is the predecessor's. -ENOMEM. */
+int app_config_inherit(struct app_config *cfg, char *const *names, uint32_t count,
+		       struct err *reterr);
 /*
  * Gives inherited sockets (sd_listen_fds: LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES) to devices: by
  * name first, then in order to those without socket. -EINVAL when one is left over, or when there

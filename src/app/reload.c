@@ -420,3 +420,8 @@ void reload_on_unit_closed(void)
 	if (waiting)
 		reload_run(waiting);
 }
+
+bool reload_waits(void)
+{
+	return waiting;
+}
