@@ -342,7 +342,7 @@ def test_what_management_made_is_there_and_the_state_goes_on(serve, room, image)
     assert after != before and "of-c" in json.dumps(after)
     with open(state, encoding="utf-8") as f:
         saved = f.read()
-    assert "m1" in saved and "c0" not in saved and "of-c" not in saved
+    assert '"m1"' in saved and '"c0"' not in saved and '"of-c"' not in saved
     assert s.end() == 0
     again = serve("--state", state, "-c", given, "-S", room)
     assert sections(again) == after
