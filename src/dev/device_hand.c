@@ -2,7 +2,8 @@
  * Devices in a hand-over: brought to a halt, written, and taken over by the same devices of the
  * successor, which it has opened from the same definitions. Thread: main.
  *
- *   "devs"  a "dsta" for each device: name, type, transport, what the type packs
+ *   "devs"  a "dsta" for each device: name, type, transport, what the type packs; and a "disk" for
+ *           each of its disks: unit, what was counted
  *           a "dcon" for each that is started: name, drained or not, its endpoint
  */
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "base/parcel.h"
+#include "blk/blk.h"
 #include "dev/devices.h"
 #include "sock/endpoint.h"
 
@@ -17,6 +19,7 @@
 #define HAND_ALL     "devs"
 #define HAND_STATE   "dsta"
 #define HAND_CONNS   "dcon"
+#define HAND_DISK    "disk"
 
 static const struct device_front *hand_front(const struct device *dev)
 {
@@ -63,6 +66,90 @@ bool device_is_quiet(const struct device *dev)
 
 /* ---- writing ---- */
 
+/* ---- counters of disks ---- */
+
+/* Most are 0: those that are not, each with its place. */
+#define HAND_COUNTERS ((uint32_t)(sizeof(struct blk_stats) / sizeof(uint64_t)))
+
+static void hand_stats_pack(const struct blk_stats *stats, struct parcel *p)
+{
+	const uint64_t *value = (const uint64_t *)stats;
+
+	for (uint32_t i = 0; i < HAND_COUNTERS; i++) {
+		if (!value[i])
+			continue;
+		parcel_put_u32(p, i);
+		parcel_put_u64(p, value[i]);
+	}
+	parcel_put_u32(p, HAND_COUNTERS);
+}
+
+static void hand_stats_unpack(struct blk_stats *stats, struct parcel *p)
+{
+	uint64_t *value = (uint64_t *)stats;
+
+	memset(stats, 0, sizeof(*stats));
+	while (!p->failed) {
+		uint32_t at = parcel_take_count(p, HAND_COUNTERS);
+
+		if (at == HAND_COUNTERS)
+			break;
+		value[at] = parcel_take_u64(p);
+	}
+}
+
+static void hand_disk_pack(const char *unit, const struct blk_dev *blk, void *arg)
+{
+	struct parcel *p = arg;
+	struct parcel_section s;
+	struct blk_stats stats;
+
+	parcel_section_begin(p, &s, HAND_DISK, HAND_VERSION);
+	parcel_put_str(p, unit);
+	parcel_put_u32(p, HAND_COUNTERS);
+	blk_dev_stats(blk, &stats);
+	hand_stats_pack(&stats, p);
+	blk_dev_iostat(blk, &stats);
+	hand_stats_pack(&stats, p);
+	parcel_section_done(p, &s);
+}
+
+struct hand_disk {
+	const char *unit;
+	struct blk_stats all, iostat;
+};
+
+static void hand_disk_inherit(const char *unit, const struct blk_dev *blk, void *arg)
+{
+	const struct hand_disk *disk = arg;
+
+	if (disk->unit && !strcmp(unit, disk->unit))
+		blk_dev_stats_inherit((struct blk_dev *)blk, &disk->all, &disk->iostat);
+}
+
+static int hand_disk_unpack(struct device *dev, struct parcel *p, struct err *reterr)
+{
+	struct hand_disk disk;
+	struct parcel_section s;
+	char *unit;
+	int rc = parcel_section_enter(p, &s, HAND_DISK, HAND_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	disk.unit = unit = parcel_take_str(p);
+	/* Who counts something else begins anew. */
+	if (parcel_take_u32(p) == HAND_COUNTERS) {
+		hand_stats_unpack(&disk.all, p);
+		hand_stats_unpack(&disk.iostat, p);
+		if (!p->failed)
+			device_disks_visit(dev, hand_disk_inherit, &disk);
+	}
+	free(unit);
+	return parcel_section_end(p, &s, HAND_DISK, reterr);
+}
+
+/* ---- one device ---- */
+
 int device_pack(struct device *dev, struct parcel *p, struct err *reterr)
 {
 	struct parcel_section s;
@@ -75,6 +162,7 @@ int device_pack(struct device *dev, struct parcel *p, struct err *reterr)
 	parcel_put_u32(p, dev->coalescing.delay_base_us);
 	parcel_put_u32(p, dev->coalescing.iops_threshold);
 	rc = dev->def->type->pack(dev, p, reterr);
+	device_disks_visit(dev, hand_disk_pack, p);
 	parcel_section_done(p, &s);
 	return rc < 0 ? err_prefix(reterr, rc, "%s", dev->def->name) : 0;
 }
@@ -152,6 +240,8 @@ static int hand_state_unpack(struct parcel *p, struct err *reterr)
 	if (!dev->def->type->unpack)
 		return device_hand_check(dev, reterr);
 	rc = dev->def->type->unpack(dev, p, reterr);
+	while (rc == 0 && parcel_section_is_next(p, HAND_DISK))
+		rc = hand_disk_unpack(dev, p, reterr);
 	return rc < 0 ? err_prefix(reterr, rc, "%s", dev->def->name)
 		      : parcel_section_end(p, &s, HAND_STATE, reterr);
 }

@@ -43,7 +43,9 @@ static void vfu_session_state_set(struct vfu_session *s, enum vfu_session_state 
 
 static bool vfu_session_backlog_has_room(const struct vfu_session *s)
 {
-	return s->backlog_count < VFU_BACKLOG_MAX && s->backlog_bytes < VFU_BACKLOG_BYTES;
+	uint32_t max = s->frozen ? VFU_BACKLOG_FROZEN_MAX : VFU_BACKLOG_MAX;
+
+	return s->backlog_count < max && s->backlog_bytes < VFU_BACKLOG_BYTES;
 }
 
 /* Invariants 2 and 7. */
@@ -149,14 +151,17 @@ static void vfu_session_on_quiet(void *front)
 	vfu_session_run(s);
 }
 
-/* The client waits for an answer, and perhaps serves no request of ours before it has it. */
+/*
+ * The client waits for an answer, and perhaps serves no request of ours before it has it. When only
+ * a hand-over waits, the client does serve them: that may take as long as it takes.
+ */
 static void vfu_session_on_grace(struct loop_timer *t)
 {
 	struct vfu_session *s = container_of(t, struct vfu_session, grace_timer);
 
 	if (s->dev_state != VFU_DEV_QUIESCING)
 		return;
-	if (vfu_remote_is_busy(&s->remote)) {
+	if (vfu_remote_is_busy(&s->remote) && s->phase != VFU_PHASE_IDLE) {
 		log_limited(s->limit, LOG_WARNING,
 			    "%s: transfers by messages were not served within %llu ms while %s "
 			    "waits",

@@ -84,7 +84,9 @@ enum vfu_dev_state {
 #define VFU_RESUME_DELAY_NS  2000000ull
 #define VFU_MESSAGES_MAX     32 /* handled in a row before others get their turn */
 #define VFU_BACKLOG_MAX	     64
-#define VFU_BACKLOG_BYTES    0x200000u
+/* In a hand-over: writes that want no answer come before the answers that it waits for. */
+#define VFU_BACKLOG_FROZEN_MAX 4096
+#define VFU_BACKLOG_BYTES      0x200000u
 
 struct parcel;
 

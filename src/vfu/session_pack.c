@@ -87,7 +87,7 @@ static void vfu_session_backlog_pack(const struct vfu_session *s, struct parcel 
 
 static int vfu_session_backlog_unpack(struct vfu_session *s, struct parcel *p, struct err *reterr)
 {
-	const uint32_t count = parcel_take_count(p, VFU_BACKLOG_MAX);
+	const uint32_t count = parcel_take_count(p, VFU_BACKLOG_FROZEN_MAX);
 	int rc = 0;
 
 	for (uint32_t i = 0; i < count && rc == 0; i++) {

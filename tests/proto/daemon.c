@@ -350,6 +350,16 @@ unsigned daemon_fd_count(struct daemon *d)
 	return n;
 }
 
+unsigned daemon_fd_settled(struct daemon *d, unsigned most)
+{
+	uint64_t end = now_us() + 5000000;
+	unsigned n;
+
+	while ((n = daemon_fd_count(d)) > most && now_us() < end)
+		pause_us(10000);
+	return n;
+}
+
 unsigned long daemon_rss_kib(struct daemon *d)
 {
 	char path[64], line[128];

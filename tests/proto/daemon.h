@@ -56,6 +56,8 @@ int daemon_log_check(struct daemon *d);
 void daemon_log_show(struct daemon *d);
 bool daemon_log_has(struct daemon *d, const char *text);
 unsigned daemon_fd_count(struct daemon *d);
+/* Connections end in their own time: waits until at most so many are left, 5 s at most. */
+unsigned daemon_fd_settled(struct daemon *d, unsigned most);
 unsigned long daemon_rss_kib(struct daemon *d);
 /*
  * One call of the management socket "@rpc", with params as JSON, begun; and whether it was
