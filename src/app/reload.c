@@ -101,7 +101,7 @@ static void reload_tell_device(const struct device_def *old, const struct device
 			continue;
 		if (!strcmp(opts_text(row, old, a, sizeof(a)), opts_text(row, new, b, sizeof(b))))
 			continue;
-		if (!old->type->adopt || !old->running || !old->type->adopt(old->running, new, row))
+		if (!old->running || !device_adopt(old->running, new, row))
 			reload_tell_row(old->name, "", row, old, new);
 	}
 }

@@ -240,6 +240,6 @@ void blk_cancel(struct blk_req *req)
 	req->cancelled = true;
 	if (chan->bounce && bounce_cancel(chan->bounce, req))
 		return;
-	if (chan->dev->impl->cancel)
-		chan->dev->impl->cancel(req);
+	if (chan->cancel)
+		chan->cancel(req);
 }

@@ -50,7 +50,8 @@ enum blk_op {
 	X(READ_ONLY, "read-only")                                                                  \
 	X(NO_SPACE, "no space")                                                                    \
 	X(ABORTED, "aborted")                                                                      \
-	X(GONE, "back-end gone")
+	X(GONE, "back-end gone")                                                                   \
+	X(NVME, "NVMe status") /* blk_req.nvme_status; an I/O error to others than NVMe hosts */
 
 enum blk_status {
 #define X(n, s) BLK_ST_##n,
@@ -89,6 +90,8 @@ struct blk_req {
 
 	/* result */
 	uint8_t status; /* enum blk_status, valid in done */
+
+	uint16_t nvme_status; /* with BLK_ST_NVME: status code type << 8 | status code, not 0 */
 
 	/* private: waist */
 	bool cancelled; /* blk_cancel was called */

@@ -23,6 +23,8 @@
 #include "blk/blk.h"
 
 struct bounce;
+struct insert;
+struct insert_link;
 
 struct blk_impl {
 	const char *type;
@@ -82,6 +84,12 @@ struct blk_dev {
 	struct blk_dev *base; /* of a filter: a reference; NULL: none */
 	bool can_map;
 	struct blk_listener base_listener;
+	/* Held while channels are opened and closed, so that they are of one type; see insert.c. */
+	pthread_mutex_t shape_lock;
+	struct insert *inserting;   /* it is becoming a swap: under shape_lock */
+	struct insert *idle_insert; /* and waits for jobs; the same */
+	uint32_t jobs;		    /* that use it: blk_dev_map, blk_dev_allocate; the same */
+	bool exchanging;	    /* Thread: main */
 	pthread_mutex_t
 		chans_lock; /* channels come and go on their loops; never on the data path */
 	struct list chans;
@@ -105,6 +113,11 @@ struct blk_chan {
 	struct blk_chan *base; /* of a filter: the base's channel on this loop */
 	/* Deferred, each time that in_flight becomes 0; NULL: nobody waits for that. */
 	struct loop_work *idle_work;
+	void (*cancel)(struct blk_req *req); /* of impl; NULL: none */
+	/* insert.c: NULL but while the node becomes a swap; only this struct is there; not of the
+	 * node's making (blk_chan_enter) */
+	struct insert_link *link;
+	bool bare, foreign;
 	struct list node;
 	struct blk_stats stats; /* ops[] stays 0: it is the sum of hist[] */
 	/* of main, under chans_lock: when blk_dev_iostat, and when the extremes were reset */
@@ -164,8 +177,20 @@ static inline void blk_pass(struct blk_chan *base, struct blk_req *req)
 		base->submit(base, req);
 }
 
+/* A channel of no node's own making, on dev: counted in its statistics, with its caps. The caller
+ * has zeroed it, and sets submit and cancel. Thread: owner loop. */
+void blk_chan_enter(struct blk_chan *chan, struct blk_dev *dev, struct loop *loop);
+/* All its requests have left it. */
+void blk_chan_leave(struct blk_chan *chan);
+
 /* Follows the base: takes its size, and tells our listeners if it changed. Thread: main. */
 void blk_dev_resize_to(struct blk_dev *dev, uint64_t size_bytes);
+/* What is allocated for a node and a channel: a back-end can become a swap in place. */
+size_t blk_dev_bytes(const struct blk_impl *impl);
+size_t blk_chan_bytes(const struct blk_impl *impl);
+/* Nothing is bounced at the moment. Thread: owner loop. */
+void blk_chan_bounce_free(struct blk_chan *chan);
+
 /* ---- stats.c ---- */
 
 /* A channel begins, and ends: its counters go to the node's. Thread: owner loop. */

@@ -10,6 +10,19 @@
 #include "base/num.h"
 #include "blk/blk_impl.h"
 #include "blk/filter/bounce.h"
+#include "blk/filter/swap_impl.h"
+
+size_t blk_dev_bytes(const struct blk_impl *impl)
+{
+	return impl->filter ? impl->dev_bytes : MAX(impl->dev_bytes, blk_swap_impl.dev_bytes);
+}
+
+size_t blk_chan_bytes(const struct blk_impl *impl)
+{
+	return num_round_up(impl->filter ? impl->chan_bytes
+					 : MAX(impl->chan_bytes, blk_swap_impl.chan_bytes),
+			    64);
+}
 
 static void dev_free(struct blk_dev *dev)
 {
@@ -17,6 +30,7 @@ static void dev_free(struct blk_dev *dev)
 		dev->impl->close(dev);
 	blk_dev_unref(blk_dev_rebase(dev, NULL));
 	pthread_mutex_destroy(&dev->chans_lock);
+	pthread_mutex_destroy(&dev->shape_lock);
 	free(dev->name);
 	free(dev);
 }
@@ -57,7 +71,7 @@ struct blk_dev *blk_dev_rebase(struct blk_dev *dev, struct blk_dev *base)
 
 static struct blk_dev *dev_new(const struct blk_impl *impl, const char *name)
 {
-	struct blk_dev *dev = calloc(1, impl->dev_bytes);
+	struct blk_dev *dev = calloc(1, blk_dev_bytes(impl));
 
 	if (!dev)
 		return NULL;
@@ -74,6 +88,7 @@ static struct blk_dev *dev_new(const struct blk_impl *impl, const char *name)
 	list_init(&dev->base_listener.node);
 	dev->base_listener.resized = dev_on_base_resized;
 	pthread_mutex_init(&dev->chans_lock, NULL);
+	pthread_mutex_init(&dev->shape_lock, NULL);
 	return dev;
 }
 
@@ -229,22 +244,66 @@ int blk_dev_resize(struct blk_dev *dev, uint64_t size_bytes, bool may_shrink, st
 	return r < 0 ? r : blk_dev_rescan(d, reterr);
 }
 
+/* A job may use the node as what it is until dev_job_leave. NULL: it is becoming another. */
+static const struct blk_impl *dev_job_enter(struct blk_dev *dev)
+{
+	const struct blk_impl *impl;
+
+	pthread_mutex_lock(&dev->shape_lock);
+	impl = dev->inserting ? NULL : dev->impl;
+	dev->jobs += impl != NULL;
+	pthread_mutex_unlock(&dev->shape_lock);
+	return impl;
+}
+
+static void dev_job_leave(struct blk_dev *dev)
+{
+	pthread_mutex_lock(&dev->shape_lock);
+	if (!--dev->jobs && dev->idle_insert)
+		blk_insert_idle(dev->idle_insert);
+	pthread_mutex_unlock(&dev->shape_lock);
+}
+
 int blk_dev_allocate(struct blk_dev *dev, uint64_t offset_bytes, uint64_t len_bytes,
 		     uint64_t more_bytes)
 {
-	return dev->impl->allocate ? dev->impl->allocate(dev, offset_bytes, len_bytes, more_bytes)
-				   : -EOPNOTSUPP;
+	const struct blk_impl *impl = dev_job_enter(dev);
+	int r;
+
+	if (!impl)
+		return -EBUSY;
+	r = impl->allocate ? impl->allocate(dev, offset_bytes, len_bytes, more_bytes) : -EOPNOTSUPP;
+	dev_job_leave(dev);
+	return r;
 }
 
 void blk_dev_allocate_undo(struct blk_dev *dev)
 {
-	if (dev->impl->allocate_undo)
-		dev->impl->allocate_undo(dev);
+	const struct blk_impl *impl = dev_job_enter(dev);
+
+	if (!impl)
+		return;
+	if (impl->allocate_undo)
+		impl->allocate_undo(dev);
+	dev_job_leave(dev);
 }
 
 bool blk_dev_can_map(const struct blk_dev *dev)
 {
 	return dev->can_map;
+}
+
+static int dev_map_impl(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
+			uint64_t *ret_end_bytes, bool *ret_mapped)
+{
+	const struct blk_impl *impl = dev_job_enter(dev);
+	int r;
+
+	if (!impl)
+		return -EOPNOTSUPP;
+	r = impl->map(dev, offset_bytes, end_bytes, ret_end_bytes, ret_mapped);
+	dev_job_leave(dev);
+	return r;
 }
 
 int blk_dev_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
@@ -261,7 +320,7 @@ int blk_dev_map(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_bytes,
 	if (offset_bytes >= end_bytes || (offset_bytes | end_bytes) & (block_bytes - 1) ||
 	    end_bytes > blk_size_bytes(dev))
 		return -EINVAL;
-	r = dev->impl->map(dev, offset_bytes, end_bytes, &end, &mapped);
+	r = dev_map_impl(dev, offset_bytes, end_bytes, &end, &mapped);
 	if (r < 0)
 		return r;
 	/* A block that is mapped in part is mapped. */
@@ -310,29 +369,69 @@ static uint32_t caps_op_mask(const struct blk_caps *c)
 	       (uint32_t)c->secure_erase << BLK_SECURE_ERASE;
 }
 
-int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_chan,
-		  struct err *reterr)
+static void chan_init(struct blk_chan *chan, struct blk_dev *dev, struct loop *loop)
 {
-	size_t bytes = num_round_up(dev->impl->chan_bytes, 64);
+	blk_stats_init(&chan->stats);
+	chan->dev = dev;
+	chan->loop = loop;
+	chan->block_mask = dev->caps.block_bytes - 1;
+	chan->op_mask = caps_op_mask(&dev->caps);
+	/* UNMAP is a hint that may always be given */
+	chan->flag_mask =
+		BLK_UNMAP | (dev->caps.fua ? BLK_FUA : 0) | (dev->caps.pi_type ? BLK_PI : 0);
+}
+
+static void chan_list(struct blk_chan *chan)
+{
+	pthread_mutex_lock(&chan->dev->chans_lock);
+	list_append(&chan->dev->chans, &chan->node);
+	pthread_mutex_unlock(&chan->dev->chans_lock);
+}
+
+void blk_chan_enter(struct blk_chan *chan, struct blk_dev *dev, struct loop *loop)
+{
+	chan_init(chan, dev, loop);
+	chan->foreign = true;
+	chan_list(chan);
+}
+
+void blk_chan_leave(struct blk_chan *chan)
+{
+	struct blk_dev *dev = chan->dev;
+
+	ASSERT(!chan->in_flight);
+	pthread_mutex_lock(&dev->chans_lock);
+	blk_stats_close(chan);
+	list_remove(&chan->node);
+	pthread_mutex_unlock(&dev->chans_lock);
+}
+
+void blk_chan_bounce_free(struct blk_chan *chan)
+{
+	bounce_free(chan->bounce);
+	chan->bounce = NULL;
+}
+
+static int chan_open_locked(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_chan,
+			    struct err *reterr)
+{
+	size_t bytes = blk_chan_bytes(dev->impl);
 	struct blk_chan *chan = aligned_alloc(64, bytes);
 	int r = 0;
 
 	if (!chan)
 		return err_set(reterr, -ENOMEM, "%s: no memory for a channel", dev->name);
 	memset(chan, 0, bytes);
-	blk_stats_init(&chan->stats);
-	chan->dev = dev;
-	chan->loop = loop;
+	chan_init(chan, dev, loop);
 	chan->submit = dev->impl->submit;
-	chan->block_mask = dev->caps.block_bytes - 1;
+	chan->cancel = dev->impl->cancel;
 	chan->memory_mask = dev->caps.mem_align - 1;
-	chan->op_mask = caps_op_mask(&dev->caps);
-	/* UNMAP is a hint that may always be given */
-	chan->flag_mask =
-		BLK_UNMAP | (dev->caps.fua ? BLK_FUA : 0) | (dev->caps.pi_type ? BLK_PI : 0);
 	if (dev->impl->filter && !dev->impl->passes)
 		r = blk_chan_open(dev->base, loop, &chan->base, reterr);
-	if (r == 0 && dev->impl->chan_open)
+	chan->bare = dev->inserting;
+	if (chan->bare)
+		r = blk_insert_chan_open(chan, reterr);
+	else if (r == 0 && dev->impl->chan_open)
 		r = dev->impl->chan_open(chan, reterr);
 	if (r < 0) {
 		if (!dev->impl->passes)
@@ -340,11 +439,20 @@ int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_
 		free(chan);
 		return err_prefix(reterr, r, "%s", dev->name);
 	}
-	pthread_mutex_lock(&dev->chans_lock);
-	list_append(&dev->chans, &chan->node);
-	pthread_mutex_unlock(&dev->chans_lock);
+	chan_list(chan);
 	*ret_chan = chan;
 	return 0;
+}
+
+int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_chan,
+		  struct err *reterr)
+{
+	int r;
+
+	pthread_mutex_lock(&dev->shape_lock);
+	r = chan_open_locked(dev, loop, ret_chan, reterr);
+	pthread_mutex_unlock(&dev->shape_lock);
+	return r;
 }
 
 int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
@@ -353,6 +461,8 @@ int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uin
 	const struct blk_dev *dev = chan->dev;
 	int r = 0;
 
+	if (chan->bare)
+		return 0;
 	if (dev->impl->buffers_set)
 		r = dev->impl->buffers_set(chan, regions, count, reterr);
 	else if (chan->base)
@@ -368,14 +478,15 @@ void blk_chan_close(struct blk_chan *chan)
 		return;
 	ASSERT(!chan->in_flight);
 	dev = chan->dev;
-	if (dev->impl->chan_close)
-		dev->impl->chan_close(chan);
-	if (!dev->impl->passes)
-		blk_chan_close(chan->base);
+	pthread_mutex_lock(&dev->shape_lock);
+	if (!(chan->link && blk_insert_chan_close(chan))) {
+		if (dev->impl->chan_close)
+			dev->impl->chan_close(chan);
+		if (!dev->impl->passes)
+			blk_chan_close(chan->base);
+	}
 	bounce_free(chan->bounce);
-	pthread_mutex_lock(&dev->chans_lock);
-	blk_stats_close(chan);
-	list_remove(&chan->node);
-	pthread_mutex_unlock(&dev->chans_lock);
+	blk_chan_leave(chan);
+	pthread_mutex_unlock(&dev->shape_lock);
 	free(chan);
 }

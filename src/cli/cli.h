@@ -120,6 +120,7 @@ int disk_add(struct cli *cli, json_t **ret_result);
 int disk_list(struct cli *cli, json_t **ret_result);
 int disk_show(struct cli *cli, json_t **ret_result);
 int disk_resize(struct cli *cli, json_t **ret_result);
+int disk_limit(struct cli *cli, json_t **ret_result);
 int disk_copy(struct cli *cli, json_t **ret_result);
 int disk_format(struct cli *cli, json_t **ret_result);
 int disk_swap(struct cli *cli, json_t **ret_result);

@@ -218,17 +218,21 @@ int disk_rm(struct cli *cli, json_t **ret_result)
 
 int disk_swap(struct cli *cli, json_t **ret_result)
 {
-	json_t *params, *name;
+	const char *name = cli_str(cli, "name");
+	json_t *params, *devices;
+	bool device;
 	int rc = 0;
 
 	if (cli_given(cli, "file") == cli_given(cli, "bdev"))
 		return err_set(&cli->err, -EINVAL, "expected one of --file PATH, --bdev NAME");
-	rc = name_to_bdev(cli, cli_str(cli, "name"), &name);
+	rc = cli_call(cli, "device_get_devices", NULL, &devices);
 	if (rc < 0)
 		return rc;
+	device = find_by(devices, "name", name);
+	json_decref(devices);
 	params = cli_params(cli, 0);
-	json_object_set_new(params, "name", name);
-	return cli_call(cli, "bdev_swap", params, ret_result);
+	json_object_set_new(params, "name", json_string(name));
+	return cli_call(cli, device ? "device_swap" : "bdev_swap", params, ret_result);
 }
 
 int bdev_add(struct cli *cli, json_t **ret_result)
@@ -370,9 +374,10 @@ int disk_resize(struct cli *cli, json_t **ret_result)
 	return rc;
 }
 
-/* ---- qos ---- */
+/* ---- limits ---- */
 
-int qos_set(struct cli *cli, json_t **ret_result)
+/* The call's parameters, without a name. -EINVAL: not whole MiB, or nothing is given. */
+static int limits_params(struct cli *cli, json_t **ret_params)
 {
 	static const struct {
 		const char *key, *param;
@@ -381,29 +386,41 @@ int qos_set(struct cli *cli, json_t **ret_result)
 		{ "read-bandwidth", "r_mbytes_per_sec" },
 		{ "write-bandwidth", "w_mbytes_per_sec" },
 		{ "bandwidth-burst", "rw_mbytes_burst" },
+		{ "read-bandwidth-burst", "r_mbytes_burst" },
+		{ "write-bandwidth-burst", "w_mbytes_burst" },
 	};
-	json_t *params = cli_params(cli, 0), *bdev;
-	int rc;
+	json_t *params = cli_params(cli, 0);
+	int rc = 0;
 
-	for (size_t i = 0; i < ARRAY_SIZE(bandwidths); i++) {
+	json_object_del(params, "name");
+	for (size_t i = 0; rc == 0 && i < ARRAY_SIZE(bandwidths); i++) {
 		const uint64_t bytes = cli_u64(cli, bandwidths[i].key, 0);
 
-		if (bytes % (1 << 20)) {
-			json_decref(params);
-			return err_set(
-				&cli->err, -EINVAL,
-				"--%s: expected whole MiB a second, got %" JSON_INTEGER_FORMAT
-				" bytes",
-				bandwidths[i].key, (json_int_t)bytes);
-		}
-		if (cli_given(cli, bandwidths[i].key))
+		if (bytes % (1 << 20))
+			rc = err_set(&cli->err, -EINVAL,
+				     "--%s: expected whole MiB a second, got %" JSON_INTEGER_FORMAT
+				     " bytes",
+				     bandwidths[i].key, (json_int_t)bytes);
+		else if (cli_given(cli, bandwidths[i].key))
 			json_object_set_new(params, bandwidths[i].param,
 					    json_integer((json_int_t)(bytes >> 20)));
 	}
-	if (!json_object_size(params)) {
+	if (rc == 0 && !json_object_size(params))
+		rc = err_set(&cli->err, -EINVAL, "expected a limit: --iops N, --bandwidth SIZE");
+	if (rc < 0)
 		json_decref(params);
-		return err_set(&cli->err, -EINVAL, "expected a limit: --iops N, --bandwidth SIZE");
-	}
+	else
+		*ret_params = params;
+	return rc;
+}
+
+int qos_set(struct cli *cli, json_t **ret_result)
+{
+	json_t *params, *bdev;
+	int rc = limits_params(cli, &params);
+
+	if (rc < 0)
+		return rc;
 	rc = name_to_bdev(cli, cli_str(cli, "name"), &bdev);
 	if (rc < 0) {
 		json_decref(params);
@@ -411,4 +428,15 @@ int qos_set(struct cli *cli, json_t **ret_result)
 	}
 	json_object_set_new(params, "name", bdev);
 	return cli_call(cli, "bdev_set_qos_limit", params, ret_result);
+}
+
+int disk_limit(struct cli *cli, json_t **ret_result)
+{
+	json_t *params;
+	int rc = limits_params(cli, &params);
+
+	if (rc < 0)
+		return rc;
+	json_object_set_new(params, "name", json_string(cli_str(cli, "name")));
+	return cli_call(cli, "device_set_qos_limit", params, ret_result);
 }

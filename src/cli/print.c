@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/check.h"
 #include "cli/backend.h"
 #include "cli/format.h"
 #include "cli/progress.h"
@@ -83,11 +84,58 @@ void print_disk(struct cli *cli, const json_t *d)
 	pair(cli, "front-ends", sessions);
 }
 
+/* Of assigned_rate_limits. */
+static const struct {
+	const char *key, *what;
+	bool mbytes;
+} limit_rows[] = {
+	{ "rw_ios_per_sec", "limit", false },	    { "r_ios_per_sec", "read limit", false },
+	{ "w_ios_per_sec", "write limit", false },  { "rw_mbytes_per_sec", "limit", true },
+	{ "r_mbytes_per_sec", "read limit", true }, { "w_mbytes_per_sec", "write limit", true },
+};
+
+/* false: it is none. */
+static bool limit_text(const json_t *limits, size_t row, char text[FORMAT_BYTES])
+{
+	const json_int_t v = member_int(limits, limit_rows[row].key);
+
+	if (limit_rows[row].mbytes)
+		format_bandwidth((double)v * (1 << 20), text);
+	else
+		snprintf(text, FORMAT_BYTES, "%lld IOPS", v);
+	return v;
+}
+
+static void print_limits(struct cli *cli, const json_t *limits)
+{
+	char text[FORMAT_BYTES];
+
+	for (size_t i = 0; i < ARRAY_SIZE(limit_rows); i++)
+		if (limit_text(limits, i, text))
+			pair(cli, limit_rows[i].what, text);
+}
+
+/* "20000 IOPS, read 100 MiB/s"; "": none. */
+static const char *limits_line(const json_t *limits, char line[256])
+{
+	char text[FORMAT_BYTES];
+	size_t len = 0;
+
+	*line = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(limit_rows); i++)
+		if (limit_text(limits, i, text))
+			len += (size_t)snprintf(line + len, 256 - len, "%s%.*s%s", len ? ", " : "",
+						(int)(strlen(limit_rows[i].what) - strlen("limit")),
+						limit_rows[i].what, text);
+	return line;
+}
+
 void print_devices(struct cli *cli, const json_t *result)
 {
 	static const char *const titles[] = { "NAME",	     "TYPE",   "TRANSPORT", ">DISKS",
-					      ">FRONT-ENDS", "SOCKET", NULL };
+					      ">FRONT-ENDS", "LIMITS", "SOCKET",    NULL };
 	struct table *t = table_new(titles);
+	char limits[256];
 	const json_t *d;
 	size_t i;
 
@@ -99,6 +147,7 @@ void print_devices(struct cli *cli, const json_t *result)
 		table_cell(t, member_str(d, "transport"));
 		table_cellf(t, "%zu", json_array_size(json_object_get(d, "disks")));
 		table_cellf(t, "%zu", json_array_size(json_object_get(d, "sessions")));
+		table_cell(t, limits_line(json_object_get(d, "assigned_rate_limits"), limits));
 		table_cell(t, member_str(d, "socket"));
 	}
 	table_print(t, cli->out, cli->colour, "no devices: vhostctl disk add NAME --file PATH");
@@ -224,35 +273,6 @@ void print_bdevs(struct cli *cli, const json_t *result)
 	table_free(t);
 }
 
-static void print_limits(struct cli *cli, const json_t *limits)
-{
-	static const struct {
-		const char *key, *what;
-		bool mbytes;
-	} rows[] = {
-		{ "rw_ios_per_sec", "limit", false },
-		{ "r_ios_per_sec", "read limit", false },
-		{ "w_ios_per_sec", "write limit", false },
-		{ "rw_mbytes_per_sec", "limit", true },
-		{ "r_mbytes_per_sec", "read limit", true },
-		{ "w_mbytes_per_sec", "write limit", true },
-	};
-	char buf[FORMAT_BYTES], text[64];
-
-	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		const json_int_t v = member_int(limits, rows[i].key);
-
-		if (!v)
-			continue;
-		if (rows[i].mbytes)
-			format_bandwidth((double)v * (1 << 20), buf);
-		else
-			snprintf(buf, sizeof(buf), "%lld IOPS", v);
-		snprintf(text, sizeof(text), "%s", buf);
-		pair(cli, rows[i].what, text);
-	}
-}
-
 /* An object's members, and those of objects in it. */
 static void print_members(struct cli *cli, json_t *object)
 {
@@ -282,6 +302,8 @@ static void print_one_bdev(struct cli *cli, const json_t *b)
 	snprintf(text, sizeof(text), "%lld bytes", member_int(b, "block_size"));
 	pair(cli, "block", text);
 	pair(cli, "claimed", member_true(b, "claimed") ? "yes" : "no");
+	if (*member_str(b, "incomplete"))
+		pair(cli, "incomplete", member_str(b, "incomplete"));
 	print_limits(cli, json_object_get(b, "assigned_rate_limits"));
 	print_members(cli, json_object_get(b, "driver_specific"));
 }

@@ -49,12 +49,16 @@ static const struct arg disk_add_args[] = {
 };
 
 static const struct arg disk_swap_args[] = {
-	{ "NAME", ARG_STR, .help = "of the disk, or of a bdev", .offer = OFFER_DISKS_BDEVS },
+	{ "NAME", ARG_STR, .help = "of the device, or of a bdev", .offer = OFFER_DEVICES },
 	{ "--file", ARG_PATH, .help = "image file or block device that it gets",
 	  .param = "filename", .offer = OFFER_FILES },
 	{ "--bdev", ARG_STR, .help = "or a bdev, which is gone then", .value = "NAME",
 	  .param = "new_bdev", .offer = OFFER_BDEVS },
-	ROW_SET(0, "bdev_swap"),
+	{ "--unit", ARG_STR,
+	  .help = "which disk of a device with several: 3/0 (target and unit), "
+		  "2 (namespace)",
+	  .param = "unit" },
+	ROW_SET(0, "device_swap"),
 	{ NULL },
 };
 
@@ -252,19 +256,31 @@ static const struct arg bdev_name_args[] = {
 	{ NULL },
 };
 
+#define ROWS_LIMITS(method)                                                                        \
+	{ "--iops", ARG_U64, .help = "reads and writes a second, 0: no limit",                     \
+	  .param = "rw_ios_per_sec" },                                                             \
+		{ "--bandwidth", ARG_SIZE, .help = "bytes a second, whole MiB, 0: no limit" },     \
+		{ "--read-bandwidth", ARG_SIZE, .help = "of reads" },                              \
+		{ "--write-bandwidth", ARG_SIZE, .help = "of writes" },                            \
+		{ "--read-iops", ARG_U64, .help = "reads a second", .param = "r_ios_per_sec" },    \
+		{ "--write-iops", ARG_U64, .help = "writes a second", .param = "w_ios_per_sec" },  \
+		{ "--iops-burst", ARG_U64, .help = "what may be saved up while idle",              \
+		  .param = "rw_ios_burst" },                                                       \
+		{ "--read-iops-burst", ARG_U64, .help = "of reads", .param = "r_ios_burst" },      \
+		{ "--write-iops-burst", ARG_U64, .help = "of writes", .param = "w_ios_burst" },    \
+		{ "--bandwidth-burst", ARG_SIZE, .help = "the same in bytes" },                    \
+		{ "--read-bandwidth-burst", ARG_SIZE, .help = "of reads" },                        \
+		{ "--write-bandwidth-burst", ARG_SIZE, .help = "of writes" }, ROW_SET(0, method)
+
 static const struct arg qos_args[] = {
 	{ "NAME", ARG_STR, .help = "of a disk or a bdev", .offer = OFFER_DISKS_BDEVS },
-	{ "--iops", ARG_U64, .help = "reads and writes a second, 0: no limit",
-	  .param = "rw_ios_per_sec" },
-	{ "--bandwidth", ARG_SIZE, .help = "bytes a second, whole MiB, 0: no limit" },
-	{ "--read-bandwidth", ARG_SIZE, .help = "of reads" },
-	{ "--write-bandwidth", ARG_SIZE, .help = "of writes" },
-	{ "--read-iops", ARG_U64, .help = "reads a second", .param = "r_ios_per_sec" },
-	{ "--write-iops", ARG_U64, .help = "writes a second", .param = "w_ios_per_sec" },
-	{ "--iops-burst", ARG_U64, .help = "what may be saved up while idle",
-	  .param = "rw_ios_burst" },
-	{ "--bandwidth-burst", ARG_SIZE, .help = "the same in bytes" },
-	ROW_SET(0, "bdev_set_qos_limit"),
+	ROWS_LIMITS("bdev_set_qos_limit"),
+	{ NULL },
+};
+
+static const struct arg disk_limit_args[] = {
+	{ "NAME", ARG_STR, .help = "of the device", .param = "name", .offer = OFFER_DEVICES },
+	ROWS_LIMITS("device_set_qos_limit"),
 	{ NULL },
 };
 
@@ -387,10 +403,16 @@ const struct verb verbs[] = {
 	  "makes all of a disk read as zeroes" },
 	{ "disk swap",
 	  disk_swap_args,
-	  { "vhost_get_controllers", "bdev_swap" },
+	  { "device_get_devices", "device_swap", "bdev_swap" },
 	  disk_swap,
 	  NULL,
 	  "exchanges what is behind a disk while guests use it" },
+	{ "disk limit",
+	  disk_limit_args,
+	  { "device_set_qos_limit" },
+	  disk_limit,
+	  NULL,
+	  "limits what a device may ask of all its disks in a second" },
 	{ "disk rm",
 	  disk_rm_args,
 	  { "device_get_devices", "vhost_delete_controller", "vfu_virtio_delete_endpoint",
@@ -507,7 +529,7 @@ const struct verb verbs[] = {
 	  { "bdev_set_qos_limit", "vhost_get_controllers" },
 	  qos_set,
 	  NULL,
-	  "limits what a disk may do in a second" },
+	  "limits what all users of a bdev may ask of it in a second" },
 	{ "jobs cancel", jobs_cancel_args, { "job_cancel" }, .help = "asks one to end soon" },
 	{ "jobs wait",
 	  jobs_wait_args,

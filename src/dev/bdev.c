@@ -379,6 +379,14 @@ int bdev_swap(struct bdev *bdev, struct blk_dev *next, void (*done)(void *arg, i
 	return rc;
 }
 
+void bdev_unbase(struct bdev *bdev)
+{
+	if (bdev->base)
+		unclaim(bdev->base, bdev->part);
+	bdev->base = NULL;
+	bdev->part = false;
+}
+
 /* ---- users ---- */
 
 struct blk_dev *bdev_hold(struct bdev *bdev)

@@ -93,6 +93,8 @@ void bdev_delete(struct bdev *bdev, void (*deleted)(void *arg, int rc), void *ar
  */
 int bdev_swap(struct bdev *bdev, struct blk_dev *next, void (*done)(void *arg, int rc), void *arg,
 	      struct err *reterr);
+/* What it was made on is no longer below it, and is nobody's claim of it any more. */
+void bdev_unbase(struct bdev *bdev);
 /*
  * Long work (a copy to it, a format) has bdev to itself until bdev_work_end: no device and no other
  * bdev gets it. It can be deleted: the requests of the work end as GONE then. what: a word that

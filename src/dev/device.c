@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/num.h"
+#include "blk/limit.h"
 
 const struct device_type *const device_types[] = { &device_blk, &device_scsi, &device_nvme, NULL };
 
@@ -164,6 +166,8 @@ static int device_def_check_fields(struct device_def *def, struct err *reterr)
 	int rc = device_check_transport(def, reterr);
 
 	if (rc == 0)
+		rc = blk_qos_check(&def->limits, reterr);
+	if (rc == 0)
 		rc = def->type->check(def, reterr);
 	for (uint32_t i = 0; rc == 0 && i < def->unit_count; i++) {
 		rc = unit_check(&def->units[i], reterr);
@@ -194,15 +198,21 @@ int device_def_check(struct device_def *def, struct err *reterr)
 
 int device_open(struct device *dev, struct device_def *def, struct err *reterr)
 {
-	int rc;
+	int rc = 0;
 
 	dev->def = def;
 	def->running = dev;
 	list_init(&dev->units);
-	rc = def->type->open(dev, reterr);
+	dev->limits = blk_limits_new(def->name);
+	if (!dev->limits)
+		rc = err_set(reterr, -ENOMEM, "out of memory");
+	if (rc == 0)
+		rc = blk_limits_set(dev->limits, &def->limits, reterr);
+	if (rc == 0)
+		rc = def->type->open(dev, reterr);
 	if (rc == 0)
 		return 0;
-	def->type->close(dev);
+	device_close(dev);
 	return err_prefix(reterr, rc, "%s", def->where);
 }
 
@@ -263,6 +273,35 @@ void device_close(struct device *dev)
 {
 	ASSERT(!dev->ep && !dev->leaving);
 	dev->def->type->close(dev);
+	blk_limits_unref(dev->limits);
+	dev->limits = NULL;
+}
+
+int device_limits_set(struct device *dev, const struct blk_qos_limits *limits, struct err *reterr)
+{
+	return blk_limits_set(dev->limits, limits, reterr);
+}
+
+const struct blk_qos_limits *device_limits_get(const struct device *dev)
+{
+	return blk_limits_get(dev->limits);
+}
+
+static bool device_is_limit(const struct opts_row *row)
+{
+	const size_t first = offsetof(struct device_def, limits);
+
+	return row->offset >= first && row->offset < first + sizeof(struct blk_qos_limits);
+}
+
+bool device_adopt(struct device *dev, const struct device_def *next, const struct opts_row *row)
+{
+	if (!device_is_limit(row))
+		return dev->def->type->adopt && dev->def->type->adopt(dev, next, row);
+	dev->def->limits = next->limits;
+	device_limits_set(dev, &next->limits, NULL);
+	log_notice("%s: limits: as they are configured now", dev->def->name);
+	return true;
 }
 
 int device_rescan(struct device *dev, struct err *reterr)

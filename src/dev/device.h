@@ -18,9 +18,11 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/opts.h"
+#include "blk/filter/qos.h"
 #include "virtio/coalescing.h"
 
 struct blk_dev;
+struct blk_limits;
 struct device;
 struct endpoint;
 struct loop;
@@ -53,6 +55,7 @@ struct device_def {
 	int transport; /* enum device_transport */
 	int doorbells; /* vfio-user: index into device_doorbells_names; virtio: notifications */
 	bool packed, client;
+	struct blk_qos_limits limits; /* at the start: see device_limits_set */
 	/* blk only */
 	struct backend_def back;
 	char *serial;
@@ -98,7 +101,7 @@ struct device_type {
 	/* For a new connection. */
 	int (*vdev_make)(void *dev, struct vdev **ret_vdev, struct err *reterr);
 	int (*vfu_make)(void *dev, struct vfu_dev **ret_dev, struct err *reterr);
-	/* Optional: takes over from next, while it runs, what a row says; false: it cannot. */
+	/* Optional: see device_adopt. */
 	bool (*adopt)(struct device *dev, const struct device_def *next,
 		      const struct opts_row *row);
 
@@ -148,8 +151,9 @@ extern const struct device_type *const device_types[];
 			"1024", entries),                                                          \
 		DEF_ROW(device_def, "spin-us", OPTS_U32, spin_us, 0, 1000000, "50",                \
 			"look this long before sleeping"),                                         \
-		DEF_ROW(device_def, "socket-mode", OPTS_STR, socket_mode, 0, 0, "0600",            \
-			"permissions, octal"),                                                     \
+		BLK_QOS_ROWS(device_def, limits)                                                   \
+			DEF_ROW(device_def, "socket-mode", OPTS_STR, socket_mode, 0, 0, "0600",    \
+				"permissions, octal"),                                             \
 		DEF_ROW(device_def, "connections", OPTS_U32, connections, 1, 64, "1",              \
 			"front-ends at a time"),                                                   \
 		DEF_ROW(device_def, "client", OPTS_BOOL, client, 0, 0, "off",                      \
@@ -197,6 +201,7 @@ struct device {
 	struct loop *main_loop, **loops;
 	uint32_t loop_count;
 	/* of the types */
+	struct blk_limits *limits; /* of all its queues and disks together */
 	struct blk_dev *blk;
 	struct scsi_host *host;
 	struct nvme_subsys *subsys;
@@ -227,6 +232,15 @@ void device_close(struct device *dev);
 void device_on_left(struct device *dev);
 /* Looks whether the back-ends' sizes changed. */
 int device_rescan(struct device *dev, struct err *reterr);
+
+/*
+ * Replaces the limits that its front-ends have together, whatever they are doing; all 0: none. A
+ * disk may have others (blk_qos_set). Errors: blk_qos_check's, prefixed.
+ */
+int device_limits_set(struct device *dev, const struct blk_qos_limits *limits, struct err *reterr);
+const struct blk_qos_limits *device_limits_get(const struct device *dev);
+/* Takes over from next, while it runs, what a row says; false: it cannot. */
+bool device_adopt(struct device *dev, const struct device_def *next, const struct opts_row *row);
 
 /* ---- queues in hand: device_steer.c; both -ENOTCONN: it is not started ---- */
 

@@ -69,6 +69,7 @@ static int device_blk_vdev_make(void *arg, struct vdev **ret_vdev, struct err *r
 		.seg_max = def->seg_max,
 		.size_max = def->size_max,
 		.guest_buffers = def->guest_buffers,
+		.limits = dev->limits,
 	};
 
 	return vblk_new(dev->blk, &params, ret_vdev, reterr);

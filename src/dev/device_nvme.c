@@ -184,6 +184,7 @@ static int device_nvme_vfu_make(void *arg, struct vfu_dev **ret_dev, struct err 
 	const struct vfu_nvme_params params = {
 		.name = def->name,
 		.subsys = dev->subsys,
+		.limits = dev->limits,
 		.num_queues = def->num_queues,
 		.queue_size_max = def->queue_size,
 		.vectors = def->vectors,

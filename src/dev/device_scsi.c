@@ -93,7 +93,10 @@ static int device_scsi_open(struct device *dev, struct err *reterr)
 	char lasting[LASTING_BYTES];
 	int rc = scsi_host_new(device_scsi_lasting_name(dev->def, lasting), &dev->host, reterr);
 
-	return rc < 0 ? rc : device_units_open(dev, reterr);
+	if (rc < 0)
+		return rc;
+	scsi_host_limits_set(dev->host, dev->limits);
+	return device_units_open(dev, reterr);
 }
 
 /* No nexus is open: the host lets its units go itself. */

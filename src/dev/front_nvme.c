@@ -19,6 +19,7 @@ static int front_vhost_nvme_start(struct device *dev, struct err *reterr)
 		.loops = dev->loops,
 		.loop_count = dev->loop_count,
 		.subsys = dev->subsys,
+		.limits = dev->limits,
 		.num_queues = def->num_queues,
 		.queue_size_max = def->queue_size,
 		.generation_1804 = def->generation,

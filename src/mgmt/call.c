@@ -100,6 +100,11 @@ bool rpc_client_gone(const struct rpc_call *call)
 	return call->ex && !call->ex->owner;
 }
 
+bool rpc_is_replayed(const struct rpc_call *call)
+{
+	return !call->ex;
+}
+
 const json_t *rpc_param(const struct rpc_call *call, const char *name)
 {
 	const json_t *value = json_object_get(call->params, name);

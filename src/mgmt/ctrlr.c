@@ -195,6 +195,39 @@ void ctrlr_fail(struct rpc_call *call, int rc, struct err *err)
 	rpc_fail(call, rc, err);
 }
 
+struct only_look {
+	char unit[32];
+	uint32_t count;
+};
+
+static void only_look(const char *unit, const struct blk_dev *blk, void *arg)
+{
+	struct only_look *look = arg;
+
+	look->count++;
+	snprintf(look->unit, sizeof(look->unit), "%s", unit);
+}
+
+int ctrlr_disk_find(const struct device *dev, const char *unit, char *buf, size_t size,
+		    struct blk_dev **ret_blk, struct err *reterr)
+{
+	struct only_look look = { .count = 0 };
+
+	device_disks_visit(dev, only_look, &look);
+	snprintf(buf, size, "%s", unit ? unit : look.unit);
+	if (!unit && look.count != 1)
+		return err_set(reterr, -EINVAL,
+			       "unit: expected one of the %u disks of '%.64s'; device_get_devices "
+			       "lists them",
+			       look.count, dev->def->name);
+	*ret_blk = device_disk_find(dev, buf);
+	if (!*ret_blk)
+		return err_set(reterr, -ENODEV,
+			       "unit: '%.32s' is no disk of '%.64s'; device_get_devices lists them",
+			       buf, dev->def->name);
+	return 0;
+}
+
 static void ctrlr_on_removed(void *call)
 {
 	rpc_result_saved(call, json_true());

@@ -79,12 +79,20 @@ static inline struct ctrlr *ctrlr_of(const struct device *dev)
 }
 /* Also for devices of the command line, by type and transport. */
 enum ctrlr_kind ctrlr_kind(const struct device *dev);
+#define CTRLR_ALL_KINDS UINT32_MAX
 /* The device of that name, of a kind of the mask (1 << kind). NULL: -ENODEV is in reterr. */
 struct device *ctrlr_find(const char *param, const char *name, uint32_t kinds, struct err *reterr);
 /* Takes it away, and then answers the call. */
 void ctrlr_delete(struct rpc_call *call, struct device *dev);
 /* rpc_fail with the text of rc in front. */
 void ctrlr_fail(struct rpc_call *call, int rc, struct err *err);
+
+/*
+ * A disk of it, by its unit as device_get_devices tells it, or the only one (unit NULL); buf: its
+ * unit. -EINVAL, -ENODEV, named. No reference.
+ */
+int ctrlr_disk_find(const struct device *dev, const char *unit, char *buf, size_t size,
+		    struct blk_dev **ret_blk, struct err *reterr);
 
 /* ---- units: targets of scsi devices, namespaces of nvme devices ---- */
 

@@ -72,9 +72,9 @@ static struct {
 	struct snapshot *snapshot;
 	/* looks for clients without end */
 	struct loop_timer sweep;
+	bool sweeping, stopping, started; /* main's: not in one word with what others write */
 	struct loop_msg client_msg;
 	atomic_bool client_posted;
-	bool sweeping, stopping, started;
 	struct job stop_job;
 	struct loop_msg stop_msg;
 	void (*stopped)(void *arg);

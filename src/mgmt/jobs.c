@@ -2,16 +2,20 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/ioprio.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/list.h"
 #include "base/log.h"
 
-#define JOBS_LOOP_NICE 10
+#define JOBS_LOOP_NICE	 10
+#define JOBS_LOOP_IOPRIO IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, 7) /* the last of its class */
 
 const char *const job_kind_names[JOB_KIND_COUNT] = {
 #define X(n, s) s,
@@ -272,10 +276,11 @@ void jobs_wait(struct long_job *job, struct rpc_call *call, uint32_t timeout_ms)
 
 /* ---- the loop that moves data ---- */
 
-/* Of this thread alone: who polls for guests is not kept from its CPU. */
+/* Of this thread alone: guests come first at the CPU, and in the scheduler of the storage. */
 static void loop_on_begin(struct loop_msg *msg)
 {
-	if (setpriority(PRIO_PROCESS, 0, JOBS_LOOP_NICE) < 0)
+	if (setpriority(PRIO_PROCESS, 0, JOBS_LOOP_NICE) < 0 ||
+	    syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, JOBS_LOOP_IOPRIO) < 0)
 		log_warning("%s: cannot make its thread a nice one: %s", loop_name(loop_current()),
 			    strerror(errno));
 }

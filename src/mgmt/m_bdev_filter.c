@@ -255,7 +255,8 @@ static const char *const error_io_types[] = { "clear", "read", "write", "unmap",
 static const uint32_t error_masks[] = {
 	0, 1u << BLK_READ, 1u << BLK_WRITE, 1u << BLK_DISCARD, 1u << BLK_FLUSH, BLK_ERROR_ALL
 };
-static const char *const error_types[] = { "failure", "pending", "corrupt_data", "nomem", NULL };
+static const char *const error_types[] = { "failure", "pending",      "corrupt_data",
+					   "nomem",   "nvme_failure", NULL };
 
 struct error_inject {
 	char *name;
@@ -277,7 +278,7 @@ static const struct opts_row error_inject_error_rows[] = {
 	  .type = OPTS_ENUM,
 	  .offset = offsetof(struct error_inject, error_type),
 	  .names = error_types,
-	  .help = "failure, pending, corrupt_data or nomem",
+	  .help = "failure, pending, corrupt_data, nomem or nvme_failure",
 	  .required = true },
 	ROW(error_inject, "num", OPTS_U32, num, "1", "of so many requests"),
 	{ .name = "queue_depth",
@@ -292,8 +293,19 @@ static const struct opts_row error_inject_error_rows[] = {
 	  .offset = offsetof(struct error_inject, corrupt_value),
 	  .max = 255,
 	  .help = "what it is XORed with, 1 to 255" },
-	ROW(error_inject, "nvme_sct", OPTS_U32, nvme_sct, "0", "of nvme_failure; no effect"),
-	ROW(error_inject, "nvme_sc", OPTS_U32, nvme_sc, "0", "of nvme_failure; no effect"),
+	{ .name = "nvme_sct",
+	  .type = OPTS_U32,
+	  .offset = offsetof(struct error_inject, nvme_sct),
+	  .max = 7,
+	  .def = "0",
+	  .help = "of nvme_failure: status code type that an NVMe host is told; others: I/O "
+		  "error" },
+	{ .name = "nvme_sc",
+	  .type = OPTS_U32,
+	  .offset = offsetof(struct error_inject, nvme_sc),
+	  .max = 255,
+	  .def = "0",
+	  .help = "of nvme_failure: status code" },
 };
 static const struct opts_table error_inject_error_table = { "bdev_error_inject_error",
 							    error_inject_error_rows,
@@ -312,6 +324,8 @@ static void error_inject_error(struct rpc_call *call, void *params)
 		.queue_depth = (uint32_t)p->queue_depth,
 		.corrupt_offset = p->corrupt_offset,
 		.corrupt_value = (uint8_t)p->corrupt_value,
+		.nvme_sct = (uint8_t)p->nvme_sct,
+		.nvme_sc = (uint8_t)p->nvme_sc,
 	};
 	struct err err = { 0 };
 	struct bdev *bdev;

@@ -50,6 +50,7 @@ static const char *const error_names[BLK_ST_COUNT] = {
 	[BLK_ST_RANGE] = "out_of_range",  [BLK_ST_ALIGN] = "not_aligned",
 	[BLK_ST_READ_ONLY] = "read_only", [BLK_ST_NO_SPACE] = "no_space",
 	[BLK_ST_ABORTED] = "aborted",	  [BLK_ST_GONE] = "gone",
+	[BLK_ST_NVME] = "nvme_error",
 };
 
 static void latency_add(json_t *o, const char *prefix, const char *op, uint64_t ns)

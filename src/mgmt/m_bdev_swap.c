@@ -1,15 +1,17 @@
 /*
- * What is exchanged below a bdev while it is used: bdev_swap, its back-end; bdev_set_qos_limit, a
- * node with limits between it and its back-end, there as long as there are limits.
+ * What is exchanged below a disk while it is used: bdev_swap, the back-end of a bdev; device_swap,
+ * that of a disk of any device, on a bdev or not; bdev_set_qos_limit, a node with limits between a
+ * bdev and its back-end, there as long as there are limits.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
-#include "blk/filter/qos.h"
 #include "blk/filter/swap.h"
+#include "mgmt/ctrlr.h"
 #include "mgmt/m_bdev.h"
+#include "mgmt/qos.h"
 #include "mgmt/tables.h"
 
 struct blk_dev *m_bdev_node(const struct bdev *bdev)
@@ -37,8 +39,10 @@ static int qos_open(const struct bdev *bdev, struct blk_dev *node,
 /* An exchange under way. */
 struct exchange {
 	struct rpc_call *call;
-	struct bdev *bdev, *taken; /* taken: the bdev whose back-end it becomes, or NULL */
-	struct blk_dev *qos;	   /* what follows as m_bdev.qos, and .inner */
+	struct bdev *bdev;    /* NULL: of device_swap, a disk that is on none */
+	struct blk_dev *disk; /* its handle, or that disk */
+	struct bdev *taken;   /* the bdev whose back-end it becomes, or NULL */
+	struct blk_dev *qos;  /* what follows as m_bdev.qos, and .inner */
 	struct blk_dev *inner;
 	/* of bdev_swap */
 	const struct bdev_kind *kind;
@@ -59,29 +63,38 @@ static void exchange_on_taken(void *arg, int rc)
 	exchange_free(x);
 }
 
-static void exchange_on_done(void *arg, int rc)
+/* What the bdev is from now on. */
+static void exchange_note(const struct exchange *x)
 {
-	struct exchange *x = arg;
 	struct m_bdev *m = m_bdev_of(x->bdev);
 
 	m->qos = x->qos;
 	m->inner = x->inner;
-	if (x->kind) {
-		json_decref(m->params);
-		m->params = json_incref(x->params);
-		m->kind = x->kind;
-		x->bdev->product = x->kind->product;
-		if (x->inner)
-			blk_dev_named(x->inner, x->bdev->name);
-	}
 	m_bdev_changed(x->bdev);
+	if (!x->kind)
+		return;
+	json_decref(m->params);
+	m->params = json_incref(x->params);
+	m->kind = x->kind;
+	x->bdev->product = x->kind->product;
+	if (x->inner)
+		blk_dev_named(x->inner, x->bdev->name);
+	bdev_unbase(x->bdev);
+}
+
+static void exchange_on_done(void *arg, int rc)
+{
+	struct exchange *x = arg;
+
+	if (x->bdev)
+		exchange_note(x);
 	if (rc < 0) {
 		struct err err = { 0 };
 
 		err_set(&err, rc,
 			"%s: a loop could not open the new back-end (%s), requests of "
 			"its queues fail",
-			x->bdev->name, strerror(-rc));
+			blk_dev_name(x->disk), strerror(-rc));
 		if (x->taken)
 			x->taken->claimed = false;
 		rpc_fail(x->call, rc, &err);
@@ -112,7 +125,12 @@ static int exchange_start(struct exchange *x, struct blk_dev *node,
 			goto failed;
 		x->qos = node = qos;
 	}
-	rc = bdev_swap(x->bdev, node, exchange_on_done, x, reterr);
+	if (x->bdev) {
+		rc = bdev_swap(x->bdev, node, exchange_on_done, x, reterr);
+	} else {
+		rc = blk_swap(x->disk, node, exchange_on_done, x, reterr);
+		blk_dev_unref(node);
+	}
 	if (rc == 0)
 		return 0;
 failed:
@@ -124,49 +142,7 @@ failed:
 
 /* ---- bdev_set_qos_limit ---- */
 
-/* In the order of enum blk_qos; factor: what the parameter counts. */
-static const struct {
-	const char *key, *burst_key;
-	uint32_t shift;
-	bool spdk; /* bdev_get_bdevs tells it always */
-} qos_keys[BLK_QOS_COUNT] = {
-	[BLK_QOS_RW_IOPS] = { "rw_ios_per_sec", "rw_ios_burst", 0, true },
-	[BLK_QOS_R_IOPS] = { "r_ios_per_sec", "r_ios_burst", 0, false },
-	[BLK_QOS_W_IOPS] = { "w_ios_per_sec", "w_ios_burst", 0, false },
-	[BLK_QOS_RW_BYTES] = { "rw_mbytes_per_sec", "rw_mbytes_burst", 20, true },
-	[BLK_QOS_R_BYTES] = { "r_mbytes_per_sec", "r_mbytes_burst", 20, true },
-	[BLK_QOS_W_BYTES] = { "w_mbytes_per_sec", "w_mbytes_burst", 20, true },
-};
-
-struct set_qos {
-	char *name;
-	uint64_t rate[BLK_QOS_COUNT], burst[BLK_QOS_COUNT];
-};
-
-#define QOS_ROW(key, field, shift, text)                                                           \
-	{                                                                                          \
-		.name = key, .type = OPTS_U64, .offset = offsetof(struct set_qos, field),          \
-		.max = BLK_QOS_MAX >> (shift), .help = text                                        \
-	}
-#define QOS_IOS(dir, which, what)                                                                  \
-	QOS_ROW(dir "_ios_per_sec", rate[which], 0, what " a second; 0: no limit"),                \
-		QOS_ROW(dir "_ios_burst", burst[which], 0,                                         \
-			"what may be saved up while idle, in operations")
-#define QOS_BYTES(dir, which, what)                                                                \
-	QOS_ROW(dir "_mbytes_per_sec", rate[which], 20, "MiB " what " a second; 0: no limit"),     \
-		QOS_ROW(dir "_mbytes_burst", burst[which], 20,                                     \
-			"what may be saved up while idle, in MiB")
-
-static const struct opts_row set_qos_limit_rows[] = {
-	{ "name", OPTS_STR, offsetof(struct set_qos, name), .help = "name or UUID of a bdev",
-	  .required = true },
-	QOS_IOS("rw", BLK_QOS_RW_IOPS, "reads and writes"),
-	QOS_IOS("r", BLK_QOS_R_IOPS, "reads"),
-	QOS_IOS("w", BLK_QOS_W_IOPS, "writes"),
-	QOS_BYTES("rw", BLK_QOS_RW_BYTES, "read and written"),
-	QOS_BYTES("r", BLK_QOS_R_BYTES, "read"),
-	QOS_BYTES("w", BLK_QOS_W_BYTES, "written"),
-};
+static const struct opts_row set_qos_limit_rows[] = { QOS_PARAMS("name or UUID of a bdev") };
 static const struct opts_table set_qos_limit_table = { "bdev_set_qos_limit", set_qos_limit_rows,
 						       ARRAY_SIZE(set_qos_limit_rows) };
 
@@ -177,44 +153,9 @@ static void qos_limits(const struct bdev *bdev, struct blk_qos_limits *ret_limit
 		blk_qos_get(m_bdev_of(bdev)->qos, ret_limits);
 }
 
-static bool qos_any(const struct blk_qos_limits *limits)
-{
-	for (int i = 0; i < BLK_QOS_COUNT; i++)
-		if (limits->rate[i])
-			return true;
-	return false;
-}
-
-/* What is given replaces what was; a limit of 0 has no burst. -EINVAL: nothing is given. */
-static int qos_merge(struct rpc_call *call, const struct set_qos *p, struct blk_qos_limits *limits,
-		     struct err *reterr)
-{
-	bool any = false;
-
-	for (int i = 0; i < BLK_QOS_COUNT; i++) {
-		if (rpc_given(call, qos_keys[i].key)) {
-			limits->rate[i] = p->rate[i] << qos_keys[i].shift;
-			any = true;
-		}
-		if (rpc_given(call, qos_keys[i].burst_key)) {
-			limits->burst[i] = p->burst[i] << qos_keys[i].shift;
-			any = true;
-		} else if (!limits->rate[i]) {
-			limits->burst[i] = 0;
-		}
-		if (limits->burst[i] && !limits->rate[i])
-			return err_set(reterr, -EINVAL, "%s: expected a limit (%s) with it",
-				       qos_keys[i].burst_key, qos_keys[i].key);
-	}
-	return any ? 0
-		   : err_set(reterr, -EINVAL,
-			     "no limit is given: rw_ios_per_sec, rw_mbytes_per_sec ...; 0 takes "
-			     "one away");
-}
-
 static void set_qos_limit(struct rpc_call *call, void *params)
 {
-	const struct set_qos *p = params;
+	const struct qos_params *p = params;
 	struct blk_qos_limits limits;
 	struct exchange *x = NULL;
 	struct err err = { 0 };
@@ -229,7 +170,7 @@ static void set_qos_limit(struct rpc_call *call, void *params)
 		rc = err_set(&err, -EBUSY,
 			     "name: the back-end of \"%s\" is being exchanged; try again",
 			     bdev->name);
-	} else if (rc == 0 && !!m_bdev_of(bdev)->qos == qos_any(&limits)) {
+	} else if (rc == 0 && !!m_bdev_of(bdev)->qos == blk_qos_any(&limits)) {
 		if (m_bdev_of(bdev)->qos)
 			rc = blk_qos_set(m_bdev_of(bdev)->qos, &limits, &err);
 		m_bdev_changed(bdev);
@@ -244,8 +185,9 @@ static void set_qos_limit(struct rpc_call *call, void *params)
 		} else {
 			x->call = call;
 			x->bdev = bdev;
+			x->disk = bdev->handle;
 			rc = exchange_start(x, blk_dev_ref(m_bdev_node(bdev)),
-					    qos_any(&limits) ? &limits : NULL, &err);
+					    blk_qos_any(&limits) ? &limits : NULL, &err);
 		}
 	}
 	if (rc < 0)
@@ -254,66 +196,75 @@ static void set_qos_limit(struct rpc_call *call, void *params)
 
 json_t *m_bdev_rate_limits(const struct bdev *bdev)
 {
-	json_t *o = json_object();
 	struct blk_qos_limits limits;
 
 	qos_limits(bdev, &limits);
-	for (int i = 0; o && i < BLK_QOS_COUNT; i++) {
-		const uint32_t shift = qos_keys[i].shift;
-
-		if (qos_keys[i].spdk || limits.rate[i])
-			json_object_set_new(o, qos_keys[i].key,
-					    json_integer((json_int_t)(limits.rate[i] >> shift)));
-		if (limits.burst[i])
-			json_object_set_new(o, qos_keys[i].burst_key,
-					    json_integer((json_int_t)(limits.burst[i] >> shift)));
-	}
-	return o;
+	return qos_json(&limits);
 }
 
 void m_bdev_qos_write(json_t *calls, const void *obj)
 {
+	static const struct blk_qos_limits none;
 	const struct bdev *bdev = obj;
-	json_t *params = m_bdev_rate_limits(bdev);
+	struct blk_qos_limits limits;
 
-	json_object_set_new(params, "name", json_string(bdev->name));
-	json_array_append_new(
-		calls, json_pack("{s:s, s:o}", "method", "bdev_set_qos_limit", "params", params));
+	qos_limits(bdev, &limits);
+	qos_write(calls, "bdev_set_qos_limit", bdev->name, &none, &limits);
 }
 
-/* ---- bdev_swap ---- */
+/* ---- bdev_swap, device_swap ---- */
 
 struct swap {
-	char *name, *new_bdev, *filename;
+	char *name, *unit, *new_bdev, *filename;
 	uint32_t block_size;
 	bool readonly, fallocate;
 };
 
+#define SWAP_ROW(key, kind, field, ...)                                                            \
+	{                                                                                          \
+		key, kind, offsetof(struct swap, field), __VA_ARGS__                               \
+	}
+/* What a disk gets. */
+#define SWAP_ROWS                                                                                  \
+	SWAP_ROW("new_bdev", OPTS_STR, new_bdev,                                                   \
+		 .help = "a bdev whose back-end it gets; that bdev is gone then"),                 \
+		SWAP_ROW("filename", OPTS_STR, filename,                                           \
+			 .help = "or a file or block device that it gets"),                        \
+		SWAP_ROW("block_size", OPTS_U32, block_size,                                       \
+			 .help = "of filename, as bdev_aio_create has it; default: the disk's"),   \
+		SWAP_ROW("readonly", OPTS_BOOL, readonly, .def = "false",                          \
+			 .help = "of filename: refuse writes"),                                    \
+		SWAP_ROW("fallocate", OPTS_BOOL, fallocate, .def = "true",                         \
+			 .help = "of filename, as bdev_aio_create has it")
+
 static const struct opts_row bdev_swap_rows[] = {
-	{ "name", OPTS_STR, offsetof(struct swap, name),
-	  .help = "name or UUID of the bdev that stays", .required = true },
-	{ "new_bdev", OPTS_STR, offsetof(struct swap, new_bdev),
-	  .help = "a bdev whose back-end it gets; that bdev is gone then" },
-	{ "filename", OPTS_STR, offsetof(struct swap, filename),
-	  .help = "or a file or block device that it gets" },
-	{ "block_size", OPTS_U32, offsetof(struct swap, block_size),
-	  .help = "of filename, as bdev_aio_create has it; default: the bdev's" },
-	{ "readonly", OPTS_BOOL, offsetof(struct swap, readonly), .def = "false",
-	  .help = "of filename: refuse writes" },
-	{ "fallocate", OPTS_BOOL, offsetof(struct swap, fallocate), .def = "true",
-	  .help = "of filename, as bdev_aio_create has it" },
+	SWAP_ROW("name", OPTS_STR, name, .help = "name or UUID of the bdev that stays",
+		 .required = true),
+	SWAP_ROWS,
 };
 static const struct opts_table bdev_swap_table = { "bdev_swap", bdev_swap_rows,
 						   ARRAY_SIZE(bdev_swap_rows) };
+static const struct opts_row device_swap_rows[] = {
+	SWAP_ROW("name", OPTS_STR, name, .help = "the device", .required = true),
+	SWAP_ROW("unit", OPTS_STR, unit,
+		 .help = "which disk, as device_get_devices tells it: \"3/0\" (target and unit), "
+			 "\"2\" (namespace); default: the only one"),
+	SWAP_ROWS,
+};
+static const struct opts_table device_swap_table = { "device_swap", device_swap_rows,
+						     ARRAY_SIZE(device_swap_rows) };
 
 static int swap_check(const struct swap *p, const struct bdev *bdev, struct err *reterr)
 {
 	if (!p->new_bdev == !p->filename)
 		return err_set(reterr, -EINVAL, "expected one of new_bdev and filename, got %s",
 			       p->filename ? "both" : "none");
-	if (bdev->base)
+	if (!bdev)
+		return 0;
+	if (bdev->base && bdev->part)
 		return err_set(reterr, -EINVAL,
-			       "name: \"%s\" is on bdev \"%s\"; exchange what is behind that",
+			       "name: \"%s\" is a part of bdev \"%s\", which makes all its parts "
+			       "together; exchange what is behind that",
 			       bdev->name, bdev->base->name);
 	if (bdev->copied)
 		return err_set(
@@ -352,8 +303,7 @@ static int swap_take(struct exchange *x, const char *name, struct blk_dev **ret_
 static int swap_file(struct exchange *x, const struct swap *p, struct blk_dev **ret_node,
 		     struct err *reterr)
 {
-	const uint32_t block =
-		p->block_size ? p->block_size : blk_dev_caps(x->bdev->dev)->block_bytes;
+	const uint32_t block = p->block_size ? p->block_size : blk_dev_caps(x->disk)->block_bytes;
 	int rc = m_bdev_file_open(p->filename, p->filename, block, p->readonly, p->fallocate,
 				  ret_node, reterr);
 
@@ -366,19 +316,22 @@ static int swap_file(struct exchange *x, const struct swap *p, struct blk_dev **
 	return 0;
 }
 
-static void swap(struct rpc_call *call, void *params)
+/* bdev: NULL, or that of disk. Answers. */
+static void swap_start(struct rpc_call *call, const struct swap *p, struct bdev *bdev,
+		       struct blk_dev *disk)
 {
-	const struct swap *p = params;
-	struct blk_qos_limits limits;
+	struct blk_qos_limits limits = { 0 };
 	struct blk_dev *node = NULL;
 	struct err err = { 0 };
 	struct exchange *x = calloc(1, sizeof(*x));
 	int rc = x ? 0 : err_set(&err, -ENOMEM, "out of memory");
 
-	if (rc == 0)
-		rc = m_bdev_find(p->name, NULL, &x->bdev, &err);
-	if (rc == 0)
-		rc = swap_check(p, x->bdev, &err);
+	if (rc == 0) {
+		x->call = call;
+		x->bdev = bdev;
+		x->disk = disk;
+		rc = swap_check(p, bdev, &err);
+	}
 	if (rc == 0)
 		rc = p->new_bdev ? swap_take(x, p->new_bdev, &node, &err)
 				 : swap_file(x, p, &node, &err);
@@ -387,20 +340,56 @@ static void swap(struct rpc_call *call, void *params)
 		rpc_fail(call, rc, &err);
 		return;
 	}
-	x->call = call;
-	qos_limits(x->bdev, &limits);
-	rc = exchange_start(x, node, qos_any(&limits) ? &limits : NULL, &err);
+	if (bdev) {
+		qos_limits(bdev, &limits);
+		/* or requests that it holds back are waited for */
+		if (m_bdev_of(bdev)->kind->leave)
+			m_bdev_of(bdev)->kind->leave(bdev);
+	}
+	rc = exchange_start(x, node, blk_qos_any(&limits) ? &limits : NULL, &err);
 	if (rc < 0)
 		rpc_fail(call, rc, &err);
 }
 
+static void swap(struct rpc_call *call, void *params)
+{
+	const struct swap *p = params;
+	struct err err = { 0 };
+	struct bdev *bdev;
+	int rc = m_bdev_find(p->name, NULL, &bdev, &err);
+
+	if (rc < 0)
+		rpc_fail(call, rc, &err);
+	else
+		swap_start(call, p, bdev, bdev->handle);
+}
+
+static void swap_device(struct rpc_call *call, void *params)
+{
+	const struct swap *p = params;
+	struct err err = { 0 };
+	struct device *dev = ctrlr_find("name", p->name, CTRLR_ALL_KINDS, &err);
+	struct blk_dev *disk = NULL;
+	char unit[32];
+	int rc = dev ? ctrlr_disk_find(dev, p->unit, unit, sizeof(unit), &disk, &err) : -ENODEV;
+
+	if (rc < 0)
+		rpc_fail(call, rc, &err);
+	else
+		swap_start(call, p, bdev_of(disk), disk);
+}
+
 const struct rpc_method m_bdev_swap[] = {
-	{ "bdev_set_qos_limit", "set_bdev_qos_limit", &set_qos_limit_table, sizeof(struct set_qos),
-	  RPC_SAVES, 0, set_qos_limit,
+	{ "bdev_set_qos_limit", "set_bdev_qos_limit", &set_qos_limit_table,
+	  sizeof(struct qos_params), RPC_SAVES, 0, set_qos_limit,
 	  "limits operations and bytes per second of a bdev; what is not given stays", "true" },
 	{ "bdev_swap", NULL, &bdev_swap_table, sizeof(struct swap), RPC_SAVES, 0, swap,
 	  "exchanges what is behind a bdev while it is used: requests under way end first, those "
 	  "that come meanwhile wait",
+	  "true" },
+	{ "device_swap", NULL, &device_swap_table, sizeof(struct swap), RPC_SAVES, 0, swap_device,
+	  "exchanges what is behind a disk of a device while it is used, whoever made it; a disk "
+	  "that is on a bdev keeps it, as after bdev_swap",
 	  "true" },
 	{ NULL },
 };

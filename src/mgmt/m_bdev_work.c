@@ -245,35 +245,37 @@ static void work_cancel(void *arg)
 static void work_unsaved(struct bdev_work *w)
 {
 	struct bdev *dst = bdev_of(w->dst);
+	struct rpc_call *call = w->call;
+	struct err err;
 
 	if (dst)
 		m_bdev_incomplete_set(dst, w->before, NULL);
 	w->rc = err_set(&w->err, -EIO, "\"%.64s\": the state cannot be written; nothing was begun",
 			w->dst_name);
+	err = w->err;
 	work_end(w);
+	rpc_fail(call, -EIO, &err);
 }
 
 /* From here bytes may change. */
 static void work_on_marked(void *arg, bool saved)
 {
 	struct bdev_work *w = arg;
-	struct rpc_call *call = w->call;
-	json_t *answer = jobs_json(w->job);
 
 	if (!saved) {
 		work_unsaved(w);
-	} else {
-		w->begun = true;
-		w->bulk.src = w->src;
-		w->bulk.dst = w->dst;
-		w->bulk.bytes = w->src ? w->src_bytes : blk_dev_caps(w->dst)->size_bytes;
-		w->bulk.done = work_on_done;
-		w->src_changes = w->src ? source_changes(w->src) : 0;
-		blk_bulk_start(&w->bulk, w->loop);
-		if (w->cancelled)
-			blk_bulk_stop(&w->bulk);
+		return;
 	}
-	rpc_result(call, answer);
+	w->begun = true;
+	w->bulk.src = w->src;
+	w->bulk.dst = w->dst;
+	w->bulk.bytes = w->src ? w->src_bytes : blk_dev_caps(w->dst)->size_bytes;
+	w->bulk.done = work_on_done;
+	w->src_changes = w->src ? source_changes(w->src) : 0;
+	blk_bulk_start(&w->bulk, w->loop);
+	if (w->cancelled)
+		blk_bulk_stop(&w->bulk);
+	rpc_result(w->call, jobs_json(w->job));
 }
 
 static int work_job_begin(struct bdev_work *w, enum job_kind kind, struct bdev *dst,

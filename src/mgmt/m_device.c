@@ -10,15 +10,16 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "blk/blk.h"
+#include "blk/limit.h"
 #include "loop/queue_stats.h"
 #include "mgmt/ctrlr.h"
 #include "mgmt/framework.h"
 #include "mgmt/m_bdev.h"
+#include "mgmt/qos.h"
 #include "mgmt/resize.h"
 #include "mgmt/sections.h"
 #include "mgmt/tables.h"
 
-#define ALL_KINDS    UINT32_MAX
 #define WAIT_STEP_NS 1000000ull
 
 struct device_params {
@@ -78,7 +79,7 @@ static const struct opts_table migrate_params = { "device_migrate_queue", migrat
 static struct device *find(struct rpc_call *call, const char *name)
 {
 	struct err err = { 0 };
-	struct device *dev = ctrlr_find("name", name, ALL_KINDS, &err);
+	struct device *dev = ctrlr_find("name", name, CTRLR_ALL_KINDS, &err);
 
 	if (!dev)
 		ctrlr_fail(call, -ENODEV, &err);
@@ -125,12 +126,14 @@ static json_t *device_json(struct device *dev)
 	char mask[80];
 
 	device_disks_visit(dev, disk_json, &disks);
-	return json_pack("{s:o, s:s, s:s, s:o, s:s, s:b, s:b, s:o, s:o, s:o*}", "name",
+	return json_pack("{s:o, s:s, s:s, s:o, s:s, s:b, s:b, s:o, s:I, s:o, s:o, s:o*}", "name",
 			 ctrlr_text(def->name), "type", def->type->name, "transport",
 			 device_transport_names[def->transport], "socket", ctrlr_text(def->socket),
 			 "cpumask", devices_mask_text(dev, mask, sizeof(mask)), "started",
-			 dev->ep != NULL, "from_command_line", ctrlr_of(dev) == NULL, "sessions",
-			 ctrlr_sessions_json(dev), "disks", disks.list, "targets",
+			 dev->ep != NULL, "from_command_line", ctrlr_of(dev) == NULL,
+			 "assigned_rate_limits", qos_json(device_limits_get(dev)),
+			 "waiting_for_limits", (json_int_t)blk_limits_waiting(dev->limits),
+			 "sessions", ctrlr_sessions_json(dev), "disks", disks.list, "targets",
 			 def->type == &device_scsi ? ctrlr_targets_json(dev) : NULL);
 }
 
@@ -183,39 +186,12 @@ static void get_queues(struct rpc_call *call, void *params)
 	each(call, ((const struct device_params *)params)->name, queues_json);
 }
 
-struct only_look {
-	char unit[32];
-	uint32_t count;
-};
-
-static void only_look(const char *unit, const struct blk_dev *blk, void *arg)
-{
-	struct only_look *look = arg;
-
-	look->count++;
-	snprintf(look->unit, sizeof(look->unit), "%s", unit);
-}
-
 /* The disk that is named, or the only one. */
 static int resize_find(const struct device *dev, const char *unit, struct resize_disk *ret_disk,
 		       char *buf, size_t size, struct err *reterr)
 {
-	struct only_look look = { .count = 0 };
-
-	device_disks_visit(dev, only_look, &look);
-	snprintf(buf, size, "%s", unit ? unit : look.unit);
 	*ret_disk = (struct resize_disk){ .name = dev->def->name, .unit = buf };
-	if (!unit && look.count != 1)
-		return err_set(reterr, -EINVAL,
-			       "unit: expected one of the %u disks of '%.64s'; device_get_devices "
-			       "lists them",
-			       look.count, dev->def->name);
-	ret_disk->node = device_disk_find(dev, buf);
-	if (!ret_disk->node)
-		return err_set(reterr, -ENODEV,
-			       "unit: '%.32s' is no disk of '%.64s'; device_get_devices lists them",
-			       buf, dev->def->name);
-	return 0;
+	return ctrlr_disk_find(dev, unit, buf, size, &ret_disk->node, reterr);
 }
 
 /* Without a size: those of all its disks are looked at again. */
@@ -507,6 +483,7 @@ void m_device_write(struct section_out *out)
 {
 	if (slow.threshold_ns)
 		section_object(out, NULL, 0, write_slow, NULL);
+	m_device_disk_write(out);
 }
 
 static void get_slow_requests(struct rpc_call *call, void *params)
@@ -536,6 +513,7 @@ const struct rpc_method m_device[] = {
 	METHOD("device_get_devices", &get_devices_params, RPC_READS, get_devices,
 	       "all devices, whoever made them",
 	       "[{name, type, transport, socket, cpumask, started, from_command_line, "
+	       "assigned_rate_limits{rw_ios_per_sec ...}, waiting_for_limits, "
 	       "sessions[{vid, id, name, started, max_queues, inflight_task_cnt, state}], "
 	       "disks[{unit, size_bytes, block_size, readonly}], and of scsi devices "
 	       "targets[{scsi_dev_num, id, target_name, luns[{id, bdev_name}]}]}]"),

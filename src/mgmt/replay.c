@@ -245,13 +245,19 @@ static bool method_makes(const char *method)
 	return strstr(method, "_create");
 }
 
+/* "device_...": about devices whoever made them, those of the command line, too. */
+static bool method_is_for_all(const char *method)
+{
+	return !strncmp(method, "device_", strlen("device_"));
+}
+
 const struct replay_call *replay_find_controller(const struct replay *r, const char *name)
 {
 	for (uint32_t i = 0; i < r->count; i++) {
 		const struct replay_call *c = &r->calls[i];
 		const char *key, *thing = thing_name(c->params, &key);
 
-		if (thing && !c->early && !strcmp(thing, name))
+		if (thing && !c->early && !method_is_for_all(c->method) && !strcmp(thing, name))
 			return c;
 	}
 	return NULL;

@@ -6,6 +6,7 @@
 
 #include "base/list.h"
 #include "base/num.h"
+#include "blk/filter/swap.h"
 #include "dev/devices.h"
 #include "loop/job.h"
 #include "mgmt/jobs.h"
@@ -39,6 +40,12 @@ static bool allocation_runs(const struct blk_dev *disk)
 
 /* ---- is the disk still the one that it was? ---- */
 
+/* Of a disk of a device that is on no bdev: what it got by device_swap. */
+static struct blk_dev *disk_behind(struct blk_dev *blk)
+{
+	return blk && blk_swap_base(blk) ? blk_swap_base(blk) : blk;
+}
+
 static const struct blk_dev *disk_now(const struct allocation *a)
 {
 	const struct bdev *bdev = a->unit ? NULL : bdev_find(a->name);
@@ -47,7 +54,7 @@ static const struct blk_dev *disk_now(const struct allocation *a)
 
 	if (blk && bdev_of(blk))
 		bdev = bdev_of(blk);
-	return bdev ? m_bdev_node(bdev) : blk;
+	return bdev ? m_bdev_node(bdev) : disk_behind(blk);
 }
 
 /* ---- the work ---- */
@@ -203,9 +210,12 @@ static int allocation_new(const struct resize_disk *disk, const struct resize_ho
 	return rc;
 }
 
-void resize_answer(struct rpc_call *call, const struct resize_disk *disk,
+void resize_answer(struct rpc_call *call, const struct resize_disk *what,
 		   const struct resize_how *how, void (*resized)(const char *name))
 {
+	const struct resize_disk behind = { what->unit ? disk_behind(what->node) : what->node,
+					    what->name, what->unit };
+	const struct resize_disk *disk = &behind;
 	struct allocation *a = NULL;
 	struct err err = { 0 };
 	json_t *answer;

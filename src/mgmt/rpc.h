@@ -73,6 +73,9 @@ const json_t *rpc_param(const struct rpc_call *call, const char *name);
 /* Was the parameter given? */
 bool rpc_given(const struct rpc_call *call, const char *name);
 
+/* It comes from a file of calls, not from a client: rpc_run. */
+bool rpc_is_replayed(const struct rpc_call *call);
+
 /*
  * Runs a method as if a client had called it, with no client: state files and configuration go
  * through here. done(arg, code, text) once; code 0: it succeeded. params: borrowed.

@@ -47,6 +47,8 @@ void section_drop(struct section_text *keep);
 /* The sections' walks (rpc_section.write), each defined with its methods. */
 void m_bdev_write(struct section_out *out);
 void m_device_write(struct section_out *out);
+/* For m_device_write. */
+void m_device_disk_write(struct section_out *out);
 void m_nvme_write(struct section_out *out);
 void m_nvmf_write(struct section_out *out);
 void m_vfu_write(struct section_out *out);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "blk/limit.h"
 
 #define NS_PER_S 1000000000ull
 
@@ -107,6 +108,10 @@ static void take_device(struct take *t, const struct device *dev)
 		.first_conn = snap->conn_count,
 	};
 
+	if (dev->limits) {
+		d.limit_waiting = blk_limits_waiting(dev->limits);
+		d.limit_waited = blk_limits_waited(dev->limits);
+	}
 	device_conns_get(dev, &d.conns);
 	device_disks_visit(dev, take_disk, t);
 	device_visit(dev, &v);

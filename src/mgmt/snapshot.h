@@ -46,6 +46,7 @@ struct snap_device {
 	const char *type, *transport;
 	enum snap_device_state state;
 	struct device_conns conns;
+	uint64_t limit_waiting, limit_waited; /* requests: see blk/limit.h */
 	uint32_t first_disk, disk_count, first_queue, queue_count, first_conn, conn_count;
 };
 

@@ -162,7 +162,7 @@ bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len)
 	return false;
 }
 
-enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status status)
+enum nvme_status nvme_blk_status(const struct blk_req *req, enum blk_status status)
 {
 	return NVME_SC_INTERNAL_ERROR;
 }

@@ -374,7 +374,7 @@ void nvme_cmd_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t of
 	c->blk.len_bytes = len_bytes;
 	c->blk.done = cmd_blk_done;
 	c->blk_next = blk_next;
-	blk_submit(c->nsq->chan, &c->blk);
+	blk_submit(c->nsq->way.chan, &c->blk);
 	if (unlikely(c->abort)) /* its next step, which nobody wants */
 		blk_cancel(&c->blk);
 }

@@ -39,6 +39,7 @@
 #define NVME_BAR0_BYTES	     0x4000
 #define NVME_DOORBELLS_BYTES 0x1000 /* one page at NVME_REG_DOORBELLS: 512 pairs of words */
 
+struct blk_limits;
 struct nvme_ctrl;
 struct nvme_subsys;
 
@@ -103,6 +104,7 @@ struct nvme_ctrl_params {
 	struct loop *main_loop;
 	struct loop **loops; /* data loops; the array outlives the controller */
 	uint32_t loop_count;
+	struct blk_limits *limits; /* of its I/O queues; outlives the controller; NULL: none */
 };
 
 /* One more controller of the subsystem (a reference is taken), DISABLED. -EINVAL named, -ENOMEM,

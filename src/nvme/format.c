@@ -102,7 +102,7 @@ static void format_erased(struct nvme_erase *e, enum blk_status status)
 		return;
 	}
 	if (f->status == NVME_SC_SUCCESS)
-		f->status = nvme_blk_status(f->c, status);
+		f->status = nvme_blk_status(&e->req, status);
 	format_ns_end(f, true);
 	format_next(f);
 }

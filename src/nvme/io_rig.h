@@ -101,7 +101,7 @@ void nvme_cmd_blk(struct nvme_cmd *c, enum blk_op op, uint8_t flags, uint64_t of
 	c->blk.iov_count = iov_count;
 	c->blk.done = rig_blk_done;
 	c->blk_next = blk_next;
-	blk_submit(c->nsq->chan, &c->blk);
+	blk_submit(c->nsq->way.chan, &c->blk);
 }
 
 static void rig_pass(struct loop_msg *msg)
@@ -239,7 +239,7 @@ static inline void rig_open(const char *disk_params)
 	nvme_uncor_init(&rig->ns.uncor);
 	pthread_mutex_init(&rig->ns.lock, NULL);
 	list_init(&rig->ns.turn_waiters);
-	assert_int_equal(blk_chan_open(rig->dev, rig->loop, &rig->nsq.chan, &err), 0);
+	assert_int_equal(blk_way_open(&rig->nsq.way, rig->dev, rig->loop, NULL, &err), 0);
 	rig_memory_open();
 	nvme_mem_init(&rig->mem, &rig->ctrl, rig->loop);
 	nvme_mem_maps_set(&rig->mem, rig->readable, rig->writable, NULL);
@@ -250,7 +250,7 @@ static inline void rig_open(const char *disk_params)
 static inline void rig_close(void)
 {
 	nvme_mem_fini(&rig->mem);
-	blk_chan_close(rig->nsq.chan);
+	blk_way_close(&rig->nsq.way);
 	blk_dev_unref(rig->dev);
 	nvme_uncor_fini(&rig->ns.uncor);
 	pthread_mutex_destroy(&rig->ns.lock);

@@ -45,6 +45,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "blk/blk.h"
+#include "blk/limit.h"
 #include "loop/loop.h"
 #include "loop/notify.h"
 #include "loop/statefile.h"
@@ -188,8 +189,8 @@ void nvme_cmd_end(struct nvme_cmd *c, enum nvme_status status);
 void nvme_cmd_to_main(struct nvme_cmd *c, void (*fn)(struct nvme_cmd *c));
 /* Back on the queue's loop. */
 void nvme_cmd_to_home(struct nvme_cmd *c, void (*fn)(struct nvme_cmd *c));
-/* The status that a block request's end means for this command. */
-enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status status);
+/* The status that the end of a block request of a command means for it. */
+enum nvme_status nvme_blk_status(const struct blk_req *req, enum blk_status status);
 /* Zeroed scratch memory, freed at the end; false: it has ended (INTERNAL_ERROR). */
 bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len);
 /* Frees it early; there may be none. */
@@ -271,7 +272,7 @@ void nvme_cmd_park(struct nvme_cmd *c);
 struct nvme_nsq {
 	struct nvme_att *att;
 	struct nvme_ns *ns;
-	struct blk_chan *chan;
+	struct blk_way way;
 	const struct blk_caps *caps;
 	uint32_t block_shift;
 };

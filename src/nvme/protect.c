@@ -50,7 +50,7 @@ static void protecting_flushed(struct blk_req *req)
 	if (req->status == BLK_ST_OK)
 		nvme_ns_state_save(p->ns, protecting_saved, p);
 	else
-		protecting_end(p, nvme_blk_status(p->c, (enum blk_status)req->status));
+		protecting_end(p, nvme_blk_status(req, (enum blk_status)req->status));
 }
 
 static void protecting_swept(struct nvme_sweep *s)

@@ -165,7 +165,7 @@ static void nsq_buffers_set(struct nvme_cq *cq, struct nvme_nsq *nsq)
 	uint32_t count = map ? gmem_regions(map, regions, GMEM_REGIONS_MAX) : 0;
 	struct err err = { 0 };
 
-	if (blk_chan_buffers_set(nsq->chan, regions, count, &err) < 0)
+	if (blk_chan_buffers_set(nsq->way.base, regions, count, &err) < 0)
 		log_notice("guest-buffers: %s; going on without", err.msg);
 }
 
@@ -179,7 +179,7 @@ static void cq_buffers_set(struct nvme_cq *cq, bool on)
 		if (on)
 			nsq_buffers_set(cq, cq->nsqs[nsid]);
 		else
-			blk_chan_buffers_set(cq->nsqs[nsid]->chan, NULL, 0, &err);
+			blk_chan_buffers_set(cq->nsqs[nsid]->way.base, NULL, 0, &err);
 	}
 }
 
@@ -204,7 +204,7 @@ struct nvme_nsq *nvme_nsq_get(struct nvme_cq *cq, uint32_t nsid)
 	nsq->ns = att->ns;
 	nsq->caps = att->ns->caps;
 	nsq->block_shift = att->ns->block_shift;
-	if (blk_chan_open(att->ns->dev, cq->loop, &nsq->chan, &err) < 0) {
+	if (blk_way_open(&nsq->way, att->ns->dev, cq->loop, ctrl->params.limits, &err) < 0) {
 		free(nsq);
 		return NULL;
 	}
@@ -215,8 +215,20 @@ struct nvme_nsq *nvme_nsq_get(struct nvme_cq *cq, uint32_t nsid)
 
 void nvme_nsq_close(struct nvme_nsq *nsq)
 {
-	blk_chan_close(nsq->chan);
+	blk_way_close(&nsq->way);
 	free(nsq);
+}
+
+static void cq_hurry(struct nvme_cq *cq, bool on)
+{
+	for (uint32_t nsid = 1; nsid <= NVME_NSID_MAX; nsid++)
+		if (cq->nsqs[nsid])
+			blk_way_hurry(&cq->nsqs[nsid]->way, on);
+}
+
+void nvme_cq_limits_gate(struct nvme_cq *cq)
+{
+	cq_hurry(cq, cq->gate & CQ_HOLD);
 }
 
 void nvme_nsqs_close(struct nvme_cq *cq)
@@ -376,6 +388,7 @@ static void cq_run_quiesce(struct loop_msg *msg)
 
 	cq->gate |= CQ_QUIET;
 	cq->quiet_wanted = cq->settle = true;
+	nvme_cq_limits_gate(cq);
 	nvme_ring_remote_unwait(cq);
 	nvme_cq_settle(cq);
 }
@@ -385,6 +398,7 @@ static void cq_run_resume(struct loop_msg *msg)
 	struct nvme_cq *cq = container_of(msg, struct nvme_cq, resume_msg);
 
 	cq->gate &= ~CQ_QUIET;
+	nvme_cq_limits_gate(cq);
 	nvme_ring_remote_gate(cq);
 	cq_buffers_set(cq, true);
 	if (unlikely(cq->irq.untold))
@@ -422,6 +436,8 @@ static void sq_run_delete(struct loop_msg *msg)
 	sq->tail_word = &sq->frozen;
 	sq->event_word = NULL;
 	sq->cq->settle = true;
+	cq_hurry(sq->cq, true);
+	nvme_cq_limits_gate(sq->cq);
 	nvme_cq_settle(sq->cq);
 }
 

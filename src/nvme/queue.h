@@ -277,6 +277,9 @@ uint32_t nvme_cq_poll(struct nvme_cq *cq);
  * owner loop. */
 struct nvme_nsq *nvme_nsq_get(struct nvme_cq *cq, uint32_t nsid);
 void nvme_nsq_close(struct nvme_nsq *nsq);
+/* After a change of the gate: while nothing is fetched, nothing waits for limits. Thread: owner
+ * loop. */
+void nvme_cq_limits_gate(struct nvme_cq *cq);
 /* All of them; each is opened again by the next command that needs it. Thread: owner loop. */
 void nvme_nsqs_close(struct nvme_cq *cq);
 /* Has the guest not taken all that was posted? Thread: owner loop. */

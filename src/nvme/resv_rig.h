@@ -112,7 +112,7 @@ bool nvme_cmd_scratch(struct nvme_cmd *c, size_t len)
 	return true;
 }
 
-enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status status)
+enum nvme_status nvme_blk_status(const struct blk_req *req, enum blk_status status)
 {
 	return status == BLK_ST_OK ? NVME_SC_SUCCESS : NVME_SC_WRITE_FAULT;
 }

@@ -11,7 +11,7 @@
 
 /* ---- status ---- */
 
-enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status status)
+enum nvme_status nvme_blk_status(const struct blk_req *req, enum blk_status status)
 {
 	static const uint16_t table[BLK_ST_COUNT] = {
 		[BLK_ST_OK] = NVME_SC_SUCCESS,
@@ -26,7 +26,9 @@ enum nvme_status nvme_blk_status(const struct nvme_cmd *c, enum blk_status statu
 	};
 
 	ASSERT(status < BLK_ST_COUNT);
-	if (status == BLK_ST_IOERR && c->blk.op != BLK_READ)
+	if (status == BLK_ST_NVME)
+		return (enum nvme_status)req->nvme_status;
+	if (status == BLK_ST_IOERR && req->op != BLK_READ)
 		return NVME_SC_WRITE_FAULT;
 	return (enum nvme_status)table[status];
 }
@@ -35,7 +37,7 @@ bool nvme_step_failed(struct nvme_cmd *c, enum blk_status status)
 {
 	if (likely(status == BLK_ST_OK))
 		return false;
-	nvme_cmd_end(c, nvme_blk_status(c, status));
+	nvme_cmd_end(c, nvme_blk_status(&c->blk, status));
 	return true;
 }
 
@@ -139,7 +141,7 @@ static void rw_done(struct blk_req *blk)
 	if (likely(blk->status == BLK_ST_OK))
 		nvme_cmd_end(c, NVME_SC_SUCCESS);
 	else
-		nvme_cmd_end(c, nvme_blk_status(c, (enum blk_status)blk->status));
+		nvme_cmd_end(c, nvme_blk_status(blk, (enum blk_status)blk->status));
 }
 
 /* Marks may have to go, or a flush has to follow. */
@@ -169,7 +171,7 @@ static inline void rw_submit(struct nvme_cmd *c, struct iovec *iov, uint32_t cou
 	c->blk.iov_count = count;
 	c->blk.offset_bytes = nvme_slba(c) << c->nsq->block_shift;
 	c->blk.len_bytes = len;
-	blk_submit(c->nsq->chan, &c->blk);
+	blk_submit(c->nsq->way.chan, &c->blk);
 }
 
 static void rw_data(struct nvme_cmd *c)

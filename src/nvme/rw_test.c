@@ -1,6 +1,8 @@
 /* Read, Write, Flush, Write Zeroes, Dataset Management, Verify, Copy, Write Uncorrectable. */
 #include "nvme/io_rig.h"
 
+#include "blk/filter/error.h"
+
 #define PAGE   NVME_PAGE_BYTES
 #define FUA    NVME_RW_FUA
 #define BLOCKS (RIG_DISK_MIB * MIB / 512)
@@ -151,6 +153,32 @@ static void statuses_of_the_back_end_have_their_names(void **state)
 		assert_int_equal(verify(0, 8), t[i].read);
 		rig_close();
 	}
+}
+
+static void status_of_nvme_is_told_as_the_back_end_has_it(void **state)
+{
+	struct blk_error_injection in = { .kind = BLK_ERROR_NVME,
+					  .op_mask = BLK_ERROR_ALL,
+					  .num = 1,
+					  .nvme_sct = 3,
+					  .nvme_sc = 0x70 };
+	struct blk_dev *error;
+
+	rig_open("");
+	assert_int_equal(blk_dev_open_on("error", "e", NULL, rig->dev, &error, NULL), 0);
+	blk_way_close(&rig->nsq.way);
+	assert_int_equal(blk_way_open(&rig->nsq.way, error, rig->loop, NULL, NULL), 0);
+	assert_int_equal(blk_error_inject(error, &in, NULL), 0);
+	assert_int_equal(rd(0, 8, 0x5000, 0), 0x370);
+	assert_int_equal(wr(0, 8, 0x5000, 0), 0x370);
+	assert_int_equal(simple(NVME_IO_FLUSH, nvme_flush, 0, 1), 0x370);
+	assert_int_equal(rd(0, 8, 0x5000, 0), NVME_SC_SUCCESS);
+	assert_int_equal(blk_error_inject(error, &in, NULL), 0);
+	assert_int_equal(verify(0, 8), 0x370);
+	blk_way_close(&rig->nsq.way);
+	assert_int_equal(blk_way_open(&rig->nsq.way, rig->dev, rig->loop, NULL, NULL), 0);
+	blk_dev_unref(error);
+	rig_close();
 }
 
 /* ---- durability ---- */
@@ -508,6 +536,7 @@ int main(void)
 		T(protection_information_is_refused_without_metadata),
 		T(longer_than_mdts_or_a_bad_pointer_is_refused),
 		T(statuses_of_the_back_end_have_their_names),
+		T(status_of_nvme_is_told_as_the_back_end_has_it),
 		T(fua_or_write_through_is_a_flush_where_the_back_end_has_no_fua),
 		T(fua_is_passed_to_a_back_end_that_has_it),
 		T(flush_of_a_namespace_reaches_the_back_end),

@@ -51,6 +51,7 @@ static void steer_run_drain(struct loop_msg *msg)
 	struct nvme_cq *cq = cq_of(container_of(msg, struct nvme_steer, msg));
 
 	cq->gate |= CQ_DRAINED;
+	nvme_cq_limits_gate(cq);
 	cq->steer.drain_wanted = cq->settle = true;
 	nvme_cq_settle(cq);
 }
@@ -60,6 +61,7 @@ static void steer_run_release(struct loop_msg *msg)
 	struct nvme_cq *cq = cq_of(container_of(msg, struct nvme_steer, release_msg));
 
 	cq->gate &= ~CQ_DRAINED;
+	nvme_cq_limits_gate(cq);
 	cq->steer.drain_wanted = false;
 	loop_source_wake(&cq->source);
 	loop_post(cq->ctrl->params.main_loop, &cq->steer.release_done_msg);

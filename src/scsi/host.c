@@ -319,6 +319,7 @@ void scsi_host_unref(struct scsi_host *host)
 	ASSERT(list_empty(&host->nexuses));
 	list_for_each_safe(hl, next, &host->luns, node)
 		host_lun_free(hl);
+	blk_limits_unref(host->limits);
 	free(host->name);
 	free(host);
 }
@@ -506,6 +507,11 @@ int scsi_queue_open(struct scsi_nexus *nexus, struct loop *loop, struct scsi_que
 		return err_set(reterr, -ENOMEM, "out of memory");
 	}
 	q->nexus = nexus;
+	if (scsi_queue_limits_open(q) < 0) {
+		scsi_loop_put(q->sl);
+		free(q);
+		return err_set(reterr, -ENOMEM, "out of memory");
+	}
 	atomic_fetch_add(&nexus->queue_count, 1);
 	*ret_queue = q;
 	return 0;
@@ -524,6 +530,7 @@ void scsi_queue_close(struct scsi_queue *q)
 		return;
 	list_for_each(t, &q->sl->tasks, node)
 		ASSERT(t->queue != q);
+	scsi_queue_limits_close(q);
 	scsi_loop_put(q->sl);
 	atomic_fetch_sub(&q->nexus->queue_count, 1);
 	free(q);

@@ -43,6 +43,7 @@ static struct scsi_loop *loop_new_locked(struct loop *loop)
 	if (!sl)
 		return NULL;
 	sl->loop = loop;
+	list_init(&sl->limited);
 	list_init(&sl->tasks);
 	list_init(&sl->waiters);
 	list_append(&loops, &sl->node);
@@ -75,9 +76,9 @@ void scsi_loop_put(struct scsi_loop *sl)
 	if (!last)
 		return;
 	ASSERT(list_empty(&sl->tasks) && list_empty(&sl->waiters));
-	for (uint32_t i = 0; i < sl->chan_count; i++)
-		blk_chan_close(sl->chans[i]);
-	free(sl->chans);
+	for (uint32_t i = 0; i < sl->chans.count; i++)
+		blk_chan_close(sl->chans.at[i]);
+	free(sl->chans.at);
 	free(sl);
 }
 
@@ -91,29 +92,33 @@ bool scsi_loops_any(void)
 	return any;
 }
 
-static bool chans_grow(struct scsi_loop *sl, uint32_t idx)
+struct blk_chan **scsi_chans_at(struct scsi_chans *c, const struct scsi_lu *lu)
 {
-	uint32_t count = MAX(2 * sl->chan_count, num_round_up(idx + 1, 16));
-	struct blk_chan **more = realloc(sl->chans, count * sizeof(struct blk_chan *));
+	uint32_t count = MAX(2 * c->count, num_round_up(lu->idx + 1, 16));
+	struct blk_chan **more;
 
+	if (lu->idx < c->count)
+		return &c->at[lu->idx];
+	more = realloc(c->at, count * sizeof(struct blk_chan *));
 	if (!more)
-		return false;
-	for (uint32_t i = sl->chan_count; i < count; i++)
+		return NULL;
+	for (uint32_t i = c->count; i < count; i++)
 		more[i] = NULL;
-	sl->chans = more;
-	sl->chan_count = count;
-	return true;
+	c->at = more;
+	c->count = count;
+	return &c->at[lu->idx];
 }
 
 struct blk_chan *scsi_loop_chan_open(struct scsi_loop *sl, struct scsi_lu *lu)
 {
+	struct blk_chan **at = scsi_chans_at(&sl->chans, lu);
 	struct err err;
 
-	if (lu->idx >= sl->chan_count && !chans_grow(sl, lu->idx))
+	if (!at)
 		return NULL;
-	if (blk_chan_open(lu->dev, sl->loop, &sl->chans[lu->idx], &err) < 0)
-		sl->chans[lu->idx] = NULL;
-	return sl->chans[lu->idx];
+	if (blk_chan_open(lu->dev, sl->loop, at, &err) < 0)
+		*at = NULL;
+	return *at;
 }
 
 /* ---- sweeps ---- */
@@ -156,6 +161,7 @@ static void sweep_abort(const struct sweep *s, struct scsi_task *t)
 	t->abort_end = (uint8_t)s->abort_end;
 	t->abort_status =
 		other && atomic_load_explicit(&t->itl->lu->mode.tas, memory_order_relaxed);
+	blk_limit_cancel(&t->blk);
 }
 
 static void sweep_finish(struct loop_msg *msg)
@@ -180,10 +186,11 @@ static void part_done(struct sweep_part *p)
 
 static void chan_drop(struct scsi_loop *sl, const struct scsi_lu *lu)
 {
-	if (lu->idx >= sl->chan_count)
+	scsi_limits_drop(sl, lu);
+	if (lu->idx >= sl->chans.count)
 		return;
-	blk_chan_close(sl->chans[lu->idx]);
-	sl->chans[lu->idx] = NULL;
+	blk_chan_close(sl->chans.at[lu->idx]);
+	sl->chans.at[lu->idx] = NULL;
 }
 
 static void part_run(struct loop_msg *msg)

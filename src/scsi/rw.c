@@ -53,7 +53,7 @@ static inline void rw_submit(struct scsi_task *t, enum blk_op op, const struct i
 static struct blk_chan *rw_chan(struct scsi_task *t)
 {
 	struct scsi_queue *q = t->queue;
-	struct blk_chan *chan = scsi_loop_chan(q->sl, task_lu(t));
+	struct blk_chan *chan = scsi_queue_chan(q, task_lu(t));
 
 	if (t->itl == q->last_itl)
 		q->last_chan = chan;

@@ -34,6 +34,7 @@
 #define SCSI_LUNS_MAX	 16384 /* of one target: what flat addressing can name (SAM-6, 4.7.7.3) */
 #define SCSI_NAME_MAX	 223   /* iSCSI name, the form of our TransportIDs (SPC-5, 7.6.4.6) */
 
+struct blk_limits;
 struct scsi_lu;
 struct scsi_host;
 struct scsi_nexus;
@@ -91,6 +92,8 @@ bool scsi_lu_sanitize_progress(struct scsi_lu *lu, uint32_t *ret_progress);
 /* ---- hosts (Thread: main) ---- */
 
 int scsi_host_new(const char *name, struct scsi_host **ret_host, struct err *reterr);
+/* Limits for all that its initiators ask (a reference is taken); before the first nexus. */
+void scsi_host_limits_set(struct scsi_host *host, struct blk_limits *limits);
 struct scsi_host *scsi_host_ref(struct scsi_host *host);
 void scsi_host_unref(struct scsi_host *host);
 /*
@@ -145,6 +148,8 @@ int scsi_queue_open(struct scsi_nexus *nexus, struct loop *loop, struct scsi_que
 		    struct err *reterr);
 /* Its tasks' pi_out and pi_in are valid from here on. */
 void scsi_queue_carries_pi(struct scsi_queue *queue);
+/* It is to be closed: nothing waits for limits any more. */
+void scsi_queue_hurry(struct scsi_queue *queue);
 /* All its tasks are done (ASSERT). */
 void scsi_queue_close(struct scsi_queue *queue);
 

@@ -11,8 +11,9 @@
  *   logpage.c       LOG SENSE                            opcodes.c REPORT SUPPORTED OPERATION CODES
  * ... alua.c          target port groups                   resv.h    persistent reservations
  *   state.c         what survives a restart              copy.c    EXTENDED COPY
- *   live.c          what another process goes on with    token.c   POPULATE TOKEN, WRITE USING
- * TOKEN
+ *   live.c          what another process goes on with
+ *   token.c         POPULATE TOKEN, WRITE USING TOKEN
+ *   limit.c         limits of a host (operations and bytes per second)
  *
  * A handler (cdb_row.run) ends its task exactly once, now or later, with one of the scsi_task_
  * calls below. Handlers run on the loop of the task's queue.
@@ -32,6 +33,7 @@
 #include "base/check.h"
 #include "base/list.h"
 #include "base/num.h"
+#include "blk/limit.h"
 #include "loop/job.h"
 #include "loop/statefile.h"
 #include "scsi/cdb.h"
@@ -129,6 +131,7 @@ struct scsi_itl {
 struct scsi_host {
 	atomic_uint refs;
 	char *name;
+	struct blk_limits *limits; /* constant while there are queues; NULL: none */
 	/* Thread: main */
 	struct list luns; /* struct host_lun of host.c */
 	struct list nexuses;
@@ -160,13 +163,19 @@ struct scsi_nexus {
 	atomic_size_t buf_bytes; /* scratch of its commands: SCSI_BUF_MAX_BYTES */
 };
 
+/* Channels by lu->idx; NULL: not opened. */
+struct scsi_chans {
+	struct blk_chan **at;
+	uint32_t count;
+};
+
 /* What this room keeps on one data loop. Thread: owner loop, but for refs and node. */
 struct scsi_loop {
-	struct blk_chan **chans; /* by lu->idx, opened by the first command */
-	uint32_t chan_count;
-	struct list tasks;   /* in flight, of all hosts */
-	struct list waiters; /* struct sweep_part: what waits for tasks to end */
-	uint64_t epoch;	     /* counts sweeps that had to wait */
+	struct scsi_chans chans; /* opened by the first command */
+	struct list limited;	 /* struct scsi_queue with limits */
+	struct list tasks;	 /* in flight, of all hosts */
+	struct list waiters;	 /* struct sweep_part: what waits for tasks to end */
+	uint64_t epoch;		 /* counts sweeps that had to wait */
 	struct loop *loop;
 	uint32_t refs;	  /* queues and sweep parts; under the registry's lock */
 	struct list node; /* in the registry */
@@ -181,6 +190,11 @@ struct scsi_queue {
 	uint64_t last_generation;
 	struct scsi_itl *last_itl;
 	struct blk_chan *last_chan; /* of last_itl's unit; NULL: not asked for yet */
+	/* limit.c */
+	bool limited, hurry;
+	struct scsi_chans before; /* while limited: those before sl->chans, as they are used */
+	struct list limited_node; /* sl->limited */
+	struct blk_limit_member member;
 };
 
 /* ---- lu.c ---- */
@@ -228,9 +242,26 @@ struct blk_chan *scsi_loop_chan_open(struct scsi_loop *sl, struct scsi_lu *lu);
 /* The unit's channel on this loop; NULL: no memory. */
 static inline struct blk_chan *scsi_loop_chan(struct scsi_loop *sl, struct scsi_lu *lu)
 {
-	if (likely(lu->idx < sl->chan_count && sl->chans[lu->idx]))
-		return sl->chans[lu->idx];
+	if (likely(lu->idx < sl->chans.count && sl->chans.at[lu->idx]))
+		return sl->chans.at[lu->idx];
 	return scsi_loop_chan_open(sl, lu);
+}
+/* Where the unit's channel is in c; NULL: no memory. */
+struct blk_chan **scsi_chans_at(struct scsi_chans *c, const struct scsi_lu *lu);
+
+/* ---- limit.c (Thread: owner loop) ---- */
+
+/* -ENOMEM */
+int scsi_queue_limits_open(struct scsi_queue *q);
+void scsi_queue_limits_close(struct scsi_queue *q);
+/* Of all queues of sl: lu is about to go from it. */
+void scsi_limits_drop(struct scsi_loop *sl, const struct scsi_lu *lu);
+struct blk_chan *scsi_queue_chan_limited(struct scsi_queue *q, struct scsi_lu *lu);
+
+/* The unit's channel for commands of this queue; NULL: no memory. */
+static inline struct blk_chan *scsi_queue_chan(struct scsi_queue *q, struct scsi_lu *lu)
+{
+	return unlikely(q->limited) ? scsi_queue_chan_limited(q, lu) : scsi_loop_chan(q->sl, lu);
 }
 
 /*

@@ -165,6 +165,7 @@ void scsi_task_blk_failed(struct scsi_task *t, enum blk_status status, uint64_t 
 	case BLK_ST_IOERR:
 	case BLK_ST_GONE:
 	case BLK_ST_ABORTED:
+	case BLK_ST_NVME:
 		scsi_task_check_info(t, reads ? SCSI_CAUSE_READ_ERROR : SCSI_CAUSE_WRITE_ERROR,
 				     lba);
 		return;
@@ -261,7 +262,7 @@ void scsi_task_io(struct scsi_task *t, struct scsi_lu *on, enum blk_op op, uint8
 		  uint64_t offset_bytes, uint64_t len_bytes, struct iovec *iov, uint32_t iov_count,
 		  void (*next)(struct scsi_task *t, enum blk_status status))
 {
-	struct blk_chan *chan = scsi_loop_chan(t->queue->sl, on ? on : task_lu(t));
+	struct blk_chan *chan = scsi_queue_chan(t->queue, on ? on : task_lu(t));
 
 	if (unlikely(!chan)) {
 		scsi_task_check(t, SCSI_CAUSE_INSUFFICIENT_RESOURCES);

@@ -305,6 +305,7 @@ int vfu_nvme_new(const struct vfu_nvme_params *p, struct vfu_dev **ret_dev, stru
 					   .main_loop = p->main_loop,
 					   .loops = p->loops,
 					   .loop_count = p->loop_count,
+					   .limits = p->limits,
 				   },
 				   &v->ctrl, reterr);
 	if (rc) {

@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "virtio/coalescing.h"
 
+struct blk_limits;
 struct endpoint;
 struct loop;
 struct nvme_subsys;
@@ -74,6 +75,7 @@ void vfu_check_lost(void);
 struct vfu_nvme_params {
 	const char *name;	    /* for messages; outlives the device */
 	struct nvme_subsys *subsys; /* a reference is taken */
+	struct blk_limits *limits;  /* outlives the device; NULL: none */
 	uint16_t num_queues;	    /* I/O queue pairs, 1 to NVME_QPAIRS_MAX */
 	uint32_t queue_size_max;    /* entries, 2 to NVME_QUEUE_SIZE_MAX */
 	uint16_t vectors; /* 0: one for each queue pair, and the admin queue's, while they last */

@@ -46,6 +46,7 @@ int nvme_session_bind(struct nvme_session *s, struct err *reterr)
 				       .main_loop = p->main_loop,
 				       .loops = s->params.loops,
 				       .loop_count = p->loop_count,
+				       .limits = p->limits,
 			       },
 			       &s->ctrl, reterr);
 

@@ -82,6 +82,7 @@ struct endpoint *vhost_endpoint_socket(const struct vhost_endpoint *ep);
 
 /* ---- vhost-user-nvme: each connection is a controller of one subsystem ---- */
 
+struct blk_limits;
 struct nvme_subsys;
 
 struct vhost_nvme_params {
@@ -99,6 +100,7 @@ struct vhost_nvme_params {
 	uint32_t loop_count;
 
 	struct nvme_subsys *subsys; /* a reference is taken */
+	struct blk_limits *limits;  /* of all its controllers; outlives the endpoint; NULL: none */
 	uint16_t num_queues;	    /* I/O queue pairs, 1 to VHOST_NVME_QUEUES_MAX */
 	uint32_t queue_size_max;    /* entries */
 	/* Front-ends made for SPDK 18.04: features are answered where Identify data is. */

@@ -35,7 +35,7 @@ struct vblk_queue {
 	struct vblk *dev;
 	struct virtq *vq;
 	struct loop *loop;
-	struct blk_chan *chan;
+	struct blk_way way;
 	const struct blk_caps *caps;
 	bool read_only;
 	bool fua; /* the back-end does it itself */
@@ -74,7 +74,7 @@ static uint8_t vblk_status_wire(enum blk_status status)
 		[BLK_ST_UNSUPP] = VIRTIO_BLK_S_UNSUPP,	[BLK_ST_RANGE] = VIRTIO_BLK_S_IOERR,
 		[BLK_ST_ALIGN] = VIRTIO_BLK_S_IOERR,	[BLK_ST_READ_ONLY] = VIRTIO_BLK_S_IOERR,
 		[BLK_ST_NO_SPACE] = VIRTIO_BLK_S_IOERR, [BLK_ST_ABORTED] = VIRTIO_BLK_S_IOERR,
-		[BLK_ST_GONE] = VIRTIO_BLK_S_IOERR,
+		[BLK_ST_GONE] = VIRTIO_BLK_S_IOERR,	[BLK_ST_NVME] = VIRTIO_BLK_S_IOERR,
 	};
 
 	ASSERT(status < BLK_ST_COUNT);
@@ -133,7 +133,7 @@ static __attribute__((noinline)) void vblk_flush_submit(struct vblk_req *r)
 	r->blk.offset_bytes = 0;
 	r->blk.len_bytes = 0;
 	r->blk.done = vblk_flush_done;
-	blk_submit(r->queue->chan, &r->blk);
+	blk_submit(r->queue->way.chan, &r->blk);
 }
 
 static void vblk_rw_done(struct blk_req *blk)
@@ -161,7 +161,7 @@ static inline void vblk_rw_submit(struct vblk_req *r, uint64_t sector512, uint64
 	r->blk.offset_bytes = sector512 << VIRTIO_BLK_SECTOR_SHIFT;
 	r->blk.len_bytes = len;
 	r->blk.done = vblk_rw_done;
-	blk_submit(r->queue->chan, &r->blk);
+	blk_submit(r->queue->way.chan, &r->blk);
 }
 
 static inline bool vblk_rw_sane(uint64_t sector512, uint64_t len)
@@ -301,7 +301,7 @@ static void vblk_seg_submit(struct vblk_req *r)
 	r->blk.offset_bytes = seg->offset_bytes;
 	r->blk.len_bytes = (uint64_t)seg->len_sectors512 << VIRTIO_BLK_SECTOR_SHIFT;
 	r->blk.done = vblk_seg_done;
-	blk_submit(r->queue->chan, &r->blk);
+	blk_submit(r->queue->way.chan, &r->blk);
 }
 
 static void vblk_range(struct vblk_req *r, const struct vblk_range_type *t)
@@ -465,7 +465,7 @@ static void vblk_buffers_set(const struct vblk_queue *q)
 	uint32_t count = gmem_regions(virtq_map(q->vq), regions, GMEM_REGIONS_MAX);
 	struct err err = { 0 };
 
-	if (blk_chan_buffers_set(q->chan, regions, count, &err) < 0)
+	if (blk_chan_buffers_set(q->way.base, regions, count, &err) < 0)
 		log_notice("guest-buffers: %s; going on without", err.msg);
 }
 
@@ -485,7 +485,7 @@ static int vblk_queue_start(struct vdev *vdev, uint32_t idx, struct virtq *vq, s
 	q->read_only = v->read_only;
 	q->fua = q->caps->fua;
 	q->negotiated = v->negotiated;
-	rc = blk_chan_open(v->dev, loop, &q->chan, reterr);
+	rc = blk_way_open(&q->way, v->dev, loop, v->limits, reterr);
 	if (rc < 0) {
 		free(q);
 		return err_prefix(reterr, rc, "queue %u", idx);
@@ -500,8 +500,13 @@ static void vblk_queue_stop(void *queue)
 {
 	struct vblk_queue *q = queue;
 
-	blk_chan_close(q->chan);
+	blk_way_close(&q->way);
 	free(q);
+}
+
+static void vblk_queue_drain(void *queue)
+{
+	blk_way_hurry(&((struct vblk_queue *)queue)->way, true);
 }
 
 static void vblk_free(struct vdev *vdev)
@@ -513,6 +518,7 @@ static void vblk_free(struct vdev *vdev)
 	v = vblk_of(vdev);
 	blk_dev_unlisten(&v->listener);
 	blk_dev_unref(v->dev);
+	blk_limits_unref(v->limits);
 	free(v->name);
 	free(v);
 }
@@ -539,6 +545,7 @@ static const struct vdev_ops vblk_ops = {
 	.unpack = vblk_unpack,
 	.queue_start = vblk_queue_start,
 	.on_chain = vblk_on_chain,
+	.queue_drain = vblk_queue_drain,
 	.queue_stop = vblk_queue_stop,
 };
 
@@ -577,6 +584,7 @@ int vblk_new(struct blk_dev *dev, const struct vblk_params *params, struct vdev 
 	}
 	memcpy(v->serial, serial, strnlen(serial, sizeof(v->serial)));
 	v->dev = blk_dev_ref(dev);
+	v->limits = blk_limits_ref(params->limits);
 	v->read_only = params->read_only || blk_dev_caps(dev)->read_only;
 	v->guest_buffers = params->guest_buffers;
 	v->num_queues = params->num_queues;

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "blk/blk.h"
+#include "blk/limit.h"
 #include "virtio/features.h"
 #include "virtio/vdev.h"
 
@@ -20,6 +21,7 @@
 struct vblk {
 	struct vdev vdev;
 	struct blk_dev *dev;
+	struct blk_limits *limits; /* NULL: none */
 	struct blk_listener listener;
 	char *name;
 	char serial[VIRTIO_BLK_ID_BYTES]; /* NUL padded, not terminated when full */

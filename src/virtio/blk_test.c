@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
-#include "blk/blk.h"
+#include "blk/limit.h"
 #include "virtio/features.h"
 #include "virtio/vdev.h"
 
@@ -78,11 +78,28 @@ void blk_dev_unlisten(struct blk_listener *l)
 	t.listener = NULL;
 }
 
-int blk_chan_open(struct blk_dev *dev, struct loop *loop, struct blk_chan **ret_chan,
-		  struct err *reterr)
+int blk_way_open(struct blk_way *way, struct blk_dev *dev, struct loop *loop,
+		 struct blk_limits *limits, struct err *reterr)
 {
-	*ret_chan = (struct blk_chan *)&t;
+	way->chan = way->base = (struct blk_chan *)&t;
 	return 0;
+}
+
+void blk_way_close(struct blk_way *way)
+{
+}
+
+void blk_way_hurry(struct blk_way *way, bool on)
+{
+}
+
+struct blk_limits *blk_limits_ref(struct blk_limits *limits)
+{
+	return limits;
+}
+
+void blk_limits_unref(struct blk_limits *limits)
+{
 }
 
 int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
@@ -96,10 +113,6 @@ int blk_chan_buffers_set(struct blk_chan *chan, const struct iovec *regions, uin
 const struct gmem *virtq_map(const struct virtq *vq)
 {
 	return t.map;
-}
-
-void blk_chan_close(struct blk_chan *chan)
-{
 }
 
 void blk_submit(struct blk_chan *chan, struct blk_req *req)

@@ -187,6 +187,11 @@ static void vscsi_queue_stop(void *queue)
 	free(q);
 }
 
+static void vscsi_queue_drain(void *queue)
+{
+	scsi_queue_hurry(((struct vscsi_queue *)queue)->scsi);
+}
+
 static bool vscsi_queue_is_lazy(const struct vdev *vdev, uint32_t idx)
 {
 	return idx == VSCSI_QUEUE_EVENT;
@@ -211,6 +216,7 @@ static const struct vdev_ops vscsi_ops = {
 	.unpack = vscsi_unpack,
 	.queue_start = vscsi_queue_start,
 	.on_chain = vscsi_on_chain,
+	.queue_drain = vscsi_queue_drain,
 	.queue_stop = vscsi_queue_stop,
 	.queue_is_lazy = vscsi_queue_is_lazy,
 	.on_lazy = vscsi_on_lazy,

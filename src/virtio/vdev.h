@@ -46,6 +46,9 @@ struct vdev_ops {
 	int (*queue_start)(struct vdev *dev, uint32_t idx, struct virtq *vq, struct loop *loop,
 			   void **ret_queue, struct err *reterr);
 	void (*on_chain)(void *queue, struct vq_chain *chain);
+	/* Optional: no further chain comes before queue_stop; what the model holds back for limits
+	 * goes on now. */
+	void (*queue_drain)(void *queue);
 	/* Every chain has been pushed. */
 	void (*queue_stop)(void *queue);
 	/*
@@ -72,6 +75,7 @@ struct vdev {
 /* ---- the models ---- */
 
 struct blk_dev;
+struct blk_limits;
 
 struct vblk_params {
 	const char *name;   /* for messages */
@@ -83,6 +87,7 @@ struct vblk_params {
 	uint32_t seg_max;   /* 0: default 126 */
 	uint32_t size_max;  /* 0: not offered */
 	bool guest_buffers; /* register guest memory with the back-end */
+	struct blk_limits *limits; /* of the device; a reference is taken. NULL: none */
 };
 
 /* A virtio-blk model on an open node (a reference is taken). Errors: -EINVAL named. Thread: main.

@@ -315,6 +315,8 @@ static void vring_cmd_drain(struct vring *v)
 		;
 	v->on_record = virtq_resubmits(v->vq) && virtq_broken(v->vq) == VIRTQ_NONE;
 	v->draining = true;
+	if (v->owner->vdev->ops->queue_drain)
+		v->owner->vdev->ops->queue_drain(v->queue);
 	loop_source_stop(&v->source, vring_on_source_stopped);
 }
 

@@ -382,7 +382,10 @@ static void a_rate_that_falls_ends_the_delay(void **state)
 	assert_true(f->ring.hold.delay_ns > 0);
 	rung(call, 100);
 	for (uint32_t i = 0; i < 5; i++) {
-		usleep(20000); /* 50 a second */
+		uint64_t end_ns = loop_clock_ns() + 20000000; /* 50 a second */
+
+		while (loop_clock_ns() < end_ns)
+			loop_run_once(f->main_loop, false);
 		requests_run(f, 1);
 		assert_true(rung(call, 5000));
 	}

@@ -196,7 +196,9 @@ def test_a_bdev_that_is_copied_to_is_nobody_elses(jobs):
     slow = jobs.slow("a")
     fill_all(jobs, "c", slow)
     job = jobs.moving(jobs("bdev_copy", src=slow, dst="b"))
-    assert "copy of " + slow == jobs.one("b")["incomplete"]
+    told = jobs.one("b")
+    assert told["incomplete"] == "copy of " + slow and told["claimed"]
+    assert jobs("bdev_get_iostat", per_channel=True, names=["b"])["channels"]
     for method, params in (("bdev_copy", {"src": "c", "dst": "b"}), ("bdev_copy", {"src": "b", "dst": "c"}),
                            ("bdev_format", {"name": "b"}), ("bdev_set_incomplete", {"name": "b"}),
                            ("bdev_swap", {"name": "c", "new_bdev": "b"}), ("bdev_swap", {"name": "b", "new_bdev": "c"}),
@@ -499,6 +501,28 @@ def test_kill_9_leaves_a_file_of_one_size_or_the_other(kept, moment):
     assert kept.one("a")["num_blocks"] * 512 == size
 
 
+def test_a_state_that_cannot_be_written_lets_nothing_begin(room, start):
+    env = {**os.environ, "VHOSTD_FAULT": "state-fsync:3"}  # the third change is the mark
+    kept = Jobs(lambda *args: start(*args, "--state", f"{room}/state", env=env), room)
+    fill(kept.path("a"), 8 * MIB, {0: b"data"})
+    kept.file("a", 0)
+    kept.file("b", 8 * MIB)
+    assert "nothing was begun" in kept.refused("bdev_copy", src="a", dst="b")
+    assert kept.contents("b") == bytes(8 * MIB) and "incomplete" not in kept.one("b")
+    assert kept("job_get_jobs")[0]["state"] == "failed"
+    kept.end(kept("bdev_copy", src="a", dst="b"))
+    assert "bdev_set_incomplete" not in [c["method"] for c in on_disk(room)]
+
+
+def test_a_copy_whose_end_cannot_be_saved_says_so(room, start):
+    env = {**os.environ, "VHOSTD_FAULT": "state-fsync:4"}
+    kept = Jobs(lambda *args: start(*args, "--state", f"{room}/state", env=env), room)
+    kept.file("a", 8 * MIB)
+    kept.file("b", 8 * MIB)
+    job = kept.end(kept("bdev_copy", src="a", dst="b"), "failed")
+    assert "all was written, but the state could not be" in job["error"]
+
+
 def test_sigterm_ends_a_copy_and_the_process(kept, room):
     with open(kept.path("a"), "wb") as f:
         f.write(os.urandom(64 * MIB))
@@ -711,7 +735,7 @@ def test_a_guest_beside_copies_is_served(jobs):
     disk = jobs.disk("n")
     alone = loaded(load(disk, "--qd", "1", seconds=2))
     for name in "abcd":
-        jobs.malloc(name, 256 * MIB)
+        jobs.malloc(name, 64 * MIB)
         fill_all(jobs, "c", name)
     stop = threading.Event()
     copies = []
@@ -737,6 +761,6 @@ def test_a_guest_beside_copies_is_served(jobs):
     for what, r in (("alone", alone), ("beside copies", beside)):
         print(f"{what}: {r['iops']:.0f} IOPS, p50 {r['p50_ns'] / 1000:.0f} us, p99 {r['p99_ns'] / 1000:.0f} us, "
               f"longest {r['max_ns'] / 1000:.0f} us")
-    print(f"a call beside copies: {asked * 1000:.2f} ms; {len(copies)} copies of 256 MiB")
+    print(f"a call beside copies: {asked * 1000:.2f} ms; {len(copies)} copies of 64 MiB")
     assert set(copies) == {"done"} and beside["errors"] == 0
     assert beside["p50_ns"] < 20 * alone["p50_ns"] + 1000000 and beside["iops"] > alone["iops"] / 20

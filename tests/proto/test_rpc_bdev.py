@@ -165,6 +165,10 @@ def test_a_bdev_goes_with_all_that_is_on_it(bdevs):
      -22, ["p99_read_latency", "got 1"]),
     ("bdev_delay_update_latency", {"delay_bdev_name": "M", "latency_type": "avg_read",
                                    "latency_us": 1}, -19, ["another kind"]),
+    ("bdev_error_inject_error", {"name": "EE_E", "io_type": "read", "error_type": "nvme_failure"},
+     -22, ["NVMe status"]),
+    ("bdev_error_inject_error", {"name": "EE_E", "io_type": "read", "error_type": "nvme_failure",
+                                 "nvme_sct": 8}, -32603, ["nvme_sct", "7"]),
     ("bdev_error_inject_error", {"name": "M", "io_type": "read", "error_type": "failure"}, -19,
      ["another kind"]),
     ("bdev_split_create", {"base_bdev": "M", "split_count": 0}, -22, ["split_count"]),
@@ -189,7 +193,7 @@ def test_a_bdev_goes_with_all_that_is_on_it(bdevs):
     ("bdev_swap", {"name": "M", "new_bdev": "C"}, -16, ["used"]),
     ("bdev_swap", {"name": "M", "new_bdev": "tiny"}, -22, ["less than"]),
     ("bdev_swap", {"name": "M", "new_bdev": "N4k"}, -22, ["block size"]),
-    ("bdev_swap", {"name": "P", "new_bdev": "N"}, -22, ['on bdev "C"']),
+    ("bdev_swap", {"name": "Sp0", "new_bdev": "N"}, -22, ['part of bdev "S"']),
     ("bdev_swap", {"name": "M", "filename": "/no/such"}, -2, ["/no/such"]),
 ])
 def test_what_is_refused_is_named_and_changes_nothing(bdevs, method, params, code, words):
@@ -197,8 +201,12 @@ def test_what_is_refused_is_named_and_changes_nothing(bdevs, method, params, cod
     bdevs.malloc("C")
     bdevs.malloc("tiny", 4096)
     bdevs("bdev_passthru_create", name="P", base_bdev_name="C")
+    bdevs.malloc("S")
+    bdevs("bdev_split_create", base_bdev="S", split_count=2)
     bdevs("bdev_null_create", name="N", num_blocks=4096, block_size=512)
     bdevs("bdev_null_create", name="N4k", num_blocks=4096, block_size=4096)
+    bdevs("bdev_null_create", name="E", num_blocks=4096, block_size=512)
+    bdevs("bdev_error_create", base_name="E")
     bdevs("bdev_aio_create", name="L", filename=bdevs.file("locked"), block_size=512)
     bdevs.file("small", 100)
     before = bdevs("bdev_get_bdevs"), bdevs.config()
@@ -503,6 +511,19 @@ def test_injected_errors_are_counted_by_cause(bdevs):
     bdevs("bdev_reset_iostat", name="EE_M", mode="error")
     stat = bdevs("bdev_get_iostat", names=["EE_M"])["bdevs"][0]
     assert stat["io_error"] == {} and stat["num_read_ops"] >= 1000
+
+
+@needs_bench
+@pytest.mark.parametrize("disk_of", [blk_disk, scsi_disk, nvme_disk])
+def test_a_status_of_nvme_is_an_error_to_every_guest(bdevs, disk_of):
+    bdevs.malloc("Base")
+    bdevs("bdev_error_create", base_name="Base")
+    bdevs("bdev_passthru_create", name="M", base_bdev_name="EE_Base")
+    disk, args = disk_of(bdevs)
+    bdevs("bdev_error_inject_error", name="EE_Base", io_type="read", error_type="nvme_failure",
+          nvme_sct=2, nvme_sc=0x81, num=7)
+    assert Load(disk, "--rw", "randread", "--count", "1000", *args).end()["errors"] == 7
+    assert bdevs("bdev_get_iostat", names=["M"])["bdevs"][0]["io_error"] == {"nvme_error": 7}
 
 
 def test_many_clients_at_once_leave_a_list_that_is_whole(bdevs):

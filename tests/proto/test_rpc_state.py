@@ -91,6 +91,7 @@ EVERYTHING = [
     ("bdev_split_create", {"base_bdev": "Malloc0", "split_count": 2}),
     ("bdev_passthru_create", {"name": "OnPart", "base_bdev_name": "Malloc0p0"}),
     ("bdev_set_qos_limit", {"name": "Null3", "rw_ios_per_sec": 20000}),
+    ("bdev_set_incomplete", {"name": "OnPart", "incomplete": True, "reason": "copy of Null0"}),
     ("vhost_create_blk_controller", {"ctrlr": "vhost.0", "dev_name": "Null3"}),
     ("vhost_create_blk_controller", {"ctrlr": "vhost.1", "dev_name": "Null9",
                                      "readonly": True, "packed_ring": False,
@@ -563,8 +564,8 @@ def test_no_room_refuses_the_change_and_keeps_the_old_state(serve, room, rpc):
 
 
 # Those of EVERYTHING that cannot be undone: settings, and a namespace whose number was not given.
-NOT_UNDONE = ["bdev_set_qos_limit", "vhost_controller_set_coalescing", "nvmf_create_transport",
-              "vfu_tgt_set_base_path", "vhost_nvme_controller_add_ns",
+NOT_UNDONE = ["bdev_set_qos_limit", "bdev_set_incomplete", "vhost_controller_set_coalescing",
+              "nvmf_create_transport", "vfu_tgt_set_base_path", "vhost_nvme_controller_add_ns",
               "nvmf_subsystem_listener_set_ana_state"]
 
 

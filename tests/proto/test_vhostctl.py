@@ -196,6 +196,8 @@ def test_answers_of_another_shape_do_no_harm(room, verb, result):
     (["disk", "add", "x", "--ram", "1000"], ["--ram", "multiple", "512", "1000"]),
     (["disk", "resize", "x", "1Q"], ["[SIZE]", "1Q"]),
     (["qos", "set", "x"], ["expected a limit"]),
+    (["disk", "limit", "x"], ["expected a limit"]),
+    (["disk", "limit", "x", "--read-bandwidth-burst", "5"], ["--read-bandwidth-burst", "whole MiB"]),
     (["qos", "set", "x", "--bandwidth", "1000"], ["--bandwidth", "whole MiB", "1000"]),
     (["nvme", "add", "x"], ["--dir DIR", "--vhost-user"]),
     (["log", "level", "loud"], ["ERROR, WARNING, NOTICE, INFO, DEBUG", "loud"]),
@@ -377,7 +379,8 @@ def test_a_disk_that_cannot_be_made_leaves_nothing_behind(ctl, room):
 
 @pytest.mark.parametrize("words", [
     ["disk", "rm", "nope"], ["disk", "show", "nope"], ["disk", "list", "nope"], ["disk", "resize", "nope", "1M"],
-    ["bdev", "show", "nope"], ["bdev", "rm", "nope"], ["qos", "set", "nope", "--iops", "1"], ["scsi", "rm", "nope"],
+    ["bdev", "show", "nope"], ["bdev", "rm", "nope"], ["qos", "set", "nope", "--iops", "1"], ["disk", "limit", "nope", "--iops", "1"],
+    ["scsi", "rm", "nope"],
     ["scsi", "target", "add", "nope", "--ram", "1M"], ["scsi", "target", "rm", "nope", "0"],
     ["scsi", "start", "nope"], ["device", "list", "nope"], ["device", "drain", "nope"], ["disk", "swap", "nope", "--file", "/x"],
     ["device", "resume", "nope"], ["device", "move", "nope", "0", "0"], ["scsi", "list", "nope"], ["nvme", "list", "nope"], ["nvme", "rm", "nope"],
@@ -400,6 +403,23 @@ def test_limits_of_a_disk_are_those_of_its_bdev(ctl):
     limits = ctl.json("bdev", "show", "a")[0]["assigned_rate_limits"]
     assert limits["rw_ios_per_sec"] == 20000 and limits["rw_mbytes_per_sec"] == 100
     assert "20000 IOPS" in ctl("bdev", "show", "a")
+
+
+def test_limits_of_a_device_are_its_own(served):
+    served("disk", "limit", "null", "--iops", "20000", "--read-bandwidth", "100M",
+           "--read-bandwidth-burst", "200M")
+    limits = served.json("device", "list", "null")[0]["assigned_rate_limits"]
+    assert limits["rw_ios_per_sec"] == 20000 and limits["r_mbytes_per_sec"] == 100
+    assert limits["r_mbytes_burst"] == 200 and limits["rw_mbytes_per_sec"] == 0
+    assert "20000 IOPS, read 1" in served("device", "list")
+    served("disk", "limit", "null", "--iops", "0", "--read-bandwidth", "0")
+    assert "IOPS" not in served("device", "list")
+
+
+def test_what_is_behind_a_device_of_the_command_line_is_exchanged(served, image, room):
+    served("disk", "swap", "null", "--file", image("new", 1 << 30))
+    assert "is no disk of" in served.fails(REFUSED, "disk", "swap", "null", "--unit", "7", "--file",
+                                          f"{room}/new")
 
 
 # ---- scsi, nvme ----

@@ -82,7 +82,8 @@ static void slot_step(struct bounce_slot *s)
 	s->step.cancelled = false;
 	s->step.work.fn = step_done;
 	s->step.chan = chan;
-	chan->submit(chan, &s->step);
+	/* whatever the channel does with new requests: the whole one has been taken */
+	chan->dev->impl->submit(chan, &s->step);
 }
 
 static void slot_start(struct bounce_slot *s, struct blk_req *whole)
@@ -115,6 +116,7 @@ static void step_done(struct loop_work *work)
 	struct blk_req *whole = s->whole;
 
 	if (step->status != BLK_ST_OK) {
+		whole->nvme_status = step->nvme_status;
 		slot_finish(s, step->status);
 		return;
 	}

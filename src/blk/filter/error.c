@@ -19,6 +19,7 @@ struct error_rule {
 	uint32_t queue_depth;
 	uint64_t corrupt_offset;
 	uint8_t kind, corrupt_value;
+	uint16_t nvme_status;
 };
 
 struct error_dev {
@@ -171,6 +172,10 @@ static void error_submit(struct blk_chan *chan, struct blk_req *req)
 	case BLK_ERROR_KIND_COUNT:
 		blk_complete(req, BLK_ST_IOERR);
 		return;
+	case BLK_ERROR_NVME:
+		req->nvme_status = GET(rule->nvme_status);
+		blk_complete(req, req->nvme_status ? BLK_ST_NVME : BLK_ST_IOERR);
+		return;
 	case BLK_ERROR_PENDING:
 		error_hold(ec, req, false);
 		return;
@@ -252,6 +257,12 @@ static int error_check(const struct blk_dev *dev, const struct blk_error_injecti
 			       dev->name, in->op_mask, BLK_ERROR_ALL);
 	if ((unsigned int)in->kind >= BLK_ERROR_KIND_COUNT)
 		return err_set(reterr, -EINVAL, "%s: unknown kind of error", dev->name);
+	if (in->kind == BLK_ERROR_NVME && in->num &&
+	    (in->nvme_sct > 7 || !(in->nvme_sct | in->nvme_sc)))
+		return err_set(reterr, -EINVAL,
+			       "%s: NVMe status code type %u, status code %u: expected a failure: "
+			       "0..7 and 0..255, not both 0",
+			       dev->name, in->nvme_sct, in->nvme_sc);
 	if (in->kind != BLK_ERROR_CORRUPT || !in->num)
 		return 0;
 	if (!(in->op_mask & bytes_mask))
@@ -277,6 +288,7 @@ int blk_error_inject(struct blk_dev *dev, const struct blk_error_injection *in, 
 		SET(rule->queue_depth, in->queue_depth);
 		SET(rule->corrupt_offset, in->corrupt_offset);
 		SET(rule->corrupt_value, in->corrupt_value);
+		SET(rule->nvme_status, (uint16_t)(in->nvme_sct << 8 | in->nvme_sc));
 		__atomic_store_n(&rule->left, in->num, __ATOMIC_RELEASE);
 	}
 	return r;

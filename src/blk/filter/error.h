@@ -11,6 +11,7 @@
  *   corrupt  READ, WRITE: a byte of what is read, or of what is stored, is changed (the writer's
  *            memory is not); requests too short for corrupt_offset are left alone
  *   nomem    waits for a while as if memory were short, then goes its way
+ *   nvme     as failure, with a status of NVMe for hosts that speak it
  */
 #ifndef BLK_FILTER_ERROR_H
 #define BLK_FILTER_ERROR_H
@@ -25,6 +26,7 @@ enum blk_error_kind {
 	BLK_ERROR_PENDING,
 	BLK_ERROR_CORRUPT,
 	BLK_ERROR_NOMEM,
+	BLK_ERROR_NVME,
 	BLK_ERROR_KIND_COUNT
 };
 
@@ -36,13 +38,15 @@ struct blk_error_injection {
 	/* CORRUPT: the byte at this offset of the request is XORed with this value, 1 to 255. */
 	uint64_t corrupt_offset;
 	uint8_t corrupt_value;
+	/* NVME: status code type, 0 to 7, and status code; not both 0, which is success. */
+	uint8_t nvme_sct, nvme_sc;
 };
 
 #define BLK_ERROR_ALL ((1u << BLK_OP_COUNT) - 1)
 
 /*
  * Replaces what was injected for these operations. -EINVAL: dev is not of this type, no operation,
- * a value of 0, or corruption of what carries no bytes. Thread: main.
+ * a value of 0, corruption of what carries no bytes, or no NVMe failure. Thread: main.
  */
 int blk_error_inject(struct blk_dev *dev, const struct blk_error_injection *injection,
 		     struct err *reterr);

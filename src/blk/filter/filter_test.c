@@ -394,6 +394,40 @@ static void corruption_changes_one_byte_of_what_is_read_or_stored(void **state)
 	filter_close(&rig);
 }
 
+static void status_of_nvme_comes_through_other_filters(void **state)
+{
+	struct blk_error_injection in = { .kind = BLK_ERROR_NVME,
+					  .op_mask = 1u << BLK_READ,
+					  .num = 2,
+					  .nvme_sct = 2,
+					  .nvme_sc = 0x81 };
+	struct filter_rig rig;
+	struct blk_chan *chan;
+	struct blk_dev *part;
+	struct disk_req r;
+
+	filter_open(&rig, "sim", "size=1M", "error", NULL);
+	assert_int_equal(blk_dev_open_on("part", "p", "length=64K", rig.disk.dev, &part, NULL), 0);
+	assert_int_equal(blk_error_inject(rig.disk.dev, &in, NULL), 0);
+	disk_start(&rig.disk, &r, BLK_READ, 0, 0, 512, page);
+	assert_int_equal(disk_wait(&rig.disk, &r), BLK_ST_NVME);
+	assert_int_equal(r.req.nvme_status, 0x281);
+	chan = rig.disk.chan;
+	assert_int_equal(blk_chan_open(part, rig.disk.loop, &rig.disk.chan, NULL), 0);
+	disk_start(&rig.disk, &r, BLK_READ, 0, 0, 512, page);
+	assert_int_equal(disk_wait(&rig.disk, &r), BLK_ST_NVME);
+	assert_int_equal(r.req.nvme_status, 0x281);
+	assert_int_equal(disk_do(&rig.disk, BLK_READ, 0, 0, 512, page), BLK_ST_OK);
+	blk_chan_close(rig.disk.chan);
+	rig.disk.chan = chan;
+	blk_dev_unref(part);
+	in.nvme_sct = in.nvme_sc = 0;
+	assert_int_equal(blk_error_inject(rig.disk.dev, &in, NULL), -EINVAL);
+	in.nvme_sct = 8;
+	assert_int_equal(blk_error_inject(rig.disk.dev, &in, NULL), -EINVAL);
+	filter_close(&rig);
+}
+
 static void short_memory_only_makes_it_late(void **state)
 {
 	struct filter_rig rig;
@@ -598,6 +632,7 @@ int main(void)
 		cmocka_unit_test(failure_hits_so_many_requests_of_its_operation),
 		cmocka_unit_test(pending_waits_for_resume_or_cancel),
 		cmocka_unit_test(corruption_changes_one_byte_of_what_is_read_or_stored),
+		cmocka_unit_test(status_of_nvme_comes_through_other_filters),
 		cmocka_unit_test(short_memory_only_makes_it_late),
 		cmocka_unit_test(queue_depth_says_which_requests_are_hit),
 		cmocka_unit_test(injection_that_means_nothing_is_refused),

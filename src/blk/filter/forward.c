@@ -30,6 +30,7 @@ static void forward_on_done(struct blk_req *req)
 	struct blk_req *whole = io->whole;
 	struct forward *f = forward_of(whole->chan);
 	enum blk_status status = (enum blk_status)req->status;
+	uint16_t nvme_status = req->nvme_status;
 	struct fifo_node *waiter = fifo_pop(&f->waiters);
 
 	io->whole = NULL;
@@ -39,6 +40,7 @@ static void forward_on_done(struct blk_req *req)
 	} else {
 		fifo_push(&f->free, &io->node);
 	}
+	whole->nvme_status = nvme_status;
 	forward_end(f, whole, status);
 }
 

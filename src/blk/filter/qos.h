@@ -14,17 +14,24 @@
 #ifndef BLK_FILTER_QOS_H
 #define BLK_FILTER_QOS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "blk/blk.h"
 
+/* X(name, the parameter's word, what it counts, and what else is given) */
+#define BLK_QOS_LIMITS(X, ...)                                                                     \
+	X(RW_IOPS, "rw-iops", "operations", ##__VA_ARGS__)                                         \
+	X(R_IOPS, "r-iops", "reads", ##__VA_ARGS__)                                                \
+	X(W_IOPS, "w-iops", "writes", ##__VA_ARGS__)                                               \
+	X(RW_BYTES, "rw-bytes", "bytes", ##__VA_ARGS__)                                            \
+	X(R_BYTES, "r-bytes", "bytes read", ##__VA_ARGS__)                                         \
+	X(W_BYTES, "w-bytes", "bytes written", ##__VA_ARGS__)
+
 enum blk_qos {
-	BLK_QOS_RW_IOPS,
-	BLK_QOS_R_IOPS,
-	BLK_QOS_W_IOPS,
-	BLK_QOS_RW_BYTES,
-	BLK_QOS_R_BYTES,
-	BLK_QOS_W_BYTES,
+#define X(n, key, unit) BLK_QOS_##n,
+	BLK_QOS_LIMITS(X)
+#undef X
 	BLK_QOS_COUNT
 };
 
@@ -36,9 +43,34 @@ struct blk_qos_limits {
 	uint64_t burst[BLK_QOS_COUNT]; /* on top; 0: none */
 };
 
+static inline bool blk_qos_any(const struct blk_qos_limits *limits)
+{
+	for (int i = 0; i < BLK_QOS_COUNT; i++)
+		if (limits->rate[i])
+			return true;
+	return false;
+}
+
+#define BLK_QOS_ROW(key, at, text)                                                                 \
+	{ .name = key,                                                                             \
+	  .type = OPTS_SIZE,                                                                       \
+	  .offset = at,                                                                            \
+	  .max = BLK_QOS_MAX,                                                                      \
+	  .def = "0",                                                                              \
+	  .help = text },
+#define BLK_QOS_PAIR(n, key, unit, s, at)                                                          \
+	BLK_QOS_ROW(key, offsetof(struct s, at.rate[BLK_QOS_##n]), unit " a second; 0: no limit")  \
+	BLK_QOS_ROW(key "-burst", offsetof(struct s, at.burst[BLK_QOS_##n]),                       \
+		    unit " that are saved up while idle, on top of the limit")
+/* Rows of a parameter table (base/opts.h) for the struct blk_qos_limits `at` in struct `s`. */
+#define BLK_QOS_ROWS(s, at) BLK_QOS_LIMITS(BLK_QOS_PAIR, s, at)
+
+/* -EINVAL: a burst without its rate; -ERANGE: more than BLK_QOS_MAX; the parameter is named. */
+int blk_qos_check(const struct blk_qos_limits *limits, struct err *reterr);
+
 /*
  * Replaces all limits while it runs; what waits goes by the new ones within 10 ms. -EINVAL: dev is
- * not of this type, or a burst without its rate; -ERANGE: more than BLK_QOS_MAX. Thread: main.
+ * not of this type; blk_qos_check's. Thread: main.
  */
 int blk_qos_set(struct blk_dev *dev, const struct blk_qos_limits *limits, struct err *reterr);
 /* All 0 if dev is not of this type. Thread: main. */

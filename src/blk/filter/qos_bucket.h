@@ -16,6 +16,7 @@
 #define QOS_SHARES	2000 /* a second's tokens are taken in so many shares at most */
 #define QOS_SHARE_OPS	256
 #define QOS_SHARE_BYTES (16ull << 20)
+#define QOS_FAR_NS	(1ull << 61) /* nothing is given later */
 
 struct qos_bucket {
 	uint64_t rate, share; /* tokens; atomic */
@@ -25,7 +26,9 @@ struct qos_bucket {
 
 static inline uint64_t qos_bucket_ns(uint64_t tokens, uint64_t rate)
 {
-	return (uint64_t)((unsigned __int128)tokens * QOS_SECOND_NS / rate);
+	unsigned __int128 ns = (unsigned __int128)tokens * QOS_SECOND_NS / rate;
+
+	return ns < QOS_FAR_NS ? (uint64_t)ns : QOS_FAR_NS;
 }
 
 /* rate 0: not used. share_max: of QOS_SHARE_. It begins full. */
@@ -63,10 +66,11 @@ static inline uint64_t qos_bucket_take(struct qos_bucket *b, uint64_t tokens, ui
 
 	if (!rate) /* the limit has gone meanwhile */
 		return now_ns;
-	do
+	do {
 		next = (given < oldest ? oldest : given) + qos_bucket_ns(tokens, rate);
-	while (!__atomic_compare_exchange_n(&b->given_ns, &given, next, true, __ATOMIC_RELAXED,
-					    __ATOMIC_RELAXED));
+		next = next < now_ns + QOS_FAR_NS ? next : now_ns + QOS_FAR_NS;
+	} while (!__atomic_compare_exchange_n(&b->given_ns, &given, next, true, __ATOMIC_RELAXED,
+					      __ATOMIC_RELAXED));
 	return next;
 }
 

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/num.h"
-#include "blk/blk_impl.h"
+#include "blk/filter/swap_impl.h"
 
 enum swap_state {
 	SWAP_STEADY,
@@ -179,6 +179,8 @@ static void swap_chan_close(struct blk_chan *chan)
 	ASSERT(fifo_empty(&sc->waiters));
 	blk_chan_close(chan->base);
 	free(sc->regions);
+	if (!link)
+		return;
 	pthread_mutex_lock(&swap->lock);
 	list_remove(&link->node);
 	link->chan = NULL;
@@ -186,6 +188,17 @@ static void swap_chan_close(struct blk_chan *chan)
 	pthread_mutex_unlock(&swap->lock);
 	if (!busy)
 		free(link);
+}
+
+int blk_swap_chan_become(struct blk_chan *chan)
+{
+	int r = swap_chan_open(chan, NULL);
+
+	if (r < 0) {
+		swap_chan_of(chan)->link = NULL;
+		chan->submit = swap_submit_gone;
+	}
+	return r;
 }
 
 static int swap_buffers_set(struct blk_chan *chan, const struct iovec *regions, uint32_t count,
@@ -396,17 +409,23 @@ int blk_swap(struct blk_dev *dev, struct blk_dev *next, void (*done)(void *arg, 
 	     struct err *reterr)
 {
 	struct swap_dev *swap = swap_of(dev);
+	bool inserts = dev->impl != &blk_swap_impl;
 	int r;
 
-	if (swap->state != SWAP_STEADY)
+	if (dev->exchanging || (!inserts && swap->state != SWAP_STEADY))
 		return err_set(reterr, -EBUSY,
 			       "%s: its back-end is being exchanged; try again when that is done",
 			       dev->name);
-	if (!dev->base)
+	if (inserts && (dev->impl->filter || !next))
+		return err_set(reterr, -EINVAL, "%s is of type %s, expected a back-end", dev->name,
+			       dev->impl->type);
+	if (!inserts && !dev->base)
 		return err_set(reterr, -ENODEV, "%s: its back-end was taken away", dev->name);
 	r = next ? swap_check(dev, next, reterr) : 0;
 	if (r < 0)
 		return r;
+	if (inserts)
+		return blk_insert(dev, next, done, arg, reterr);
 	if (next) {
 		swap->next = side_new(swap, next);
 		if (!swap->next)
