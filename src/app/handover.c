@@ -48,7 +48,7 @@ static struct {
 	struct loop *main_loop;
 	enum handover_state state;
 	void (*done)(const struct handed_over *r);
-	uint64_t deadline_ns, halted_ns;
+	uint64_t deadline_ns, halted_ns, quiet_ns;
 	struct loop_timer tick;
 	struct loop_watch watch;
 	bool watching, stopping;
@@ -181,8 +181,10 @@ static noreturn void handover_leave(void)
 	}
 	snprintf(text, sizeof(text), "MAINPID=%d", (int)ho.pid);
 	sdnotify_send(text, NULL);
-	log_notice("handed over to process %d; front-ends waited %.1f ms", (int)ho.pid,
-		   (double)r.pause_ns / 1e6);
+	log_notice("handed over to process %d; front-ends waited %.1f ms, %.1f of them for "
+		   "requests under way",
+		   (int)ho.pid, (double)r.pause_ns / 1e6,
+		   (double)(ho.quiet_ns - ho.halted_ns) / 1e6);
 	r.pid = (int)ho.pid;
 	ho.done(&r);
 	_exit(0);
@@ -210,6 +212,7 @@ static void handover_pass(void)
 	int rc;
 
 	handover_state_set(HANDOVER_PASSING);
+	ho.quiet_ns = loop_clock_ns();
 	parcel_init(&p);
 	rc = handover_pack(&p, &err);
 	if (rc == 0)

@@ -117,11 +117,13 @@ class Server:
     """One vhostd with one disk. Options are those of --device, '_' for '-'.
 
     wrapper: a command line that the server's goes behind, to give it a world of its own.
+    managed: with a management socket, for call and hand_over.
     """
 
     kind = "blk"
 
-    def __init__(self, room, disk, wrapper=(), **options):
+    def __init__(self, room, disk, wrapper=(), managed=False, **options):
+        self.managed = managed
         self.socket = os.path.join(str(room), "disk.sock")
         self.sockets = [self.socket]
         self.log = os.path.join(str(room), "server.log")
@@ -137,8 +139,9 @@ class Server:
     def command(self):
         if not stand_in():
             device = {"socket": self.socket, "file": self.disk, **self.options}
-            return [VHOSTD, "--device", "blk," + ",".join(
-                "%s=%s" % (key.replace("_", "-"), value) for key, value in device.items())]
+            return [VHOSTD, *(["--rpc-socket", self.rpc] if self.managed else []),
+                    "--device", "blk," + ",".join("%s=%s" % (key.replace("_", "-"), value)
+                                                  for key, value in device.items())]
         read_only = self.options.get("read_only", "off")
         export = {"type": "vhost-user-blk", "id": "e", "node-name": "f", "addr.type": "unix",
                   "addr.path": self.socket, "num-queues": self.options.get("num_queues", 1),

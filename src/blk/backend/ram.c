@@ -391,30 +391,43 @@ static __attribute__((noinline)) void ram_read_sparse(const struct ram_dev *ram,
 	}
 }
 
-static enum blk_status ram_copy(struct ram_dev *ram, const struct blk_req *req)
+static enum blk_status ram_read(struct ram_dev *ram, const struct blk_req *req)
+{
+	const char *at = ram->memory + req->offset_bytes;
+
+	if (unlikely(req->len_bytes && !ram_is_written(ram, req->offset_bytes, req->len_bytes))) {
+		ram_read_sparse(ram, req);
+	} else {
+		uint64_t left = req->len_bytes;
+
+		for (const struct iovec *v = req->iov; v < req->iov + req->iov_count; v++) {
+			ASSERT(v->iov_len <= left);
+			memcpy(v->iov_base, at, v->iov_len);
+			at += v->iov_len;
+			left -= v->iov_len;
+		}
+		ASSERT(!left);
+	}
+	if (unlikely(ram->pi))
+		ram_pi_copy(ram, req);
+	return BLK_ST_OK;
+}
+
+static enum blk_status ram_write(struct ram_dev *ram, const struct blk_req *req)
 {
 	char *at = ram->memory + req->offset_bytes;
 	uint64_t left = req->len_bytes;
-	bool sparse = req->op == BLK_READ && left && !ram_is_written(ram, req->offset_bytes, left);
 
-	if (unlikely(sparse)) {
-		ram_read_sparse(ram, req);
-		left = 0;
-	}
-	for (uint32_t i = 0; i < req->iov_count && !unlikely(sparse); i++) {
+	for (uint32_t i = 0; i < req->iov_count; i++) {
 		const struct iovec *v = &req->iov[i];
 
 		ASSERT(v->iov_len <= left);
-		if (req->op == BLK_READ)
-			memcpy(v->iov_base, at, v->iov_len);
-		else
-			memcpy(at, v->iov_base, v->iov_len);
+		memcpy(at, v->iov_base, v->iov_len);
 		at += v->iov_len;
 		left -= v->iov_len;
 	}
 	ASSERT(!left);
-	if (req->op == BLK_WRITE)
-		ram_written_set(ram, req->offset_bytes, req->len_bytes);
+	ram_written_set(ram, req->offset_bytes, req->len_bytes);
 	if (unlikely(ram->pi))
 		ram_pi_copy(ram, req);
 	return BLK_ST_OK;
@@ -424,8 +437,9 @@ static enum blk_status ram_do(struct ram_dev *ram, const struct blk_req *req)
 {
 	switch ((enum blk_op)req->op) {
 	case BLK_READ:
+		return ram_read(ram, req);
 	case BLK_WRITE:
-		return ram_copy(ram, req);
+		return ram_write(ram, req);
 	case BLK_FLUSH:
 		return BLK_ST_OK;
 	case BLK_DISCARD:
