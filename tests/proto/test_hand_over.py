@@ -513,10 +513,11 @@ def test_vhostctl_upgrade_says_who_serves(serve, room, image):
     r = subprocess.run([VHOSTCTL, "-s", s.rpc_path, "upgrade"], capture_output=True, text=True,
                        check=True, timeout=TIMEOUT_S)
     assert r.stdout.startswith("vhostd v") and "front-ends waited" in r.stdout
+    assert reap(s.pid) == 0
     s.pid = int(r.stdout.split("process ")[1].split(";")[0])
     r = subprocess.run([VHOSTCTL, "-s", s.rpc_path, "--json", "upgrade", "--within", "20s"],
                        capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
-    assert json.loads(r.stdout)["pid"] != s.pid
+    assert reap(s.pid) == 0 and json.loads(r.stdout)["pid"] != s.pid
     s.pid = json.loads(r.stdout)["pid"]
     assert s.end() == 0
 
