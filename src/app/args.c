@@ -74,8 +74,7 @@ enum args_option {
 	ARGS_IGNORE_INIT_ERRORS,
 	ARGS_CHECK_CONFIG,
 	ARGS_METRICS_DOCS,
-	ARGS_METRICS, /* a row of http_options_table */
-	ARGS_RPC,     /* a row of server_options_table */
+	ARGS_OPTION, /* a row of server_options_table or http_options_table */
 };
 
 static const struct option args_options[] = {
@@ -98,22 +97,22 @@ static const struct option args_options[] = {
 	{ "print-capabilities", no_argument, NULL, ARGS_CAPABILITIES },
 	{ "help-rpc", no_argument, NULL, ARGS_RPC_DOCS },
 	{ "help-metrics", no_argument, NULL, ARGS_METRICS_DOCS },
-	{ "metrics-socket", required_argument, NULL, ARGS_METRICS },
-	{ "metrics-socket-mode", required_argument, NULL, ARGS_METRICS },
-	{ "metrics-port", required_argument, NULL, ARGS_METRICS },
-	{ "no-metrics", no_argument, NULL, ARGS_METRICS },
+	{ "metrics-socket", required_argument, NULL, ARGS_OPTION },
+	{ "metrics-socket-mode", required_argument, NULL, ARGS_OPTION },
+	{ "metrics-port", required_argument, NULL, ARGS_OPTION },
+	{ "no-metrics", no_argument, NULL, ARGS_OPTION },
 	{ "rpc-socket", required_argument, NULL, 'r' },
-	{ "rpc-socket-mode", required_argument, NULL, ARGS_RPC },
-	{ "rpc-socket-owner", required_argument, NULL, ARGS_RPC },
-	{ "rpc-socket-group", required_argument, NULL, ARGS_RPC },
-	{ "rpc-readonly-socket", required_argument, NULL, ARGS_RPC },
-	{ "rpc-readonly-mode", required_argument, NULL, ARGS_RPC },
-	{ "rpc-spdk-socket", no_argument, NULL, ARGS_RPC },
-	{ "rpc-allow-uid", required_argument, NULL, ARGS_RPC },
-	{ "rpc-allow-gid", required_argument, NULL, ARGS_RPC },
+	{ "rpc-socket-mode", required_argument, NULL, ARGS_OPTION },
+	{ "rpc-socket-owner", required_argument, NULL, ARGS_OPTION },
+	{ "rpc-socket-group", required_argument, NULL, ARGS_OPTION },
+	{ "rpc-readonly-socket", required_argument, NULL, ARGS_OPTION },
+	{ "rpc-readonly-mode", required_argument, NULL, ARGS_OPTION },
+	{ "rpc-spdk-socket", no_argument, NULL, ARGS_OPTION },
+	{ "rpc-allow-uid", required_argument, NULL, ARGS_OPTION },
+	{ "rpc-allow-gid", required_argument, NULL, ARGS_OPTION },
 	{ "socket-dir", required_argument, NULL, 'S' },
-	{ "no-rpc", no_argument, NULL, ARGS_RPC },
-	{ "wait-for-rpc", no_argument, NULL, ARGS_RPC },
+	{ "no-rpc", no_argument, NULL, ARGS_OPTION },
+	{ "wait-for-rpc", no_argument, NULL, ARGS_OPTION },
 	{ NULL, 0, NULL, 0 },
 };
 
@@ -168,9 +167,23 @@ static int args_text(char **field, const char *name, const char *text, struct er
 	return *field ? 0 : err_set(reterr, -ENOMEM, "--%s: out of memory", name);
 }
 
-static int args_rpc(struct app_config *cfg, const char *name, const char *value, struct err *reterr)
+int app_config_option(struct app_config *cfg, const char *name, const char *value,
+		      struct err *reterr)
 {
 	int rc = opts_set(&server_options_table, &cfg->rpc, name, value, reterr);
+
+	if (rc != -ENOENT)
+		return rc;
+	rc = opts_set(&http_options_table, &cfg->metrics, name, value, reterr);
+	if (rc == 0 && !strcmp(name, "metrics-port"))
+		cfg->metrics.port_given = true;
+	return rc;
+}
+
+static int args_option(struct app_config *cfg, const char *name, const char *value,
+		       struct err *reterr)
+{
+	int rc = app_config_option(cfg, name, value, reterr);
 
 	return rc < 0 ? err_prefix(reterr, rc, "--%s", name) : 0;
 }
@@ -199,16 +212,6 @@ static bool args_action(int option, enum app_action *ret_action)
 	return false;
 }
 
-static int args_metrics(struct app_config *cfg, const char *name, const char *value,
-			struct err *reterr)
-{
-	int rc = opts_set(&http_options_table, &cfg->metrics, name, value, reterr);
-
-	if (!strcmp(name, "metrics-port"))
-		cfg->metrics.port_given = true;
-	return rc < 0 ? err_prefix(reterr, rc, "--%s", name) : 0;
-}
-
 static int args_one(struct args_state *s, int option, const char *name, const char *value,
 		    char **argv, struct err *reterr)
 {
@@ -218,13 +221,11 @@ static int args_one(struct args_state *s, int option, const char *name, const ch
 		return 0;
 	switch (option) {
 	case 'r':
-		return args_rpc(cfg, "rpc-socket", value, reterr);
+		return args_option(cfg, "rpc-socket", value, reterr);
 	case 'S':
-		return args_rpc(cfg, "socket-dir", value, reterr);
-	case ARGS_RPC:
-		return args_rpc(cfg, name, value, reterr);
-	case ARGS_METRICS:
-		return args_metrics(cfg, name, value, reterr);
+		return args_option(cfg, "socket-dir", value, reterr);
+	case ARGS_OPTION:
+		return args_option(cfg, name, value, reterr);
 	case ARGS_DEVICE:
 		return args_device(s, value, reterr);
 	case 'c':
@@ -361,6 +362,11 @@ int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr
 	return args_parse_all(argc, argv, cfg, false, reterr);
 }
 
+int args_parse_successor(int argc, char **argv, struct app_config *cfg, struct err *reterr)
+{
+	return args_parse_all(argc, argv, cfg, true, reterr);
+}
+
 /* ---- after everything was read ---- */
 
 static int app_config_name(struct device_def *def, uint32_t idx, struct err *reterr)
@@ -375,17 +381,28 @@ static int app_config_name(struct device_def *def, uint32_t idx, struct err *ret
 	return def->name ? 0 : err_set(reterr, -ENOMEM, "%s: out of memory", def->where);
 }
 
+int app_config_inherit(struct app_config *cfg, char *const *names, uint32_t count,
+		       struct err *reterr)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < cfg->device_count && rc == 0; i++) {
+		struct device_def *def = &cfg->devices[i];
+
+		rc = app_config_name(def, i, reterr);
+		for (uint32_t k = 0; k < count && rc == 0; k++)
+			if (!strcmp(def->name, names[k]))
+				def->inherited = true;
+	}
+	return rc;
+}
+
 int app_config_check(struct app_config *cfg, struct err *reterr)
 {
 	int rc = server_options_check(&cfg->rpc, reterr);
 
 	if (rc == 0)
 		rc = http_options_check(&cfg->metrics, reterr);
-	if (rc == 0 && !cfg->device_count && !cfg->replay_count && !cfg->state &&
-	    !server_wanted(&cfg->rpc))
-		rc = err_set(reterr, -EINVAL,
-			     "no device: give --device, --blk-file or -c, or --rpc-socket to make "
-			     "them later; see --help");
 	if (rc < 0)
 		return rc;
 	for (uint32_t i = 0; i < cfg->device_count; i++) {
@@ -422,14 +439,9 @@ int args_parse_again(const struct app_config *old, struct app_config *cfg, struc
 	cfg->rpc.socket_fd = old->rpc.socket_fd;
 	cfg->rpc.readonly_fd = old->rpc.readonly_fd;
 	cfg->metrics.socket_fd = old->metrics.socket_fd;
-	for (uint32_t i = 0; i < cfg->device_count && rc == 0; i++) {
-		struct device_def *def = &cfg->devices[i];
-
-		rc = app_config_name(def, i, reterr);
-		for (uint32_t k = 0; k < old->device_count && rc == 0; k++)
-			if (old->devices[k].inherited && !strcmp(def->name, old->devices[k].name))
-				def->inherited = true;
-	}
+	for (uint32_t k = 0; k < old->device_count && rc == 0; k++)
+		if (old->devices[k].inherited)
+			rc = app_config_inherit(cfg, &old->devices[k].name, 1, reterr);
 	return rc < 0 ? rc : app_config_check(cfg, reterr);
 }
 
@@ -566,5 +578,10 @@ int args_take_listen_fds(struct app_config *cfg, struct err *reterr)
 	unsetenv("LISTEN_PID");
 	unsetenv("LISTEN_FDS");
 	unsetenv("LISTEN_FDNAMES");
+	if (rc == 0 && !cfg->device_count && !cfg->replay_count && !cfg->state &&
+	    !server_wanted(&cfg->rpc))
+		rc = err_set(reterr, -EINVAL,
+			     "no device: give --device, --blk-file or -c, or --rpc-socket to make "
+			     "them later; see --help");
 	return rc;
 }

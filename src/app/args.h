@@ -54,10 +54,15 @@ struct app_config {
  * case. Returns 0 or -errno; reterr then names the option, the value and the limit.
  */
 int args_parse(int argc, char **argv, struct app_config *cfg, struct err *reterr);
+/* The same for a successor: descriptors that options name are its predecessor's. */
+int args_parse_successor(int argc, char **argv, struct app_config *cfg, struct err *reterr);
+/* Devices with one of these names have an inherited socket, which is the predecessor's. -ENOMEM. */
+int app_config_inherit(struct app_config *cfg, char *const *names, uint32_t count,
+		       struct err *reterr);
 /*
  * Gives inherited sockets (sd_listen_fds: LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES) to devices: by
- * name first, then in order to those without socket. -EINVAL when one is left over. The variables
- * are removed from the environment.
+ * name first, then in order to those without socket. -EINVAL when one is left over, or when there
+ * is nothing to do with or without them. The variables are removed from the environment.
  */
 int args_take_listen_fds(struct app_config *cfg, struct err *reterr);
 /*
@@ -66,6 +71,12 @@ int args_take_listen_fds(struct app_config *cfg, struct err *reterr);
  * app_config_check.
  */
 int args_parse_again(const struct app_config *old, struct app_config *cfg, struct err *reterr);
+/*
+ * Sets one that --help-rpc or --help-metrics lists, by its name without dashes. -ENOENT: it is none
+ * of them; opts_set's.
+ */
+int app_config_option(struct app_config *cfg, const char *name, const char *value,
+		      struct err *reterr);
 /* Fills in names, then checks each device and that names and sockets are unique. */
 int app_config_check(struct app_config *cfg, struct err *reterr);
 /* One more device with defaults, at the end. Errors: -ENOMEM, -E2BIG. */

@@ -62,6 +62,11 @@ static int config_set_device(void *obj, const char *key, const char *value, stru
 	return device_def_set(obj, key, value, reterr);
 }
 
+static int config_set_option(void *cfg, const char *key, const char *value, struct err *reterr)
+{
+	return app_config_option(cfg, key, value, reterr);
+}
+
 static int config_unit(struct device_def *def, json_t *obj, struct err *reterr)
 {
 	const struct opts_row *place = &def->type->units->table->rows[0];
@@ -214,10 +219,12 @@ static int config_root(struct app_config *cfg, const struct jsonfile *f, const c
 	for (size_t i = 0; i < ARRAY_SIZE(config_rows); i++)
 		if (!strcmp(key, config_rows[i].key))
 			rc = config_rows[i].set(cfg, value, &why);
+	if (rc == -ENOENT && !json_is_array(value) && !json_is_object(value))
+		rc = config_set(config_set_option, cfg, key, value, &why);
 	if (rc == -ENOENT)
 		err_set(&why, rc,
-			"%.64s: unknown key; expected devices, cores, pin or log-level, or, for "
-			"calls, subsystems",
+			"%.64s: unknown key; expected devices, cores, pin or log-level, an option "
+			"of --help-rpc or --help-metrics, or, for calls, subsystems",
 			key);
 	return rc < 0 ? err_set(reterr, rc, "%.140s:%u: %.300s", f->path,
 				jsonfile_line(f->text, key), why.msg)

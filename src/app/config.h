@@ -2,9 +2,10 @@
  * The configuration file (-c FILE), JSON: calls (mgmt/replay.h), or
  *
  *   { "devices": [ { "type": "blk", "socket": "/run/a.sock", "file": "/a.img", ... } ],
- *     "cores": "0-3", "pin": true, "log-level": "info" }
+ *     "cores": "0-3", "pin": true, "log-level": "info", "rpc-socket": "/run/rpc.sock", ... }
  *
- * The keys of a device are those of --device. A key that is not known is an error.
+ * The keys of a device are those of --device, others those of --help-rpc and --help-metrics. A key
+ * that is not known is an error.
  */
 #ifndef APP_CONFIG_H
 #define APP_CONFIG_H

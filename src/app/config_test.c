@@ -67,6 +67,23 @@ static void test_devices_and_settings_are_read(void **state)
 	assert_int_equal(app_config_check(&cfg, &err), 0);
 }
 
+static void test_options_of_management_and_metrics_are_keys(void **state)
+{
+	const char *message;
+
+	assert_int_equal(read_text("{\"rpc-socket\": \"/r\", \"rpc-socket-mode\": \"0660\", "
+				   "\"rpc-spdk-socket\": true, \"socket-dir\": \"/d\", "
+				   "\"metrics-port\": 0}",
+				   &message),
+			 0);
+	assert_string_equal(cfg.rpc.socket, "/r");
+	assert_string_equal(cfg.rpc.mode, "0660");
+	assert_true(cfg.rpc.spdk_socket);
+	assert_string_equal(cfg.rpc.socket_dir, "/d");
+	assert_true(cfg.metrics.port_given);
+	assert_int_equal(app_config_check(&cfg, &err), 0);
+}
+
 static void test_each_fault_names_file_and_key(void **state)
 {
 	static const struct {
@@ -74,8 +91,14 @@ static void test_each_fault_names_file_and_key(void **state)
 	} rows[] = {
 		{ "[]", ": expected an object" },
 		{ "{\"colour\": 1}", ":1: colour: unknown key; expected devices, cores, pin or "
-				     "log-level, or, for calls, "
-				     "subsystems" },
+				     "log-level, an option of --help-rpc or "
+				     "--help-metrics, or, for calls, subsystems" },
+		{ "{\"device\": []}", ":1: device: unknown key; expected devices, cores, pin or "
+				      "log-level, an option of --help-rpc or "
+				      "--help-metrics, or, for calls, subsystems" },
+		{ "{\n\"metrics-port\": 65536}", ":2: metrics-port: expected 0..65535, got 65536" },
+		{ "{\"rpc-spdk-socket\": \"maybe\"}",
+		  ":1: rpc-spdk-socket: expected on|off, got 'maybe'" },
 		{ "{\"devices\": 1}", ":1: devices: expected an array" },
 		{ "{\"devices\": [1]}", ":1: devices[0]: expected an object" },
 		{ "{\"devices\": [{}]}",
@@ -123,6 +146,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_devices_and_settings_are_read),
+		T(test_options_of_management_and_metrics_are_keys),
 		T(test_each_fault_names_file_and_key),
 		T(test_text_that_is_not_json_is_located),
 		T(test_missing_file_is_named),

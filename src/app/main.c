@@ -1,11 +1,13 @@
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "app/args.h"
 #include "app/config.h"
 #include "app/cpus.h"
 #include "app/startup.h"
+#include "app/successor.h"
 #include "base/err.h"
 #include "base/fault.h"
 #include "base/log.h"
@@ -32,6 +34,7 @@ static void main_std_fds_open(void)
 
 static int main_fail(int status, const struct err *err)
 {
+	successor_fail(err->msg);
 	fprintf(stderr, "vhostd: %s\n", err->msg);
 	return status;
 }
@@ -41,7 +44,8 @@ static int main_serve(struct app_config *cfg)
 	struct err err = { 0 };
 	struct cpus cpus;
 
-	if (args_take_listen_fds(cfg, &err) < 0 || app_config_check(cfg, &err) < 0 ||
+	if ((successor_active() && successor_config(cfg, &err) < 0) ||
+	    args_take_listen_fds(cfg, &err) < 0 || app_config_check(cfg, &err) < 0 ||
 	    cpus_choose(cfg->cores, cfg->pin, &cpus, &err) < 0)
 		return main_fail(EXIT_USAGE, &err);
 	log_set_level(cfg->log_level);
@@ -65,11 +69,17 @@ int main(int argc, char **argv)
 {
 	struct app_config cfg;
 	struct err err = { 0 };
-	int status = EXIT_OK;
+	int status = EXIT_OK, rc = 0;
 
 	main_std_fds_open();
 	fault_init_from_env();
-	if (args_parse(argc, argv, &cfg, &err) < 0) {
+	if (!successor_begin(&argc, &argv, &rc, &err))
+		rc = args_parse(argc, argv, &cfg, &err);
+	else if (rc == 0)
+		rc = args_parse_successor(argc, argv, &cfg, &err);
+	else
+		memset(&cfg, 0, sizeof(cfg));
+	if (rc < 0) {
 		status = main_fail(EXIT_USAGE, &err);
 	} else {
 		switch (cfg.action) {

@@ -123,6 +123,17 @@ static void reload_tell_calls(const struct app_config *old, const struct app_con
 	}
 }
 
+static void reload_tell_options(const char *what, const struct opts_table *table, const void *old,
+				const void *new)
+{
+	char a[32], b[32];
+
+	for (size_t i = 0; i < table->count; i++)
+		if (strcmp(opts_text(&table->rows[i], old, a, sizeof(a)),
+			   opts_text(&table->rows[i], new, b, sizeof(b))) != 0)
+			reload_tell_row(what, "", &table->rows[i], old, new);
+}
+
 static void reload_tell(const struct reload *r)
 {
 	const struct app_config *old = r->running, *new = &r->next;
@@ -133,6 +144,8 @@ static void reload_tell(const struct reload *r)
 		log_warning("reload: pin: needs a restart");
 	if (old->log_level != new->log_level)
 		log_warning("reload: log-level: needs a restart");
+	reload_tell_options("management", &server_options_table, &old->rpc, &new->rpc);
+	reload_tell_options("metrics", &http_options_table, &old->metrics, &new->metrics);
 	reload_tell_calls(old, new);
 	for (uint32_t k = 0; k < old->device_count; k++)
 		if (!reload_is_taken(r, k))
@@ -406,4 +419,9 @@ void reload_on_unit_closed(void)
 {
 	if (waiting)
 		reload_run(waiting);
+}
+
+bool reload_waits(void)
+{
+	return waiting;
 }

@@ -9,11 +9,15 @@
 #ifndef APP_RELOAD_H
 #define APP_RELOAD_H
 
+#include <stdbool.h>
+
 #include "app/args.h"
 
 /* running: the configuration that the process was started with. Thread: main. */
 void reload_run(const struct app_config *running);
 /* A reload that waits for it goes on: see units_on_closed_set. */
 void reload_on_unit_closed(void);
+/* Does one wait for that? */
+bool reload_waits(void);
 
 #endif

@@ -26,8 +26,10 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "app/handover.h"
 #include "app/reload.h"
 #include "app/sdnotify.h"
+#include "app/successor.h"
 #include "base/check.h"
 #include "dev/bdev.h"
 #include "dev/devices.h"
@@ -41,6 +43,7 @@
 #include "mgmt/replay.h"
 #include "mgmt/server.h"
 #include "mgmt/state.h"
+#include "nvme/subsys.h"
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
 
@@ -64,7 +67,8 @@ struct app {
 	struct loop *loops[APP_LOOPS_MAX];
 	uint32_t loop_count;
 	bool jobs_started;
-	struct replay **replays; /* those of -c, and the state's */
+	struct replay **replays; /* those of -c, and the state's; or handed */
+	struct replay *handed;	 /* of the predecessor: owned */
 	uint32_t replay_count;
 	struct replay_run replay;
 	int signal_fd, lost_fd;
@@ -150,6 +154,7 @@ static void app_on_devices_drained(void *arg)
 
 static void app_stop(void)
 {
+	handover_abort("the daemon is stopping");
 	app_state_set(APP_STOPPING);
 	sdnotify_send("STOPPING=1", NULL);
 	app.pending = 6; /* the state, jobs, devices, the servers, and until all were asked */
@@ -194,6 +199,18 @@ static void app_rescan(void)
 	}
 }
 
+/* SIGHUP. A successor reads the configuration anyway. */
+static void app_hang_up(void)
+{
+	if (handover_active()) {
+		log_warning("reload: a hand-over is under way: nothing was changed");
+		return;
+	}
+	app_rescan();
+	if (app.state == APP_SERVING)
+		reload_run(app.cfg);
+}
+
 static noreturn void app_exit_now(void)
 {
 	devices_unlink_all();
@@ -208,9 +225,7 @@ static void app_on_signal(struct loop_watch *w, uint32_t revents)
 
 	while (read(app.signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
 		if (si.ssi_signo == SIGHUP) {
-			app_rescan();
-			if (app.state == APP_SERVING)
-				reload_run(app.cfg);
+			app_hang_up();
 			continue;
 		}
 		if (app.state == APP_STOPPING)
@@ -320,34 +335,90 @@ static int app_metrics_start(struct err *reterr)
 /* Who called framework_start_init is told first. */
 static void app_failed(int rc)
 {
+	if (successor_active()) { /* sockets and files are another's: nothing is taken down */
+		successor_fail(app.reterr->msg);
+		_exit(1);
+	}
 	app.rc = rc;
 	framework_inited(rc, app.reterr);
 	app_stop_later();
 }
 
+static void app_state_begin(void)
+{
+	state_begin(app.main_loop, app.cfg->replays, app.cfg->replay_count);
+}
+
+static int app_sockets_start(struct err *reterr)
+{
+	int rc = devices_start_all(reterr);
+
+	bdev_names_restored();
+	if (rc < 0)
+		return rc;
+	app_state_begin();
+	if (!app.cfg->rpc.wait_for_rpc)
+		rc = app_server_start(reterr);
+	return rc < 0 ? rc : app_metrics_start(reterr);
+}
+
+/* The devices and sockets of the predecessor, all at a halt. */
+static int app_take(struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int rc = parcel_section_enter(p, &s, HANDOVER_ALL_TAG, HANDOVER_VERSION, reterr);
+
+	if (rc == 0)
+		rc = devices_unpack(p, reterr);
+	if (rc == 0)
+		rc = server_unpack(&app.cfg->rpc, !app.cfg->one_disk, app.main_loop, p, reterr);
+	if (rc == 0)
+		rc = http_unpack(p, reterr);
+	return rc < 0 ? rc : parcel_section_end(p, &s, HANDOVER_ALL_TAG, reterr);
+}
+
+static int app_take_over(struct err *reterr)
+{
+	struct err err = { 0 };
+	struct parcel *p;
+	int rc = successor_ready(&p, reterr);
+
+	if (rc == 0)
+		rc = app_take(p, reterr);
+	if (rc == 0)
+		rc = successor_go(reterr);
+	if (rc < 0)
+		return rc;
+	nvme_subsys_hold(false);
+	devices_freeze(false);
+	successor_serves();
+	bdev_names_restored();
+	state_take_over();
+	app_state_begin();
+	if (app_metrics_start(&err) < 0)
+		log_error("%s", err.msg);
+	server_freeze(false);
+	return 0;
+}
+
 /* Everything is there: now the sockets. */
 static void app_on_replayed(struct replay_run *run, int rc)
 {
+	const bool successor = successor_active();
 	struct err err = { 0 };
 
 	if (app.state != APP_STARTING)
 		return;
 	if (rc == 0)
-		rc = devices_start_all(app.reterr);
-	bdev_names_restored();
-	if (rc == 0)
-		state_begin(app.main_loop, app.replays, app.cfg->replay_count);
-	if (rc == 0 && !app.cfg->rpc.wait_for_rpc)
-		rc = app_server_start(app.reterr);
-	if (rc == 0)
-		rc = app_metrics_start(app.reterr);
+		rc = successor ? app_take_over(app.reterr) : app_sockets_start(app.reterr);
 	if (rc < 0) {
 		app_failed(rc);
 		return;
 	}
 	app_state_set(APP_SERVING);
 	framework_inited(0, NULL);
-	if (sdnotify_send("READY=1", &err) < 0)
+	/* A successor's start is told by its predecessor, whom systemd listens to. */
+	if (!successor && sdnotify_send("READY=1", &err) < 0)
 		log_warning("%s", err.msg);
 }
 
@@ -396,11 +467,28 @@ static int app_state_check(const struct replay *saved, struct err *reterr)
 	return rc;
 }
 
+/* The predecessor's calls, in place of those of -c and of the state. */
+static int app_replays_inherit(struct err *reterr)
+{
+	int rc;
+
+	nvme_subsys_hold(true);
+	app.replays = calloc(1, sizeof(*app.replays));
+	if (!app.replays)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	app.replay_count = 1;
+	rc = successor_replay(&app.handed, reterr);
+	app.replays[0] = app.handed;
+	return rc;
+}
+
 static int app_state_open(struct err *reterr)
 {
 	struct replay *saved = NULL;
 	int rc = app.cfg->state ? state_open(app.cfg->state, &saved, reterr) : 0;
 
+	if (rc == 0 && successor_active())
+		return app_replays_inherit(reterr);
 	if (rc == 0 && saved)
 		rc = app_state_check(saved, reterr);
 	if (rc < 0)
@@ -438,6 +526,7 @@ static void app_on_start(struct loop_msg *msg)
 		.loops = app.loops,
 		.loop_count = &app.loop_count,
 		.start_init = app_begin,
+		.hand_over = handover_start,
 		.socket_dir = app.cfg->rpc.socket_dir,
 	};
 	const struct devices_params params = {
@@ -450,12 +539,13 @@ static void app_on_start(struct loop_msg *msg)
 	int rc;
 
 	framework_set(&about);
+	handover_init(app.cfg, app.main_loop);
 	devices_init(&params);
 	ctrlr_init();
 	units_on_closed_set(app_on_unit_closed);
 	loop_watch_start(app.main_loop, &app.signal_watch, app.signal_fd, POLLIN, app_on_signal);
 	loop_watch_start(app.main_loop, &app.lost_watch, app.lost_fd, POLLIN, app_on_lost);
-	if (!app.cfg->rpc.wait_for_rpc) {
+	if (!app.cfg->rpc.wait_for_rpc || successor_active()) {
 		app_begin();
 		return;
 	}
@@ -477,6 +567,7 @@ static void app_take_down(void)
 		loop_free(app.loops[i]);
 	loop_free(app.main_loop);
 	state_close();
+	replay_free(app.handed);
 	free(app.replays);
 	close(app.signal_fd);
 	close(app.lost_fd);

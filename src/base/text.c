@@ -29,6 +29,37 @@ uint64_t text_hash(uint64_t hash, const char *text)
 	return hash;
 }
 
+int text_hex_digit(char c)
+{
+	static const char digits[] = "0123456789abcdef";
+	const char *at = c ? strchr(digits, c) : NULL;
+
+	return at ? (int)(at - digits) : -1;
+}
+
+bool text_hex_read(const char **line, void *ret_bytes, size_t len)
+{
+	uint8_t *to = ret_bytes;
+
+	for (size_t i = 0; i < len; i++, *line += 2) {
+		int high = text_hex_digit((*line)[0]);
+		int low = high < 0 ? -1 : text_hex_digit((*line)[1]);
+
+		if (low < 0)
+			return false;
+		to[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}
+
+void text_hex_write(const void *bytes, size_t len, FILE *to)
+{
+	const uint8_t *from = bytes;
+
+	for (size_t i = 0; i < len; i++)
+		fprintf(to, "%02x", from[i]);
+}
+
 void text_uuid(const uint8_t uuid[16], char text[TEXT_UUID_BYTES])
 {
 	char *const end = text + TEXT_UUID_BYTES;

@@ -4,8 +4,10 @@
 #ifndef BASE_TEXT_H
 #define BASE_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "base/err.h"
 
@@ -19,6 +21,14 @@ int text_pad(char *field, size_t size, const char *key, const char *text, struct
 /* FNV-1a: the same text gives the same number on every machine. Goes on from hash. */
 #define TEXT_HASH_START 0xcbf29ce484222325ull
 uint64_t text_hash(uint64_t hash, const char *text);
+
+/* ---- bytes as lower-case hexadecimal digits, for lines of text ---- */
+
+/* -1: it is none. */
+int text_hex_digit(char c);
+/* len bytes of two digits each; *line is behind them. false: there are fewer. */
+bool text_hex_read(const char **line, void *ret_bytes, size_t len);
+void text_hex_write(const void *bytes, size_t len, FILE *to);
 
 /* RFC 9562, 4: 8-4-4-4-12 hex digits. */
 #define TEXT_UUID_BYTES 37

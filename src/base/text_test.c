@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -44,6 +46,31 @@ static void the_hash_is_fnv_1a(void **state)
 			 0x85944171f73967e8ull);
 }
 
+static void bytes_are_hexadecimal_digits_and_back(void **state)
+{
+	const uint8_t bytes[] = { 0x00, 0x9a, 0xff };
+	uint8_t back[3];
+	const char *line;
+	char *text;
+	size_t len;
+	FILE *to = open_memstream(&text, &len);
+
+	text_hex_write(bytes, sizeof(bytes), to);
+	fclose(to);
+	assert_string_equal(text, "009aff");
+	line = text;
+	assert_true(text_hex_read(&line, back, sizeof(back)));
+	assert_ptr_equal(line, text + 6);
+	assert_memory_equal(back, bytes, sizeof(bytes));
+	free(text);
+	line = "009af";
+	assert_false(text_hex_read(&line, back, sizeof(back)));
+	line = "0G";
+	assert_false(text_hex_read(&line, back, 1));
+	line = "FF";
+	assert_false(text_hex_read(&line, back, 1));
+}
+
 static void a_uuid_is_written_as_rfc_9562_says(void **state)
 {
 	const uint8_t uuid[16] = { 0xc1, 0x2a, 0x73, 0x28, 0xf8, 0x1f, 0x11, 0xd2,
@@ -61,6 +88,7 @@ int main(void)
 		cmocka_unit_test(what_does_not_fit_is_refused),
 		cmocka_unit_test(a_uuid_is_written_as_rfc_9562_says),
 		cmocka_unit_test(the_hash_is_fnv_1a),
+		cmocka_unit_test(bytes_are_hexadecimal_digits_and_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,6 +137,11 @@ int blk_dev_open_on(const char *type, const char *name, const char *params, stru
 struct blk_dev *blk_dev_ref(struct blk_dev *dev);
 void blk_dev_unref(struct blk_dev *dev);
 const char *blk_dev_name(const struct blk_dev *dev);
+/*
+ * A successor of this process will open it by this name (see loop/inherit.h); until then, by that
+ * of blk_dev_open.
+ */
+void blk_dev_named(struct blk_dev *dev, const char *name);
 const struct blk_caps *blk_dev_caps(const struct blk_dev *dev);
 
 /*
@@ -256,5 +261,11 @@ void blk_dev_iostat_each(const struct blk_dev *dev,
 			 void *arg);
 /* Everything, or min_ns and max_ns alone, starts anew; of a "swap" its base's too. */
 void blk_dev_iostat_reset(struct blk_dev *dev, bool extremes_only);
+/*
+ * Both go on from what another process counted of the same disk, instead of what this one has so
+ * far; not what single channels did. Nodes below it go on for themselves.
+ */
+void blk_dev_stats_inherit(struct blk_dev *dev, const struct blk_stats *all,
+			   const struct blk_stats *iostat);
 
 #endif

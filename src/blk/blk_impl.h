@@ -49,6 +49,8 @@ struct blk_impl {
 	int (*open)(struct blk_dev *dev, void *params, struct err *reterr);
 	/* Undoes open, a failed one too (the memory was zeroed before open). Thread: main. */
 	void (*close)(struct blk_dev *dev);
+	/* See blk_dev_named; NULL: nothing to do. Thread: main. */
+	void (*named)(struct blk_dev *dev, const char *name);
 	/* The size now; NULL: never changes. Thread: main. */
 	int (*rescan)(struct blk_dev *dev, uint64_t *ret_size_bytes, struct err *reterr);
 	/* Makes what is behind so large; rescan follows. NULL: it cannot, or the base does, with

@@ -174,6 +174,12 @@ void blk_dev_unref(struct blk_dev *dev)
 	dev_free(dev);
 }
 
+void blk_dev_named(struct blk_dev *dev, const char *name)
+{
+	if (dev->impl->named)
+		dev->impl->named(dev, name);
+}
+
 const char *blk_dev_name(const struct blk_dev *dev)
 {
 	return dev->name;

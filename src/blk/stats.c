@@ -208,3 +208,22 @@ void blk_dev_iostat_reset(struct blk_dev *dev, bool extremes_only)
 	if (!extremes_only)
 		stats_sum(dev, &dev->reset_stats);
 }
+
+void blk_dev_stats_inherit(struct blk_dev *dev, const struct blk_stats *all,
+			   const struct blk_stats *iostat)
+{
+	struct blk_stats now;
+
+	stats_sum(dev, &now);
+	pthread_mutex_lock(&dev->chans_lock);
+	counters_add(&dev->closed_stats, all, PLUS);
+	counters_add(&dev->closed_stats, &now, MINUS);
+	for (int op = 0; op < BLK_OP_COUNT; op++) {
+		if (all->ops[op])
+			extremes_add(&dev->closed_stats, op, all->min_ns[op], all->max_ns[op]);
+	}
+	pthread_mutex_unlock(&dev->chans_lock);
+	memset(&dev->reset_stats, 0, sizeof(dev->reset_stats));
+	counters_add(&dev->reset_stats, all, PLUS);
+	counters_add(&dev->reset_stats, iostat, MINUS);
+}

@@ -71,6 +71,39 @@ int slow_run(struct cli *cli, json_t **ret_result)
 	return cli_call(cli, "device_get_slow_requests", NULL, ret_result);
 }
 
+/* ---- upgrade ---- */
+
+/* Who answers at the same socket now is the successor. */
+int upgrade_run(struct cli *cli, json_t **ret_result)
+{
+	json_t *result, *version;
+	int rc = cli_call(cli, "framework_hand_over", cli_params(cli, 0), &result);
+
+	if (rc < 0)
+		return rc;
+	conn_close(cli->conn);
+	cli->conn = NULL;
+	rc = cli_call(cli, "spdk_get_version", NULL, &version);
+	if (rc < 0) {
+		json_decref(result);
+		return rc;
+	}
+	json_object_set(result, "version", json_object_get(version, "version"));
+	json_decref(version);
+	*ret_result = result;
+	return 0;
+}
+
+void print_upgrade(struct cli *cli, const json_t *result)
+{
+	const json_int_t us = member_int(result, "pause_us");
+
+	fprintf(cli->out,
+		"%s serves, as process %" JSON_INTEGER_FORMAT "; front-ends waited %d.%d ms\n",
+		member_str(result, "version"), member_int(result, "pid"), (int)(us / 1000),
+		(int)(us / 100 % 10));
+}
+
 /* ---- rpc ---- */
 
 int rpc_run_verb(struct cli *cli, json_t **ret_result)

@@ -291,6 +291,11 @@ static const struct arg disk_limit_args[] = {
 		"--interval", ARG_MSEC, .help = "between two, default 1s", .letter = 'd'           \
 	}
 
+static const struct arg upgrade_args[] = {
+	{ "--within", ARG_MSEC, .help = "else it is undone (default 10s)", .param = "timeout_ms" },
+	{ NULL },
+};
+
 static const struct arg top_args[] = {
 	{ "--batch", ARG_FLAG, .help = "plain text for scripts, no full screen", .letter = 'b' },
 	ROWS_TIMES,
@@ -592,6 +597,12 @@ const struct verb verbs[] = {
 	  log_level_run,
 	  print_text,
 	  "shows or sets what the daemon logs" },
+	{ "upgrade",
+	  upgrade_args,
+	  { "framework_hand_over", "spdk_get_version" },
+	  upgrade_run,
+	  print_upgrade,
+	  "starts the daemon's program anew, which takes all front-ends over" },
 	{ "rpc", rpc_args, { NULL }, rpc_run_verb, print_json, "calls any method" },
 	{ "completion",
 	  completion_args,

@@ -28,6 +28,7 @@ struct endpoint;
 struct loop;
 struct scsi_host;
 struct nvme_subsys;
+struct parcel;
 struct queue_stats;
 struct queue_visitor;
 struct vdev;
@@ -103,6 +104,30 @@ struct device_type {
 	/* Optional: see device_adopt. */
 	bool (*adopt)(struct device *dev, const struct device_def *next,
 		      const struct opts_row *row);
+
+	/* ---- hand-over; pack and unpack NULL: such devices cannot be handed over ---- */
+
+	/* Optional: why it cannot be now, and not soon: what pack would say. -EBUSY, -EOPNOTSUPP;
+	 * named. Asked before front-ends have to wait for anything. */
+	int (*hand_check)(const struct device *dev, struct err *reterr);
+
+	/*
+	 * Optional: what it does in the background, apart from connections, comes to a point from
+	 * which the successor goes on; false: goes on as if nothing had been.
+	 */
+	void (*freeze)(struct device *dev, bool frozen);
+	/* Optional: has it, so that pack may be called? */
+	bool (*is_quiet)(const struct device *dev);
+	/*
+	 * What it knows that neither its definition, nor its files, nor its connections tell: while
+	 * all connections of all devices are quiet. Changes nothing. -EBUSY, named: not now.
+	 */
+	int (*pack)(struct device *dev, struct parcel *p, struct err *reterr);
+	/*
+	 * In the successor: after all devices were opened (what is read from files then may be
+	 * older than this), before any has connections. p is checked: -EPROTO, -EINVAL, named.
+	 */
+	int (*unpack)(struct device *dev, struct parcel *p, struct err *reterr);
 };
 
 extern const struct device_type device_blk, device_nvme, device_scsi;
@@ -184,6 +209,8 @@ struct device {
 	struct list units; /* struct device_unit */
 	uint32_t leaving;  /* units that are being detached */
 	bool stopping;
+	bool drained;	     /* by device_drain */
+	struct parcel *from; /* for fronts: see struct endpoint_params; NULL: it starts anew */
 	struct vring_coalescing coalescing; /* device_coalesce */
 	/* set by the owner */
 	void (*on_done)(struct device *dev); /* an inherited or one-shot connection ended */
@@ -231,6 +258,18 @@ bool device_is_drained(const struct device *dev);
  */
 int device_queue_move(struct device *dev, uint32_t idx, struct loop *loop, struct err *reterr);
 
+/* ---- hand-over: device_hand.c; see docs/internals/hand-over.md ---- */
+
+/* Can it be handed over? -EOPNOTSUPP, named: its type, or its transport, cannot. */
+int device_hand_check(const struct device *dev, struct err *reterr);
+/* True: connections and background work come to a halt, and nobody new is accepted; false: all
+ * goes on. */
+void device_freeze(struct device *dev, bool frozen);
+/* Frozen: is it at a halt? */
+bool device_is_quiet(const struct device *dev);
+/* Its own state, then its connections: all devices' states come before all connections. */
+int device_pack(struct device *dev, struct parcel *p, struct err *reterr);
+int device_conns_pack(struct device *dev, struct parcel *p, struct err *reterr);
 /*
  * Notifications of its virtqueues, those of front-ends to come too, are coalesced so from now on;
  * it need not be started. -EOPNOTSUPP: it is an NVMe controller; -EINVAL.

@@ -75,6 +75,12 @@ static int device_blk_vdev_make(void *arg, struct vdev **ret_vdev, struct err *r
 	return vblk_new(dev->blk, &params, ret_vdev, reterr);
 }
 
+/* Its connections know everything. */
+static int device_blk_pack(struct device *dev, struct parcel *p, struct err *reterr)
+{
+	return 0;
+}
+
 const struct device_type device_blk = {
 	.name = "blk",
 	.table = &device_blk_table,
@@ -85,4 +91,6 @@ const struct device_type device_blk = {
 	.rescan = device_blk_rescan,
 	.vdev_make = device_blk_vdev_make,
 	.vfu_make = front_vfu_virtio_make,
+	.pack = device_blk_pack,
+	.unpack = device_blk_pack,
 };

@@ -3,11 +3,13 @@
  * namespaces, is the first device's of that name (def->leader); the others have a reference.
  */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "dev/device.h"
 #include "base/check.h"
 #include "base/log.h"
+#include "base/parcel.h"
 #include "nvme/ctrl.h"
 #include "nvme/subsys.h"
 #include "vfu/vfu.h"
@@ -217,6 +219,62 @@ static bool device_nvme_adopt(struct device *dev, const struct device_def *next,
 	return true;
 }
 
+/*
+ * ---- hand-over ----
+ *
+ *   of the subsystem's first device   "subs": its text (nvme_subsys_pack)
+ */
+
+#define NVME_SUBSYS_TAG	    "subs"
+#define NVME_SUBSYS_VERSION 1
+
+static int device_nvme_hand_check(const struct device *dev, struct err *reterr)
+{
+	return dev->def->leader ? 0 : nvme_subsys_hand_check(dev->subsys, reterr);
+}
+
+static bool device_nvme_is_quiet(const struct device *dev)
+{
+	return dev->def->leader || nvme_subsys_is_quiet(dev->subsys);
+}
+
+static int device_nvme_pack(struct device *dev, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	char *text;
+	size_t len;
+	int rc;
+
+	if (dev->def->leader)
+		return 0;
+	rc = nvme_subsys_pack(dev->subsys, &text, &len, reterr);
+	if (rc < 0)
+		return rc;
+	parcel_section_begin(p, &s, NVME_SUBSYS_TAG, NVME_SUBSYS_VERSION);
+	parcel_put_str(p, text);
+	parcel_section_done(p, &s);
+	free(text);
+	return 0;
+}
+
+static int device_nvme_unpack(struct device *dev, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	char *text;
+	int rc;
+
+	if (dev->def->leader)
+		return 0;
+	rc = parcel_section_enter(p, &s, NVME_SUBSYS_TAG, NVME_SUBSYS_VERSION, reterr);
+	if (rc < 0)
+		return rc;
+	text = parcel_take_str(p);
+	rc = text ? nvme_subsys_unpack(dev->subsys, text, strlen(text), reterr)
+		  : err_set(reterr, -EPROTO, "the subsystem's state is cut off");
+	free(text);
+	return rc < 0 ? rc : parcel_section_end(p, &s, NVME_SUBSYS_TAG, reterr);
+}
+
 const struct device_type device_nvme = {
 	.name = "nvme",
 	.table = &device_nvme_table,
@@ -230,4 +288,8 @@ const struct device_type device_nvme = {
 	.rescan = device_units_rescan,
 	.vfu_make = device_nvme_vfu_make,
 	.adopt = device_nvme_adopt,
+	.hand_check = device_nvme_hand_check,
+	.is_quiet = device_nvme_is_quiet,
+	.pack = device_nvme_pack,
+	.unpack = device_nvme_unpack,
 };

@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "dev/device.h"
+#include "dev/devices.h"
 #include "base/check.h"
+#include "base/parcel.h"
 #include "scsi/scsi.h"
 #include "virtio/vdev.h"
 
@@ -129,6 +130,114 @@ static int device_scsi_vdev_make(void *arg, struct vdev **ret_vdev, struct err *
 	return rc;
 }
 
+/*
+ * ---- hand-over ----
+ *
+ *   for each unit that no device before shows   "unit": target, lun, its text (scsi_lu_pack)
+ */
+
+#define SCSI_UNIT_TAG	  "unit"
+#define SCSI_UNIT_VERSION 1
+
+static int device_scsi_hand_check(const struct device *dev, struct err *reterr)
+{
+	const struct device_unit *unit;
+	int rc = 0;
+
+	list_for_each(unit, &dev->units, node)
+		if (rc == 0)
+			rc = scsi_lu_hand_check(unit->open->lu, reterr);
+	return rc;
+}
+
+static bool device_scsi_is_quiet(const struct device *dev)
+{
+	const struct device_unit *unit;
+
+	list_for_each(unit, &dev->units, node)
+		if (!scsi_lu_is_quiet(unit->open->lu))
+			return false;
+	return true;
+}
+
+/* Shared units go with the first place that shows them. */
+static bool device_scsi_is_first(struct device *dev, const struct device_unit *unit)
+{
+	for (struct device *d = devices_next(NULL); d && unit->open->refs > 1;
+	     d = devices_next(d)) {
+		const struct device_unit *other;
+
+		list_for_each(other, &d->units, node) {
+			if (other == unit)
+				return true;
+			if (other->open == unit->open)
+				return false;
+		}
+		if (d == dev)
+			break;
+	}
+	return true;
+}
+
+static int device_scsi_pack(struct device *dev, struct parcel *p, struct err *reterr)
+{
+	const struct device_unit *unit;
+	struct parcel_section s;
+	int rc = 0;
+
+	list_for_each(unit, &dev->units, node) {
+		char *text = NULL;
+		size_t len;
+
+		if (!device_scsi_is_first(dev, unit))
+			continue;
+		rc = scsi_lu_pack(unit->open->lu, &text, &len, reterr);
+		if (rc < 0)
+			return rc;
+		parcel_section_begin(p, &s, SCSI_UNIT_TAG, SCSI_UNIT_VERSION);
+		parcel_put_u32(p, unit->place.number);
+		parcel_put_u32(p, unit->place.lun);
+		parcel_put_str(p, text);
+		parcel_section_done(p, &s);
+		free(text);
+	}
+	return 0;
+}
+
+static int device_scsi_unit_unpack(struct device *dev, struct parcel *p, struct err *reterr)
+{
+	const uint32_t target = parcel_take_u32(p), lun = parcel_take_u32(p);
+	const struct device_unit *unit = device_unit_find(dev, target, lun);
+	char *text = parcel_take_str(p);
+	int rc;
+
+	if (!text)
+		rc = err_set(reterr, -EPROTO, "a unit's state is cut off");
+	else if (!unit)
+		rc = err_set(reterr, -EINVAL,
+			     "target %u/%u: it has a unit there, and none is configured now",
+			     target, lun);
+	else
+		rc = scsi_lu_unpack(unit->open->lu, text, strlen(text), reterr);
+	free(text);
+	return rc;
+}
+
+static int device_scsi_unpack(struct device *dev, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int rc = 0;
+
+	while (rc == 0 && parcel_section_is_next(p, SCSI_UNIT_TAG)) {
+		rc = parcel_section_enter(p, &s, SCSI_UNIT_TAG, SCSI_UNIT_VERSION, reterr);
+		if (rc == 0)
+			rc = device_scsi_unit_unpack(dev, p, reterr);
+		if (rc == 0)
+			rc = parcel_section_end(p, &s, SCSI_UNIT_TAG, reterr);
+	}
+	return rc;
+}
+
 const struct device_type device_scsi = {
 	.name = "scsi",
 	.table = &device_scsi_table,
@@ -141,4 +250,8 @@ const struct device_type device_scsi = {
 	.rescan = device_units_rescan,
 	.vdev_make = device_scsi_vdev_make,
 	.vfu_make = front_vfu_virtio_make,
+	.hand_check = device_scsi_hand_check,
+	.is_quiet = device_scsi_is_quiet,
+	.pack = device_scsi_pack,
+	.unpack = device_scsi_unpack,
 };

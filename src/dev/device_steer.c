@@ -21,6 +21,7 @@ int device_drain(struct device *dev, bool drained, struct err *reterr)
 	if (!front)
 		return -ENOTCONN;
 	front->drain(dev, drained);
+	dev->drained = drained;
 	return 0;
 }
 

@@ -113,6 +113,16 @@ static int devices_check_unique(const struct device_def *def, struct err *reterr
 	return 0;
 }
 
+const char *devices_leaving(void)
+{
+	const struct devices_entry *e;
+
+	list_for_each(e, &entries, node)
+		if (e->state == DEVICES_LEAVING)
+			return e->dev.def->name;
+	return NULL;
+}
+
 /* ---- the end ---- */
 
 static void devices_def_free(struct device_def *def)
@@ -343,6 +353,14 @@ int devices_add(struct device_def *def, void *owner, void (*owner_free)(void *ow
 void devices_hold(void)
 {
 	held = true;
+}
+
+bool devices_release(struct device *dev)
+{
+	const struct devices_entry *e = devices_entry(dev);
+
+	held = false;
+	return e->wanted && e->state == DEVICES_OPEN;
 }
 
 int devices_start_all(struct err *reterr)

@@ -22,6 +22,8 @@
 #include "base/list.h"
 #include "dev/device.h"
 
+struct parcel;
+
 struct devices_params {
 	struct loop *main_loop, **loops;
 	const uint32_t *loop_count;    /* read at devices_start */
@@ -46,8 +48,29 @@ int devices_add(struct device_def *def, void *owner, void (*owner_free)(void *ow
 		struct device **ret_dev, struct err *reterr);
 /* From here devices_start only notes it, so that no socket is there before everything is. */
 void devices_hold(void);
+/* Is it to be started by devices_start_all? From then on devices_start starts what it is given. */
+bool devices_release(struct device *dev);
 /* Starts those that were to be, in order of creation; the first error is devices_start's. */
 int devices_start_all(struct err *reterr);
+
+/* ---- hand-over: device_hand.c ---- */
+
+/* device_hand_check of all. */
+int devices_hand_check(struct err *reterr);
+/* device_freeze of all. */
+void devices_freeze(bool frozen);
+/* NULL: all devices are quiet, and none is leaving. Else who is waited for. */
+const char *devices_hand_waits(void);
+/* Writes them all, quiet. Errors: the first device's, prefixed with its name. */
+int devices_pack(struct parcel *p, struct err *reterr);
+/*
+ * In the successor, in place of devices_start_all: those in p take over, and are frozen; others
+ * start anew. Errors: -ENODEV (one in p is not here), and theirs, named; the process has to end.
+ */
+int devices_unpack(struct parcel *p, struct err *reterr);
+/* Is one being removed? Its name is still in use. NULL: none. For device_hand.c. */
+const char *devices_leaving(void);
+
 /* Those that are leaving are not found. NULL: none. */
 struct device *devices_find(const char *name);
 /* In order of creation; prev NULL: the first. NULL: no more. */

@@ -12,6 +12,7 @@ static int front_vhost_nvme_start(struct device *dev, struct err *reterr)
 		.client = def->client,
 		.reconnect_ms = def->reconnect_ms,
 		.socket_mode = def->mode,
+		.from = dev->from,
 		.connections_max = def->connections,
 		.spin_ns = def->spin_us * 1000,
 		.main_loop = dev->main_loop,

@@ -1,6 +1,8 @@
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "guest/gdirty.h"
 #include "guest/gmem.h"
@@ -50,6 +52,114 @@ int gdirty_new_private(uint64_t first, uint64_t len_bytes, struct gdirty **ret_l
 	log->refs = 1;
 	*ret_log = log;
 	return 0;
+}
+
+/* ---- hand-over ---- */
+
+#define GDIRTY_TAG	   "dlog"
+#define GDIRTY_VERSION	   1
+#define GDIRTY_CHUNK_BYTES 512u
+#define GDIRTY_PRIVATE_MAX (1ull << 28) /* bytes of a log of our own */
+#define GDIRTY_PRIVATE_END UINT64_MAX
+
+enum gdirty_kind {
+	GDIRTY_NONE,
+	GDIRTY_SHARED,
+	GDIRTY_PRIVATE,
+};
+
+static bool chunk_is_clear(const uint8_t *chunk, size_t len)
+{
+	return !chunk[0] && !memcmp(chunk, chunk + 1, len - 1);
+}
+
+/* Where it begins, its size, and the chunks that have marks, each behind its offset. */
+static void private_pack(const struct gdirty *log, struct parcel *p)
+{
+	parcel_put_u64(p, gdirty_first(log));
+	parcel_put_u64(p, log->size_bytes);
+	for (uint64_t at = 0; at < log->size_bytes; at += GDIRTY_CHUNK_BYTES) {
+		size_t len = MIN(log->size_bytes - at, (uint64_t)GDIRTY_CHUNK_BYTES);
+
+		if (chunk_is_clear(log->map + at, len))
+			continue;
+		parcel_put_u64(p, at);
+		parcel_put(p, log->map + at, len);
+	}
+	parcel_put_u64(p, GDIRTY_PRIVATE_END);
+}
+
+static int private_unpack(struct parcel *p, struct gdirty **ret_log, struct err *reterr)
+{
+	const uint64_t first = parcel_take_u64(p), size = parcel_take_u64(p);
+	uint64_t at;
+	int rc;
+
+	if (p->failed || !size || size > GDIRTY_PRIVATE_MAX || first % GDIRTY_PAGE_BYTES)
+		return err_set(reterr, -EPROTO, "dirty log: expected at most %llu bytes, got %llu",
+			       GDIRTY_PRIVATE_MAX, (unsigned long long)size);
+	rc = gdirty_new_private(first, (size * 8 - 1) * GDIRTY_PAGE_BYTES, ret_log, reterr);
+	while (rc == 0 && (at = parcel_take_u64(p)) != GDIRTY_PRIVATE_END && !p->failed) {
+		if (at >= size)
+			rc = err_set(reterr, -EPROTO, "dirty log: marks at %llu of %llu bytes",
+				     (unsigned long long)at, (unsigned long long)size);
+		else
+			parcel_take(p, (*ret_log)->map + at,
+				    MIN(size - at, (uint64_t)GDIRTY_CHUNK_BYTES));
+	}
+	return rc;
+}
+
+int gdirty_pack(const struct gdirty *log, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int rc = 0;
+
+	parcel_section_begin(p, &s, GDIRTY_TAG, GDIRTY_VERSION);
+	parcel_put_u32(p, !log ? GDIRTY_NONE : log->mapping ? GDIRTY_SHARED : GDIRTY_PRIVATE);
+	if (log)
+		parcel_put_u64(p, log->dropped_pages);
+	if (log && log->mapping)
+		rc = gmem_mapping_pack(log->mapping, (const char *)log->map, log->size_bytes, p,
+				       reterr);
+	else if (log)
+		private_pack(log, p);
+	parcel_section_done(p, &s);
+	return rc;
+}
+
+static int shared_unpack(struct parcel *p, struct gdirty **ret_log, struct err *reterr)
+{
+	const int fd = parcel_take_fd(p);
+	const uint64_t offset = parcel_take_u64(p), size = parcel_take_u64(p);
+	int rc = p->failed ? 0 : gdirty_new(fd, size, offset, ret_log, reterr);
+
+	if (fd >= 0)
+		close(fd);
+	return rc;
+}
+
+int gdirty_unpack(struct parcel *p, struct gdirty **ret_log, struct err *reterr)
+{
+	struct parcel_section s;
+	struct gdirty *log = NULL;
+	int rc = parcel_section_enter(p, &s, GDIRTY_TAG, GDIRTY_VERSION, reterr);
+	uint32_t kind = rc < 0 ? GDIRTY_NONE : parcel_take_count(p, GDIRTY_PRIVATE);
+	uint64_t dropped = kind ? parcel_take_u64(p) : 0;
+
+	if (kind == GDIRTY_SHARED)
+		rc = shared_unpack(p, &log, reterr);
+	else if (kind == GDIRTY_PRIVATE)
+		rc = private_unpack(p, &log, reterr);
+	if (log)
+		log->dropped_pages = dropped;
+	if (rc == 0)
+		rc = parcel_section_end(p, &s, GDIRTY_TAG, reterr);
+	if (rc < 0)
+		gdirty_unref(log);
+	else
+		*ret_log = log;
+	return rc;
 }
 
 struct gdirty *gdirty_ref(struct gdirty *log)

@@ -19,6 +19,7 @@
 
 struct gmem;
 struct gmem_mapping;
+struct parcel;
 
 struct gdirty {
 	uint8_t *map; /* our mapping of the log */
@@ -39,6 +40,12 @@ int gdirty_new(int fd, uint64_t size_bytes, uint64_t offset_bytes, struct gdirty
  */
 int gdirty_new_private(uint64_t first, uint64_t len_bytes, struct gdirty **ret_log,
 		       struct err *reterr);
+/*
+ * Hand-over: a log (NULL: none) with its marks, in which nobody marks, and the same in the
+ * successor. Errors: -EMFILE, -EPROTO, gdirty_new's; named. Thread: main.
+ */
+int gdirty_pack(const struct gdirty *log, struct parcel *p, struct err *reterr);
+int gdirty_unpack(struct parcel *p, struct gdirty **ret_log, struct err *reterr);
 struct gdirty *gdirty_ref(struct gdirty *log);
 /* NULL is allowed. The last one unmaps. Thread: main. */
 void gdirty_unref(struct gdirty *log);

@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/parcel.h"
 #include "guest/gdirty.h"
 #include "guest/gmem.h"
 
@@ -172,12 +173,51 @@ static void a_larger_log_takes_over_the_marks_of_a_smaller_one(void **state)
 	gdirty_unref(large);
 }
 
+static void a_log_of_our_own_is_the_same_in_another_process(void **state)
+{
+	const uint64_t first = 64 * PAGE;
+	struct gdirty *log, *other;
+	struct err err = { 0 };
+	struct parcel p;
+	struct gpa page;
+
+	assert_int_equal(gdirty_new_private(first, 100000 * PAGE, &log, NULL), 0);
+	gdirty_mark(log, gpa(first + 3 * PAGE), PAGE);
+	gdirty_mark(log, gpa(first + 99999 * PAGE), PAGE);
+	gdirty_mark(log, gpa(0), PAGE);
+	parcel_init(&p);
+	assert_int_equal(gdirty_pack(log, &p, &err), 0);
+	assert_true(p.len < 2000); /* what has no marks costs nothing */
+	parcel_rewind(&p);
+	assert_int_equal(gdirty_unpack(&p, &other, &err), 0);
+	assert_int_equal(gdirty_first(other), gdirty_first(log));
+	assert_int_equal(gdirty_end(other), gdirty_end(log));
+	assert_int_equal(other->dropped_pages, 1);
+	assert_true(gdirty_take(other, gpa(0), gpa(UINT64_MAX), &page));
+	assert_int_equal(page.v, first + 3 * PAGE);
+	assert_true(gdirty_take(other, gpa(0), gpa(UINT64_MAX), &page));
+	assert_int_equal(page.v, first + 99999 * PAGE);
+	assert_false(gdirty_take(other, gpa(0), gpa(UINT64_MAX), &page));
+	gdirty_unref(other);
+	/* cut anywhere it is refused, and nothing is left of it */
+	for (size_t cut = 0; cut < p.len; cut++) {
+		struct parcel some;
+
+		assert_int_equal(parcel_open(&some, p.bytes, cut, NULL, 0, &err), 0);
+		assert_true(gdirty_unpack(&some, &other, &err) < 0);
+		parcel_fini(&some);
+	}
+	parcel_fini(&p);
+	gdirty_unref(log);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(dirty_bits_cover_each_page_and_stop_at_the_end),
 		cmocka_unit_test(a_log_of_our_own_has_its_range_and_gives_each_page_once),
 		cmocka_unit_test(a_larger_log_takes_over_the_marks_of_a_smaller_one),
+		cmocka_unit_test(a_log_of_our_own_is_the_same_in_another_process),
 		cmocka_unit_test(a_log_beyond_its_file_or_without_size_is_refused),
 		cmocka_unit_test(pieces_are_marked_by_guest_address_up_to_the_length),
 		cmocka_unit_test(memory_seen_at_two_guest_addresses_is_marked_at_both),

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "guest/gmem.h"
 #include "guest/gmem_impl.h"
@@ -154,6 +155,69 @@ int gmem_new_without(const struct gmem *old, const struct gmem_region_desc *desc
 	return err_set(reterr, -ENOENT,
 		       "memory region: none at guest 0x%llx user 0x%llx size 0x%llx",
 		       (ull)desc->gpa, (ull)desc->uva, (ull)desc->size_bytes);
+}
+
+#define GMEM_TAG     "gmem"
+#define GMEM_VERSION 1
+
+int gmem_pack(const struct gmem *map, struct parcel *p, struct err *reterr)
+{
+	const uint32_t count = map ? map->count : 0;
+	struct parcel_section s;
+	int rc = 0;
+
+	parcel_section_begin(p, &s, GMEM_TAG, GMEM_VERSION);
+	parcel_put_u32(p, map != NULL);
+	parcel_put_u32(p, count);
+	for (uint32_t i = 0; i < count && rc == 0; i++) {
+		const struct gmem_region *r = &map->regions[i];
+
+		parcel_put_u64(p, r->gpa);
+		parcel_put_u64(p, r->uva);
+		rc = gmem_mapping_pack(r->mapping, r->base, r->size_bytes, p, reterr);
+	}
+	parcel_section_done(p, &s);
+	return rc;
+}
+
+static int gmem_region_unpack(struct parcel *p, struct gmem *map, struct err *reterr)
+{
+	struct gmem_region_desc desc = { .gpa = parcel_take_u64(p), .uva = parcel_take_u64(p) };
+	int fd = parcel_take_fd(p), rc;
+
+	desc.mmap_offset_bytes = parcel_take_u64(p);
+	desc.size_bytes = parcel_take_u64(p);
+	if (p->failed) {
+		rc = err_set(reterr, -EPROTO, "it is cut off");
+	} else {
+		rc = gmem_insert(map, &desc, fd, reterr);
+	}
+	if (fd >= 0)
+		close(fd); /* the mapping has a duplicate */
+	return rc < 0 ? err_prefix(reterr, rc, "memory region %u", map->count) : 0;
+}
+
+int gmem_unpack(struct parcel *p, struct gmem **ret_map, struct err *reterr)
+{
+	struct parcel_section s;
+	struct gmem *map = NULL;
+	uint32_t count;
+	int rc = parcel_section_enter(p, &s, GMEM_TAG, GMEM_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	if (parcel_take_bool(p) && !(map = gmem_alloc(GMEM_REGIONS_MAX)))
+		return err_set(reterr, -ENOMEM, "out of memory");
+	count = parcel_take_count(p, map ? GMEM_REGIONS_MAX : 0);
+	for (uint32_t i = 0; i < count && rc == 0; i++)
+		rc = gmem_region_unpack(p, map, reterr);
+	if (rc == 0)
+		rc = parcel_section_end(p, &s, GMEM_TAG, reterr);
+	if (rc < 0)
+		gmem_unref(map);
+	else
+		*ret_map = map;
+	return rc;
 }
 
 struct gmem *gmem_ref(struct gmem *map)

@@ -36,6 +36,7 @@ struct gmem_region_desc {
 	uint64_t mmap_offset_bytes;
 };
 
+struct parcel;
 struct gmem_mapping; /* one mmap, shared and reference-counted */
 
 struct gmem_region {
@@ -68,6 +69,13 @@ int gmem_new_with(const struct gmem *old, const struct gmem_region_desc *desc, i
 /* A copy of old less the region with this gpa, uva and size; -ENOENT when there is none. */
 int gmem_new_without(const struct gmem *old, const struct gmem_region_desc *desc,
 		     struct gmem **ret_map, struct err *reterr);
+
+/*
+ * Hand-over: a map (NULL: none), and the same in the successor, with one reference. Errors:
+ * -EMFILE, -EPROTO, gmem_new's; named. Thread: main.
+ */
+int gmem_pack(const struct gmem *map, struct parcel *p, struct err *reterr);
+int gmem_unpack(struct parcel *p, struct gmem **ret_map, struct err *reterr);
 
 struct gmem *gmem_ref(struct gmem *map);
 /* NULL is allowed. The last one unmaps. Thread: main (data loops hand theirs back by message). */

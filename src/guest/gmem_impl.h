@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/list.h"
+#include "base/parcel.h"
 
 struct gmem_mapping {
 	struct list node;
@@ -18,6 +19,7 @@ struct gmem_mapping {
 	uint64_t offset_bytes; /* in the file, a multiple of the page size */
 	size_t len_bytes;
 	char *addr;
+	int fd; /* a duplicate of the front-end's, for a successor; -1: there was none to be had */
 	uint32_t refs;
 	bool lost; /* atomic: set by the SIGBUS handler */
 };
@@ -29,6 +31,10 @@ struct gmem_mapping {
  */
 int gmem_mapping_get(int fd, uint64_t offset_bytes, uint64_t size_bytes,
 		     struct gmem_mapping **ret_mapping, char **ret_base, struct err *reterr);
+/* Hand-over: [offset, offset + size) of the object, as gmem_mapping_get takes it. base: our address
+ * of its first byte. -EMFILE, named: there is no descriptor of it. */
+int gmem_mapping_pack(const struct gmem_mapping *m, const char *base, uint64_t size_bytes,
+		      struct parcel *p, struct err *reterr);
 struct gmem_mapping *gmem_mapping_ref(struct gmem_mapping *m);
 void gmem_mapping_unref(struct gmem_mapping *m);
 

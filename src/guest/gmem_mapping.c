@@ -68,6 +68,7 @@ static int gmem_mapping_new(int fd, uint64_t page, struct gmem_mapping *m, struc
 		munmap(m->addr, m->len_bytes);
 		return err_set(reterr, rc, "too many mappings in the process");
 	}
+	m->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	m->refs = 1;
 	list_append(&mappings, &m->node);
 	return 0;
@@ -126,5 +127,20 @@ void gmem_mapping_unref(struct gmem_mapping *m)
 	list_remove(&m->node);
 	gmem_fault_range_del(m->addr);
 	munmap(m->addr, m->len_bytes);
+	if (m->fd >= 0)
+		close(m->fd);
 	free(m);
+}
+
+int gmem_mapping_pack(const struct gmem_mapping *m, const char *base, uint64_t size_bytes,
+		      struct parcel *p, struct err *reterr)
+{
+	if (m->fd < 0)
+		return err_set(reterr, -EMFILE,
+			       "guest memory: there was no free descriptor to keep it by "
+			       "(RLIMIT_NOFILE)");
+	parcel_put_fd(p, m->fd);
+	parcel_put_u64(p, m->offset_bytes + (uint64_t)(base - m->addr));
+	parcel_put_u64(p, size_bytes);
+	return 0;
 }

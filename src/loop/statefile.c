@@ -177,9 +177,8 @@ static void save_start(struct loop_msg *msg)
 	}
 }
 
-/* The whole content. NULL: no memory. */
-static char *save_text(const struct statefile *file, void (*write)(void *arg, FILE *to), void *arg,
-		       size_t *ret_bytes)
+char *statefile_text(const struct statefile *file, void (*write)(void *arg, FILE *to), void *arg,
+		     size_t *ret_bytes)
 {
 	char *text = NULL;
 	FILE *to = open_memstream(&text, ret_bytes);
@@ -208,7 +207,7 @@ void statefile_save(struct statefile *file, struct statefile_save *s, struct loo
 	s->spare_only = false;
 	s->error = 0;
 	s->seq = ++file->seq;
-	s->text = save_text(file, write, arg, &s->text_bytes);
+	s->text = statefile_text(file, write, arg, &s->text_bytes);
 	s->msg.fn = save_start;
 	loop_post(loop, &s->msg);
 }
@@ -228,7 +227,7 @@ void statefile_spare(struct statefile *file, struct statefile_save *s, struct lo
 /* ---- loading ---- */
 
 struct state_reader {
-	const struct statefile *file;
+	const char *name, *head; /* what it is, and the first line */
 	const char *(*take)(void *arg, char *line);
 	void *arg;
 	FILE *from;
@@ -269,27 +268,24 @@ static bool line_next(struct state_reader *r, const char **ret_why)
 
 static int state_read(struct state_reader *r, struct err *reterr)
 {
-	const char *path = r->file->path, *why;
+	const char *why;
 
 	while (line_next(r, &why)) {
-		if (r->number == 1 && strcmp(r->line, r->file->head) != 0)
-			return err_set(reterr, -EINVAL,
-				       "state file %s: line 1: expected '%s', got '%.80s'", path,
-				       r->file->head, r->line);
+		if (r->number == 1 && strcmp(r->line, r->head) != 0)
+			return err_set(reterr, -EINVAL, "%s: line 1: expected '%s', got '%.80s'",
+				       r->name, r->head, r->line);
 		why = r->number == 1 ? NULL : line_take(r);
 		if (why)
 			break;
 	}
 	if (why)
-		return err_set(reterr, -EINVAL, "state file %s: line %u: %s, got '%.80s'", path,
-			       r->number, why, r->line);
+		return err_set(reterr, -EINVAL, "%s: line %u: %s, got '%.80s'", r->name, r->number,
+			       why, r->line);
 	if (ferror(r->from))
-		return err_set(reterr, -EIO, "state file %s: read error after line %u", path,
-			       r->number);
+		return err_set(reterr, -EIO, "%s: read error after line %u", r->name, r->number);
 	if (!r->ended)
-		return err_set(reterr, -EINVAL,
-			       "state file %s: expected '" STATEFILE_END "' after line %u", path,
-			       r->number);
+		return err_set(reterr, -EINVAL, "%s: expected '" STATEFILE_END "' after line %u",
+			       r->name, r->number);
 	return 0;
 }
 
@@ -316,16 +312,47 @@ static int state_open(const char *path, FILE **ret_from, struct err *reterr)
 	return err_set(reterr, -ENOMEM, "out of memory");
 }
 
+static int state_read_close(struct state_reader *r, struct err *reterr)
+{
+	int rc = state_read(r, reterr);
+
+	free(r->line);
+	fclose(r->from);
+	return rc;
+}
+
 int statefile_load(const struct statefile *file, const char *(*take)(void *arg, char *line),
 		   void *arg, struct err *reterr)
 {
-	struct state_reader r = { .file = file, .take = take, .arg = arg };
+	struct state_reader r = { .head = file->head, .take = take, .arg = arg };
+	char *name;
 	int rc = state_open(file->path, &r.from, reterr);
 
 	if (rc < 0)
 		return rc == -ENOENT ? 0 : rc;
-	rc = state_read(&r, reterr);
-	free(r.line);
-	fclose(r.from);
+	if (asprintf(&name, "state file %s", file->path) < 0) {
+		fclose(r.from);
+		return err_set(reterr, -ENOMEM, "out of memory");
+	}
+	r.name = name;
+	rc = state_read_close(&r, reterr);
+	free(name);
 	return rc;
+}
+
+int statefile_read(const char *name, const char *head, const char *text, size_t len_bytes,
+		   const char *(*take)(void *arg, char *line), void *arg, struct err *reterr)
+{
+	struct state_reader r = { .name = name, .head = head, .take = take, .arg = arg };
+
+	if (!len_bytes)
+		return err_set(reterr, -EINVAL, "%s: expected '%s', got nothing", name, head);
+	if (len_bytes > STATEFILE_BYTES_MAX)
+		return err_set(reterr, -EFBIG, "%s: expected at most %u bytes, got %zu", name,
+			       STATEFILE_BYTES_MAX, len_bytes);
+	/* The bytes are only read. */
+	r.from = fmemopen((void *)(uintptr_t)text, len_bytes, "r");
+	if (!r.from)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	return state_read_close(&r, reterr);
 }

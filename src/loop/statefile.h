@@ -12,6 +12,9 @@
  * An owner whose content tells by itself where it ends (JSON) has no HEAD: then the file is the
  * owner's text and nothing else, and the owner reads it.
  *
+ * The same text can be made and read in memory (statefile_text, statefile_read): what one process
+ * hands another.
+ *
  * A disk that is full must be found before a change, not after it: the owner may keep a spare,
  * which is the file of the other name with room for the next content, and write only what fits.
  *
@@ -75,5 +78,16 @@ void statefile_spare_remove(const struct statefile *file);
  */
 int statefile_load(const struct statefile *file, const char *(*take)(void *arg, char *line),
 		   void *arg, struct err *reterr);
+
+/*
+ * The whole text in memory, malloc'ed, the caller's; path is not looked at. NULL: no memory. write
+ * as above. Thread: any.
+ */
+char *statefile_text(const struct statefile *file, void (*write)(void *arg, FILE *to), void *arg,
+		     size_t *ret_bytes);
+/* Reads such a text, which need not be one of ours; name is for messages. Errors: as
+ * statefile_load's. Thread: any. */
+int statefile_read(const char *name, const char *head, const char *text, size_t len_bytes,
+		   const char *(*take)(void *arg, char *line), void *arg, struct err *reterr);
 
 #endif

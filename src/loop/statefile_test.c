@@ -287,6 +287,34 @@ static void what_is_no_plain_file_of_bounded_size_is_named(void **state)
 	assert_int_equal(number_load(&number, &err), -ELOOP);
 }
 
+static void the_same_text_is_made_and_read_in_memory(void **state)
+{
+	const struct statefile file = { .head = "test 1" };
+	struct err err = { 0 };
+	int number = 7, back = 0;
+	size_t len;
+	char *text = statefile_text(&file, print_number, &number, &len);
+
+	assert_string_equal(text, "test 1\nnumber 7\nend\n");
+	assert_int_equal(len, strlen(text));
+	assert_int_equal(
+		statefile_read("state of x", "test 1", text, len, take_number, &back, &err), 0);
+	assert_int_equal(back, 7);
+	for (size_t cut = 0; cut < len; cut++)
+		assert_int_equal(
+			statefile_read("state of x", "test 1", text, cut, take_number, &back, &err),
+			-EINVAL);
+	text[8] = '\0';
+	assert_int_equal(
+		statefile_read("state of x", "test 1", text, len, take_number, &back, &err),
+		-EINVAL);
+	assert_string_equal(err.msg, "state of x: line 2: a zero byte, got 'n'");
+	assert_int_equal(statefile_read("state of x", "test 1", text, STATEFILE_BYTES_MAX + 1,
+					take_number, &back, &err),
+			 -EFBIG);
+	free(text);
+}
+
 int main(void)
 {
 #define test(name) cmocka_unit_test_setup(name, file_remove)
@@ -300,6 +328,7 @@ int main(void)
 		test(no_file_is_no_line),
 		test(each_broken_file_is_named),
 		test(what_is_no_plain_file_of_bounded_size_is_named),
+		test(the_same_text_is_made_and_read_in_memory),
 	};
 
 	return cmocka_run_group_tests_name("loop/statefile", tests, folder_make, folder_remove);

@@ -15,7 +15,8 @@
 #include "mgmt/registry.h"
 #include "mgmt/state.h"
 
-static bool call_in_runtime;
+static bool call_in_runtime, call_held;
+static uint32_t changing;
 
 bool call_runtime(void)
 {
@@ -25,6 +26,21 @@ bool call_runtime(void)
 void call_runtime_begin(void)
 {
 	call_in_runtime = true;
+}
+
+void call_hold(bool held)
+{
+	call_held = held;
+}
+
+uint32_t call_changing(void)
+{
+	return changing;
+}
+
+static bool call_changes(const struct rpc_method *m)
+{
+	return !(m->flags & (RPC_READS | RPC_ANYTIME));
 }
 
 bool call_allowed(const struct rpc_method *method)
@@ -39,6 +55,7 @@ static void call_end(struct rpc_call *call, const json_t *result, int code, cons
 {
 	struct exchange *ex = call->ex;
 
+	changing -= call_changes(call->method);
 	if (ex)
 		exchange_answer(ex, call->id, call->notification, result, code, text);
 	else
@@ -142,6 +159,7 @@ static void call_dispatch(struct rpc_call *call)
 {
 	const bool saves = call->method->flags & RPC_SAVES && !call->unsaved;
 
+	changing += call_changes(call->method);
 	if (!saves || !state_admit(call, call->params, call_run))
 		call_run(call);
 }
@@ -157,6 +175,10 @@ static const char *call_refused(const struct rpc_method *m, bool admin, int *ret
 				 "before the framework_start_init RPC."
 			       : "Method may only be called after framework is initialized. Use "
 				 "framework_start_init RPC.";
+	if (call_held && call_changes(m))
+		return "A hand-over to a new process is under way, and nothing is changed "
+		       "meanwhile: "
+		       "try again in a moment, at the same socket.";
 	if (!admin && !(m->flags & RPC_READS))
 		return "This socket is read-only, and the method changes something: use the "
 		       "socket that --rpc-socket names.";

@@ -17,4 +17,9 @@ bool call_allowed(const struct rpc_method *method);
 bool call_runtime(void);
 void call_runtime_begin(void);
 
+/* From now on (true) calls that change something are refused: a hand-over is under way. */
+void call_hold(bool held);
+/* How many such calls have not been answered. */
+uint32_t call_changing(void);
+
 #endif

@@ -11,6 +11,14 @@
 #include "base/err.h"
 #include "loop/loop.h"
 
+/* What has become of a hand-over. */
+struct handed_over {
+	int rc; /* 0, or -errno, and err says why: this process goes on */
+	const struct err *err;
+	int pid;	   /* of the process that serves now */
+	uint64_t pause_ns; /* as long as that nothing was served */
+};
+
 struct framework {
 	struct loop *main_loop;
 	struct loop *const *loops; /* the data loops; may be started later */
@@ -20,6 +28,8 @@ struct framework {
 	 * later.
 	 */
 	void (*start_init)(void);
+	/* framework_hand_over; done is called once, and after a success the process ends. */
+	void (*hand_over)(uint32_t timeout_ms, void (*done)(const struct handed_over *r));
 	const char *socket_dir; /* of devices that methods make; NULL: the default */
 };
 

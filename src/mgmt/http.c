@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/parcel.h"
 #include "loop/job.h"
 #include "mgmt/metrics.h"
 #include "mgmt/page.h"
@@ -48,6 +49,7 @@ struct http_client {
 
 struct http_door {
 	struct MHD_Daemon *daemon; /* NULL: closed */
+	int listen_fd;		   /* the daemon's */
 	bool tcp;
 	struct http_client clients[HTTP_CLIENTS_MAX];
 };
@@ -61,6 +63,8 @@ enum {
 static struct {
 	struct http_door doors[DOOR_COUNT];
 	struct listen_file file;
+	int from_fds[DOOR_COUNT]; /* of a predecessor; -1: none */
+	struct listen_file from_file;
 	struct snapshot_source source;
 	pthread_mutex_t clients_lock; /* of all doors' clients */
 	/* snapshot and its use: the doors' threads take turns */
@@ -68,9 +72,9 @@ static struct {
 	struct snapshot *snapshot;
 	/* looks for clients without end */
 	struct loop_timer sweep;
+	bool sweeping, stopping, started; /* main's: not in one word with what others write */
 	struct loop_msg client_msg;
 	atomic_bool client_posted;
-	bool sweeping, stopping, started;
 	struct job stop_job;
 	struct loop_msg stop_msg;
 	void (*stopped)(void *arg);
@@ -78,6 +82,7 @@ static struct {
 } http = {
 	.clients_lock = PTHREAD_MUTEX_INITIALIZER,
 	.snapshot_lock = PTHREAD_MUTEX_INITIALIZER,
+	.from_fds = { -1, -1 },
 };
 
 /* ---- options ---- */
@@ -380,15 +385,68 @@ static int door_open(struct http_door *door, int fd, bool tcp, struct err *reter
 		(unsigned int)HTTP_PATIENCE_S, MHD_OPTION_NOTIFY_CONNECTION, http_on_connection,
 		door, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, door,
 		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_END);
+	door->listen_fd = fd;
 	if (door->daemon)
 		return 0;
 	close(fd);
 	return err_set(reterr, -ENOMEM, "metrics: no server: %s", strerror(errno));
 }
 
+/* ---- hand-over ---- */
+
+#define HTTP_TAG     "http"
+#define HTTP_VERSION 1
+
+void http_pack(struct parcel *p)
+{
+	struct parcel_section s;
+
+	parcel_section_begin(p, &s, HTTP_TAG, HTTP_VERSION);
+	for (int d = 0; d < DOOR_COUNT; d++)
+		parcel_put_fd(p, http.doors[d].daemon ? http.doors[d].listen_fd : -1);
+	parcel_put_str(p, http.file.path);
+	parcel_put_u64(p, http.file.dev);
+	parcel_put_u64(p, http.file.ino);
+	parcel_section_done(p, &s);
+}
+
+int http_unpack(struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int rc = parcel_section_enter(p, &s, HTTP_TAG, HTTP_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	for (int d = 0; d < DOOR_COUNT; d++)
+		http.from_fds[d] = parcel_take_fd(p);
+	http.from_file.path = parcel_take_str(p);
+	http.from_file.dev = parcel_take_u64(p);
+	http.from_file.ino = parcel_take_u64(p);
+	return parcel_section_end(p, &s, HTTP_TAG, reterr);
+}
+
+/* -1: there is none. The caller's. */
+static int http_from_take(int door)
+{
+	int fd = http.from_fds[door];
+
+	http.from_fds[door] = -1;
+	return fd;
+}
+
+static int http_listen_unix(const char *path, mode_t mode, int *ret_fd, struct err *reterr)
+{
+	*ret_fd = http_from_take(DOOR_UNIX);
+	if (*ret_fd < 0)
+		return listen_open(path, mode, &http.file, ret_fd, reterr);
+	http.file = http.from_file;
+	http.from_file.path = NULL;
+	return 0;
+}
+
 static int http_open_unix(const char *path, mode_t mode, struct err *reterr)
 {
-	int fd, rc = listen_open(path, mode, &http.file, &fd, reterr);
+	int fd, rc = http_listen_unix(path, mode, &fd, reterr);
 
 	if (rc < 0)
 		return err_prefix(reterr, rc, "metrics");
@@ -404,9 +462,11 @@ static int http_open_tcp(uint32_t port, struct err *reterr)
 				  .sin_port = htons((uint16_t)port),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof(at);
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int one = 1, rc;
+	int fd = http_from_take(DOOR_TCP), one = 1, rc;
 
+	if (fd >= 0)
+		return door_open(&http.doors[DOOR_TCP], fd, true, reterr);
+	fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return err_set(reterr, -errno, "--metrics-port: socket: %s", strerror(errno));
 	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
@@ -468,7 +528,8 @@ int http_start(const struct http_options *o, bool try_default, const struct snap
 	if (o->socket)
 		rc = http_open_unix(o->socket, mode, reterr);
 	else if (o->socket_fd)
-		rc = http_open_inherited(o->socket_fd, reterr);
+		rc = http_open_inherited(
+			o->socket_fd < 0 ? http_from_take(DOOR_UNIX) : o->socket_fd, reterr);
 	else if (try_default)
 		http_try_default(mode);
 	if (rc == 0 && o->port_given)

@@ -32,6 +32,8 @@
 #define HTTP_MEMORY_BYTES   16384
 #define HTTP_PATIENCE_S	    10
 
+struct parcel;
+
 struct http_options {
 	char *socket, *mode;
 	uint32_t port;
@@ -52,6 +54,10 @@ int http_options_check(const struct http_options *options, struct err *reterr);
  */
 int http_start(const struct http_options *options, bool try_default,
 	       const struct snapshot_source *source, struct err *reterr);
+/* Hand-over: the sockets that listen, which go on listening here. */
+void http_pack(struct parcel *p);
+/* In the successor, before http_start, which then takes these. -EPROTO, named. */
+int http_unpack(struct parcel *p, struct err *reterr);
 /* Ends clients and removes the socket; stopped(arg) once, later. Also when it was not started. */
 void http_stop(struct loop *main_loop, void (*stopped)(void *arg), void *arg);
 /* Removes the socket file at once: the process is about to end. */

@@ -182,9 +182,19 @@ static int text_load(int fd, struct jsonfile *f, struct err *reterr)
 	return 0;
 }
 
-int jsonfile_load(struct jsonfile *f, const char *path, struct err *reterr)
+static int text_parse(struct jsonfile *f, struct err *reterr)
 {
 	json_error_t at;
+
+	f->root = json_loads(f->text, JSON_REJECT_DUPLICATES, &at);
+	if (!f->root)
+		return err_set(reterr, -EINVAL, "%s:%d:%d: %s", f->path, at.line, at.column,
+			       at.text);
+	return 0;
+}
+
+int jsonfile_load(struct jsonfile *f, const char *path, struct err *reterr)
+{
 	int fd, rc;
 
 	*f = (struct jsonfile){ .path = strdup(path) };
@@ -195,12 +205,15 @@ int jsonfile_load(struct jsonfile *f, const char *path, struct err *reterr)
 		return err_set(reterr, -errno, "%s: cannot read: %s", path, strerror(errno));
 	rc = text_load(fd, f, reterr);
 	close(fd);
-	if (rc < 0)
-		return rc;
-	f->root = json_loads(f->text, JSON_REJECT_DUPLICATES, &at);
-	if (!f->root)
-		return err_set(reterr, -EINVAL, "%s:%d:%d: %s", path, at.line, at.column, at.text);
-	return 0;
+	return rc < 0 ? rc : text_parse(f, reterr);
+}
+
+int jsonfile_parse(struct jsonfile *f, const char *name, const char *text, struct err *reterr)
+{
+	*f = (struct jsonfile){ .path = strdup(name), .text = strdup(text) };
+	if (!f->path || !f->text)
+		return err_set(reterr, -ENOMEM, "%s: out of memory", name);
+	return text_parse(f, reterr);
 }
 
 void jsonfile_fini(struct jsonfile *f)

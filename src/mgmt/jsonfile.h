@@ -22,6 +22,8 @@ struct jsonfile {
  * -ENOENT and others of open, -EFBIG, -EIO, -ENOMEM, -EINVAL: it is not JSON, or has a key twice.
  */
 int jsonfile_load(struct jsonfile *f, const char *path, struct err *reterr);
+/* The same of a text that is there already; name: for messages. */
+int jsonfile_parse(struct jsonfile *f, const char *name, const char *text, struct err *reterr);
 void jsonfile_fini(struct jsonfile *f);
 /*
  * The line, from 1, of what "devices[2].num-queues" leads to; of the last part of the way that is

@@ -70,6 +70,7 @@ int m_bdev_add(const struct m_bdev_make *make, struct blk_dev *dev, struct bdev 
 		.origin_free = m_bdev_free,
 	};
 	int rc = m && make->params ? 0 : err_set(reterr, -ENOMEM, "out of memory");
+	struct bdev *bdev;
 
 	events_begin();
 	if (m) {
@@ -82,9 +83,13 @@ int m_bdev_add(const struct m_bdev_make *make, struct blk_dev *dev, struct bdev 
 	if (rc < 0)
 		blk_dev_unref(dev);
 	else
-		rc = bdev_add(&params, dev, ret_bdev, reterr);
-	if (rc == 0)
+		rc = bdev_add(&params, dev, &bdev, reterr);
+	if (rc == 0) {
+		blk_dev_named(dev, bdev->name);
+		if (ret_bdev)
+			*ret_bdev = bdev;
 		return 0;
+	}
 	if (m) {
 		m_bdev_free(m);
 	} else {

@@ -77,6 +77,8 @@ static void exchange_note(const struct exchange *x)
 	m->params = json_incref(x->params);
 	m->kind = x->kind;
 	x->bdev->product = x->kind->product;
+	if (x->inner)
+		blk_dev_named(x->inner, x->bdev->name);
 	bdev_unbase(x->bdev);
 }
 

@@ -183,6 +183,44 @@ static void spdk_kill_instance(struct rpc_call *call, void *params)
 	kill(getpid(), kill_signals[p->sig_name]);
 }
 
+struct hand_over {
+	uint32_t timeout_ms;
+};
+
+static const struct opts_row hand_over_rows[] = {
+	{ "timeout_ms", OPTS_U32, offsetof(struct hand_over, timeout_ms), 100, 600000,
+	  .def = "10000", .help = "after this time it is undone, and the call fails" },
+};
+static const struct opts_table hand_over_params = { "framework_hand_over", hand_over_rows,
+						    ARRAY_SIZE(hand_over_rows) };
+
+/* One at a time: a second one is refused before it would be here. */
+static struct rpc_call *handing_over;
+
+static void hand_over_done(const struct handed_over *r)
+{
+	struct rpc_call *call = handing_over;
+
+	handing_over = NULL;
+	if (r->rc < 0)
+		rpc_fail(call, r->rc, r->err);
+	else
+		rpc_result(call, json_pack("{s:i, s:I}", "pid", r->pid, "pause_us",
+					   (json_int_t)(r->pause_ns / 1000)));
+}
+
+static void framework_hand_over(struct rpc_call *call, void *params)
+{
+	const struct hand_over *p = params;
+
+	if (handing_over) {
+		rpc_error(call, RPC_INTERNAL_ERROR, "a hand-over is under way");
+		return;
+	}
+	handing_over = call;
+	framework.hand_over(p->timeout_ms, hand_over_done);
+}
+
 /* ---- what it is made of, and what recreates its state ---- */
 
 static void get_pci_devices(struct rpc_call *call, void *params)
@@ -248,6 +286,11 @@ const struct rpc_method m_framework[] = {
 	{ "spdk_kill_instance", "kill_instance", &kill_params, sizeof(struct kill_instance),
 	  RPC_ANYTIME, RPC_INVALID_PARAMS, spdk_kill_instance, "sends the daemon a signal",
 	  "true" },
+	{ "framework_hand_over", .params = &hand_over_params,
+	  .params_bytes = sizeof(struct hand_over), .flags = RPC_ANYTIME,
+	  .fail_code = RPC_INTERNAL_ERROR, .run = framework_hand_over,
+	  .help = "starts the program's file anew, and gives it all devices and front-ends",
+	  .result = "{pid, pause_us}: of the process that serves now" },
 	{ "framework_get_pci_devices", .flags = RPC_READS | RPC_ANYTIME, .run = get_pci_devices,
 	  .help = "PCI devices that are driven from here, of which there are none",
 	  .result = "[]" },

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/parcel.h"
 #include "loop/loop.h"
 #include "mgmt/client.h"
 #include "mgmt/exchange.h"
@@ -63,6 +64,8 @@ static struct {
 	struct door doors[SERVER_DOORS];
 	struct server_ids uids, gids;
 	struct loop *main_loop;
+	struct parcel *from; /* server_unpack: sockets of these doors come from there */
+	bool there[SERVER_DOORS];
 	uint32_t pending;
 	void (*stopped)(void *arg);
 	void *stopped_arg;
@@ -264,6 +267,7 @@ static int door_open(struct door *door, const char *path, int fd, bool admin,
 		.socket_path = path,
 		.fd = path ? -1 : fd,
 		.socket_mode = admin ? rights->mode : rights->readonly_mode,
+		.from = server.there[door - server.doors] ? server.from : NULL,
 		.connections_max = SERVER_CLIENTS_MAX,
 		.main_loop = server.main_loop,
 		.ops = &server_ops,
@@ -338,6 +342,50 @@ int server_start(const struct server_options *o, bool try_default, struct loop *
 	if (o->group)
 		server.gids.ids[server.gids.count++] = rights.group;
 	return server_open(o, try_default, &rights, reterr);
+}
+
+/* ---- hand-over ---- */
+
+#define SERVER_TAG     "rpcs"
+#define SERVER_VERSION 1
+
+void server_freeze(bool frozen)
+{
+	for (uint32_t i = 0; i < SERVER_DOORS; i++)
+		if (server.doors[i].ep)
+			endpoint_freeze(server.doors[i].ep, frozen);
+}
+
+int server_pack(struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int rc = 0;
+
+	parcel_section_begin(p, &s, SERVER_TAG, SERVER_VERSION);
+	for (uint32_t i = 0; i < SERVER_DOORS; i++)
+		parcel_put_u32(p, server.doors[i].ep != NULL);
+	for (uint32_t i = 0; i < SERVER_DOORS && rc == 0; i++)
+		if (server.doors[i].ep)
+			rc = endpoint_pack(server.doors[i].ep, p, reterr);
+	parcel_section_done(p, &s);
+	return rc;
+}
+
+int server_unpack(const struct server_options *o, bool try_default, struct loop *main_loop,
+		  struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int rc = parcel_section_enter(p, &s, SERVER_TAG, SERVER_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	for (uint32_t i = 0; i < SERVER_DOORS; i++)
+		server.there[i] = parcel_take_bool(p);
+	server.from = p;
+	rc = server_start(o, try_default, main_loop, reterr);
+	server.from = NULL;
+	memset(server.there, 0, sizeof(server.there));
+	return rc < 0 ? rc : parcel_section_end(p, &s, SERVER_TAG, reterr);
 }
 
 static void server_leave(void)

@@ -31,6 +31,8 @@ struct loop;
 #define SERVER_SOCKET_SPDK    "/var/tmp/spdk.sock"
 #define SERVER_CLIENTS_MAX    64 /* of one socket at a time; others wait in the backlog */
 
+struct parcel;
+
 struct server_options {
 	char *socket, *mode, *owner, *group;
 	char *readonly_socket, *readonly_mode;
@@ -55,6 +57,18 @@ bool server_wanted(const struct server_options *options);
  */
 int server_start(const struct server_options *options, bool try_default, struct loop *main_loop,
 		 struct err *reterr);
+
+/*
+ * Hand-over: true: nobody new is let in; false: goes on. Clients that are there stay, and end with
+ * the process.
+ */
+void server_freeze(bool frozen);
+/* The sockets, frozen. */
+int server_pack(struct parcel *p, struct err *reterr);
+/* In the successor, in place of server_start: the sockets in p are taken over, frozen. Its errors.
+ */
+int server_unpack(const struct server_options *options, bool try_default, struct loop *main_loop,
+		  struct parcel *p, struct err *reterr);
 /* Ends clients and removes sockets; stopped(arg) once, later. Also when it was not started. */
 void server_stop(struct loop *main_loop, void (*stopped)(void *arg), void *arg);
 /* Removes the socket files at once: the process is about to end. */

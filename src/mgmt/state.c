@@ -12,6 +12,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/num.h"
+#include "loop/inherit.h"
 #include "loop/statefile.h"
 #include "mgmt/exchange.h"
 #include "mgmt/sections.h"
@@ -526,14 +527,19 @@ static int state_lock(const char *path, struct err *reterr)
 
 	if (asprintf(&lock, "%s.lock", path) < 0)
 		return err_set(reterr, -ENOMEM, "out of memory");
-	st.lock_fd = open(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	st.lock_fd = inherit_take(lock, NULL);
+	if (st.lock_fd < 0)
+		st.lock_fd = open(lock, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (st.lock_fd < 0)
 		err_set(reterr, -errno, "--state %s: %s: %s", path, lock, strerror(errno));
+	else
+		inherit_keep(st.lock_fd, lock, false, NULL);
 	free(lock);
 	if (st.lock_fd < 0)
 		return reterr->code;
 	if (flock(st.lock_fd, LOCK_EX | LOCK_NB) == 0)
 		return 0;
+	inherit_drop(st.lock_fd, "");
 	close(st.lock_fd);
 	st.lock_fd = -1;
 	return err_set(reterr, -EBUSY, "--state %s: another process has it: give each its own",
@@ -591,12 +597,75 @@ void state_stop(void (*stopped)(void *arg), void *arg)
 	state_check_stopped();
 }
 
+/* ---- hand-over ---- */
+
+static json_t *section_calls(const struct rpc_section *s)
+{
+	struct section_out out = { .calls = json_array() };
+
+	s->write(&out);
+	return out.calls;
+}
+
+char *state_calls_text(void)
+{
+	json_t *list = json_array(), *root;
+	bool whole = true;
+	char *text = NULL;
+
+	for (uint32_t i = 0; i < rpc_section_count; i++)
+		if (rpc_sections[i].write)
+			whole &= !json_array_append_new(
+				list, json_pack("{s:s, s:o}", "subsystem", rpc_sections[i].name,
+						"config", section_calls(&rpc_sections[i])));
+	root = json_pack("{s:o}", "subsystems", list);
+	if (root && whole)
+		text = json_dumps(root, JSON_INDENT(1));
+	json_decref(root);
+	return text;
+}
+
+int state_hand_check(struct err *reterr)
+{
+	if (!st.behind)
+		return 0;
+	return err_set(reterr, -EIO,
+		       "--state %.200s: the last change could not be written; make the file "
+		       "writable, and change something",
+		       st.path);
+}
+
+bool state_is_quiet(void)
+{
+	return !st.writing && list_empty(&st.changed) && list_empty(&st.admitting);
+}
+
+void state_take_over(void)
+{
+	for (uint32_t i = 0; i < rpc_section_count && st.restored; i++) {
+		json_t *all;
+
+		if (!rpc_sections[i].write)
+			continue;
+		all = section_calls(&rpc_sections[i]);
+		for (uint32_t k = 0; k < st.restored->count; k++) {
+			struct replay_call *c = &st.restored->calls[k];
+
+			if (!strcmp(c->section, rpc_sections[i].name))
+				c->failed = !calls_have(all, c);
+		}
+		json_decref(all);
+	}
+}
+
 void state_close(void)
 {
 	replay_free(st.restored);
 	free(st.path);
-	if (st.lock_fd >= 0)
+	if (st.lock_fd >= 0) {
+		inherit_drop(st.lock_fd, "");
 		close(st.lock_fd);
+	}
 	st.restored = NULL;
 	st.path = NULL;
 	st.lock_fd = -1;

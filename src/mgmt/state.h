@@ -41,6 +41,21 @@ void state_begin(struct loop *main_loop, struct replay *const *given, uint32_t g
 void state_stop(void (*stopped)(void *arg), void *arg);
 void state_close(void);
 
+/* ---- hand-over ---- */
+
+/* The calls of all sections, what files of -c have made included: what a successor runs in place of
+ * these files and the state. The caller frees it; NULL: no memory. */
+char *state_calls_text(void);
+/* -EIO, named: the file is not as it should be, so a successor would not know what it has. */
+int state_hand_check(struct err *reterr);
+/* Is nothing being written? */
+bool state_is_quiet(void);
+/*
+ * In the successor, before state_begin, everything being there: what the file has and is not there
+ * could not be restored by the predecessor, and is kept in the file.
+ */
+void state_take_over(void);
+
 /*
  * False: the call may run now. True: it is run(call) when there is room for what it may change, or
  * it has been answered with an error.

@@ -153,6 +153,8 @@ bool nvme_ctrl_is_idle(const struct nvme_ctrl *ctrl);
 /* The descriptor of an MSI-X vector, taken over; -1: none. The old one is closed when no loop
  * writes to it any more. */
 void nvme_ctrl_vector_fd_set(struct nvme_ctrl *ctrl, uint32_t vector, int fd);
+/* The descriptor of a vector, borrowed; -1: none. */
+int nvme_ctrl_vector_fd(const struct nvme_ctrl *ctrl, uint32_t vector);
 /* The descriptor of the interrupt pin, used while MSI-X is off. */
 void nvme_ctrl_intx_fd_set(struct nvme_ctrl *ctrl, int fd);
 void nvme_ctrl_msix_enable(struct nvme_ctrl *ctrl, bool on);
@@ -199,11 +201,20 @@ int nvme_ctrl_queue_move(struct nvme_ctrl *ctrl, uint32_t qid, struct loop *loop
 struct queue_visitor;
 void nvme_ctrl_queues_visit(const struct nvme_ctrl *ctrl, const struct queue_visitor *v);
 
-/* ---- migration (only when quiesced) ---- */
+/* ---- migration and hand-over (only when quiesced) ---- */
 
-/* Everything that the guest can know of the controller, as bytes: malloc'ed, the caller's. */
-int nvme_ctrl_save(const struct nvme_ctrl *ctrl, void **ret_bytes, size_t *ret_len);
-/* Into a controller that was never enabled. -EINVAL, named; nothing was changed. */
+/* Is it in no state that only passes by? */
+bool nvme_ctrl_is_saveable(const struct nvme_ctrl *ctrl);
+/*
+ * Everything that the guest can know of the controller, as bytes: malloc'ed, the caller's. -ENOMEM;
+ * -ENOSPC: too many completions wait to be written to a guest that does not take them.
+ */
+int nvme_ctrl_save(struct nvme_ctrl *ctrl, void **ret_bytes, size_t *ret_len);
+/*
+ * Into a controller that was never enabled. It has the identifier of the other one, if no
+ * controller of its subsystem has it. A page given by nvme_ctrl_doorbells_set is the guest's, and
+ * stays as it is. -EINVAL, named, -ENOMEM; nothing was changed.
+ */
 int nvme_ctrl_load(struct nvme_ctrl *ctrl, const void *bytes, size_t len, struct err *reterr);
 
 #endif

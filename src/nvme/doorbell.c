@@ -89,6 +89,7 @@ void nvme_ctrl_doorbells_set(struct nvme_ctrl *ctrl, uint32_t *doorbells)
 {
 	ctrl->params.doorbells = doorbells;
 	ctrl->queues.doorbells = doorbells ? doorbells : ctrl->queues.own_doorbells;
+	ctrl->queues.doorbells_live = doorbells;
 	nvme_ctrl_bind(ctrl);
 }
 

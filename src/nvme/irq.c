@@ -156,6 +156,15 @@ void nvme_irq_start(struct nvme_cq *cq)
 	notify_start(&cq->irq.bell, cq->loop, bell_fd(cq->irq.ref));
 }
 
+void nvme_irq_resumed(struct nvme_cq *cq)
+{
+	if (cq->gate & CQ_STILL)
+		return;
+	cq->irq.untold = false;
+	if (nvme_cq_is_unread(cq))
+		irq_raise(cq);
+}
+
 void nvme_irq_stop(struct nvme_cq *cq, void (*idle)(struct nvme_cq *cq))
 {
 	loop_timer_stop(&cq->irq.timer);
@@ -293,6 +302,11 @@ void nvme_ctrl_vector_fd_set(struct nvme_ctrl *ctrl, uint32_t vector, int fd)
 {
 	ASSERT(vector < NVME_VECTORS_MAX);
 	bell_replace(ctrl, &ctrl->irqs.vector[vector], fd);
+}
+
+int nvme_ctrl_vector_fd(const struct nvme_ctrl *ctrl, uint32_t vector)
+{
+	return bell_fd(ctrl->irqs.vector[vector]);
 }
 
 void nvme_ctrl_intx_fd_set(struct nvme_ctrl *ctrl, int fd)

@@ -5,6 +5,7 @@
  *   regs.c      registers, as a table                  doorbell.c shadow doorbells
  *   queue.c     one loop's queues: fetch, post, poll   qlife.c    from when main makes them to free
  *   qadmin.c    create and delete queues, Abort        save.c     state as bytes, for migration
+ *   load.c      and back                               live.c     namespaces, to another process
  *   irq.c       vectors, coalescing, the pin           sweep.c    over all queues of a subsystem
  *   cmd.c       one command from start to end          cmd.def    opcodes: one row a command
  *   dptr.c      PRP and SGL to pieces of memory        remote.c   memory by messages
@@ -453,6 +454,11 @@ static inline bool nvme_ns_write_protected(const struct nvme_ns *ns)
  * -ENOMEM, -ENOSPC: NVME_CTRLS_MAX are there.
  */
 int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct err *reterr);
+/*
+ * Of one that never had a queue: takes this identifier, and the attachments that go with it, unless
+ * another controller has it. -ENOMEM: nothing was changed.
+ */
+int nvme_subsys_rejoin(struct nvme_ctrl *ctrl, uint16_t cntlid, struct err *reterr);
 /* The end of it, when no queue is left. Idempotent; does nothing to one that has not joined. */
 void nvme_subsys_leave(struct nvme_ctrl *ctrl);
 

@@ -407,6 +407,8 @@ static void cq_run_resume(struct loop_msg *msg)
 	nvme_cq_limits_gate(cq);
 	nvme_ring_remote_gate(cq);
 	cq_buffers_set(cq, true);
+	if (unlikely(cq->irq.untold))
+		nvme_irq_resumed(cq);
 	loop_source_wake(&cq->source);
 }
 

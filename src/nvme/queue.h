@@ -165,6 +165,7 @@ struct nvme_cq {
 		struct nvme_bell *want; /* main */
 		bool swapping;		/* main */
 		bool moving;		/* owner loop: between two descriptors */
+		bool untold; /* it comes from elsewhere: nobody may have heard of the last ones */
 		void (*idle)(struct nvme_cq *cq);
 	} irq;
 	struct loop_msg msg, done_msg, stop_msg, stop_done_msg, quiet_msg, quiet_done_msg,
@@ -205,6 +206,7 @@ struct nvme_queues {
 	uint32_t quiet_left;			 /* answers that a quiesce waits for */
 	uint32_t *doorbells;			 /* the page: the port's, or own_doorbells */
 	uint32_t *own_doorbells;
+	bool doorbells_live; /* the page is one that the guest has been writing to */
 	struct nvme_dbbuf dbbuf;
 	uint32_t aborts; /* Abort commands under way */
 	struct {
@@ -334,6 +336,8 @@ void nvme_irq_setup(struct nvme_cq *cq);
 /* Thread: owner loop. */
 void nvme_irq_start(struct nvme_cq *cq);
 void nvme_irq_posted(struct nvme_cq *cq, uint32_t count);
+/* The queue goes on. */
+void nvme_irq_resumed(struct nvme_cq *cq);
 /* idle comes when nothing is written any more. */
 void nvme_irq_stop(struct nvme_cq *cq, void (*idle)(struct nvme_cq *cq));
 /* The same; what is held back is told, and nvme_irq_start may follow on another loop. */

@@ -149,6 +149,22 @@ void nvme_resv_host_changed(struct nvme_ctrl *ctrl)
 	}
 }
 
+void nvme_resv_came(struct nvme_ctrl *ctrl)
+{
+	struct nvme_registrant *reg;
+	struct nvme_ns *ns;
+
+	list_for_each(ns, &ctrl->subsys->namespaces, node) {
+		list_for_each(reg, &ns->resv.registrants, node) {
+			if (reg->cntlid != ctrl->cntlid)
+				continue;
+			reg->ctrl = ctrl;
+			reg->cntlid = 0;
+		}
+		nvme_gates_update(ns);
+	}
+}
+
 void nvme_resv_reset(struct nvme_ctrl *ctrl)
 {
 	struct nvme_att *att;

@@ -54,6 +54,7 @@ struct nvme_registrant {
 	uint8_t host_id[16];
 	bool extended;		/* all 16 bytes, else 8 */
 	struct nvme_ctrl *ctrl; /* without a host identifier: the one that it is */
+	uint16_t cntlid; /* the same, of a controller that is yet to come (a hand-over); else 0 */
 };
 
 struct nvme_resv {
@@ -127,6 +128,15 @@ void nvme_resv_drop(struct nvme_ns *ns);
 void nvme_resv_notify(struct nvme_ns *ns, const struct nvme_registrant *reg,
 		      const struct nvme_ctrl *by, enum nvme_resv_event event);
 
+/* Registrants that waited for a controller of this identifier are it from here on. */
+void nvme_resv_came(struct nvme_ctrl *ctrl);
+
+/*
+ * Lines for a hand-over (live.c): all of it, whatever is to survive a restart, `resv PTPL
+ * GENERATION` first. Reading: as nvme_resv_state_read, into a namespace without registrants.
+ */
+void nvme_resv_live_write(const struct nvme_ns *ns, FILE *to);
+const char *nvme_resv_live_read(struct nvme_ns *ns, const char *line, bool *ret_mine);
 /* Lines of the state file: nothing when it is not to survive. */
 void nvme_resv_state_write(const struct nvme_ns *ns, FILE *to);
 /* NULL, or why it is wrong. *ret_mine: it is a line of reservations. */

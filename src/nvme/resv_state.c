@@ -11,24 +11,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "nvme/nvme_impl.h"
 
-void nvme_resv_state_write(const struct nvme_ns *ns, FILE *to)
+static void registrant_write(const struct nvme_registrant *reg, FILE *to)
+{
+	fprintf(to, "register %016" PRIx64 " ", reg->key);
+	if (reg->ctrl || reg->cntlid)
+		fprintf(to, "controller-%u", reg->ctrl ? reg->ctrl->cntlid : reg->cntlid);
+	else
+		text_hex_write(reg->host_id, reg->extended ? 16 : 8, to);
+	fputc('\n', to);
+}
+
+/* all: those without a host identifier, too. */
+static void registrants_write(const struct nvme_ns *ns, bool all, FILE *to)
 {
 	const struct nvme_resv *resv = &ns->resv;
 	const struct nvme_registrant *reg;
 	uint32_t count = 0, holder = UINT32_MAX;
 
-	if (!resv->ptpl)
-		return;
-	fputs("ptpl 1\n", to);
 	list_for_each(reg, &resv->registrants, node) {
-		if (reg->ctrl)
+		if (!all && (reg->ctrl || reg->cntlid))
 			continue;
-		fprintf(to, "register %016" PRIx64 " ", reg->key);
-		for (uint32_t i = 0; i < (reg->extended ? 16 : 8); i++)
-			fprintf(to, "%02x", reg->host_id[i]);
-		fputc('\n', to);
+		registrant_write(reg, to);
 		if (reg == resv->holder)
 			holder = count;
 		count++;
@@ -39,30 +45,21 @@ void nvme_resv_state_write(const struct nvme_ns *ns, FILE *to)
 		fprintf(to, "reserve %u %" PRIu32 "\n", resv->type, holder);
 }
 
+void nvme_resv_state_write(const struct nvme_ns *ns, FILE *to)
+{
+	if (!ns->resv.ptpl)
+		return;
+	fputs("ptpl 1\n", to);
+	registrants_write(ns, false, to);
+}
+
+void nvme_resv_live_write(const struct nvme_ns *ns, FILE *to)
+{
+	fprintf(to, "resv %d %" PRIu32 "\n", ns->resv.ptpl, ns->resv.generation);
+	registrants_write(ns, true, to);
+}
+
 /* ---- reading ---- */
-
-static int hex_digit(char c)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
-/* len bytes of two digits each; *line is behind them. */
-static bool hex_read(const char **line, uint8_t *ret_bytes, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		int high = hex_digit((*line)[0]);
-		int low = high < 0 ? -1 : hex_digit((*line)[1]);
-
-		if (low < 0)
-			return false;
-		ret_bytes[i] = (uint8_t)(high << 4 | low);
-		*line += 2;
-	}
-	return true;
-}
 
 static bool host_is_known(const struct nvme_resv *resv, const uint8_t id[16], bool extended)
 {
@@ -74,24 +71,49 @@ static bool host_is_known(const struct nvme_resv *resv, const uint8_t id[16], bo
 	return false;
 }
 
-static const char *register_read(struct nvme_ns *ns, const char *line)
+/* "controller-CNTLID": it, else 0. */
+static uint16_t controller_read(const char *line)
+{
+	uint16_t cntlid;
+	int end = 0;
+
+	if (sscanf(line, "controller-%2" SCNu16 "%n", &cntlid, &end) != 1 || !end || line[end] ||
+	    cntlid > NVME_CTRLS_MAX)
+		return 0;
+	return cntlid;
+}
+
+static bool controller_is_known(const struct nvme_resv *resv, uint16_t cntlid)
+{
+	const struct nvme_registrant *reg;
+
+	list_for_each(reg, &resv->registrants, node)
+		if (reg->cntlid == cntlid)
+			return true;
+	return false;
+}
+
+static const char *register_read(struct nvme_ns *ns, const char *line, bool live)
 {
 	static const char expected[] = "expected 'register KEY HOST'";
 	static const uint8_t none[16];
 	uint8_t key[8], id[16] = { 0 };
 	struct nvme_registrant *reg;
+	uint16_t cntlid;
 	struct be64 wire;
 	bool extended;
 
-	if (!hex_read(&line, key, sizeof(key)) || *line++ != ' ')
+	if (!text_hex_read(&line, key, sizeof(key)) || *line++ != ' ')
 		return expected;
+	cntlid = live ? controller_read(line) : 0;
 	extended = strlen(line) == 32;
-	if (!hex_read(&line, id, extended ? 16 : 8) || *line)
+	if (!cntlid && (!text_hex_read(&line, id, extended ? 16 : 8) || *line))
 		return expected;
 	memcpy(&wire, key, sizeof(wire));
-	if (!be64_get(wire) || !memcmp(id, none, sizeof(none)))
+	if (!be64_get(wire) || (!cntlid && !memcmp(id, none, sizeof(none))))
 		return expected;
-	if (ns->resv.type != NVME_RESV_NONE || host_is_known(&ns->resv, id, extended))
+	if (ns->resv.type != NVME_RESV_NONE || (cntlid ? controller_is_known(&ns->resv, cntlid)
+						       : host_is_known(&ns->resv, id, extended)))
 		return "registered twice, or after the reservation";
 	if (ns->resv.registrant_count >= NVME_REGISTRANTS_MAX)
 		return "too many registrants";
@@ -100,6 +122,7 @@ static const char *register_read(struct nvme_ns *ns, const char *line)
 		return "out of memory";
 	memcpy(reg->host_id, id, sizeof(id));
 	reg->extended = extended;
+	reg->cntlid = cntlid;
 	return NULL;
 }
 
@@ -152,5 +175,26 @@ const char *nvme_resv_state_read(struct nvme_ns *ns, const char *line, bool *ret
 		return NULL;
 	if (!ns->resv.ptpl)
 		return "expected 'ptpl 1' before it";
-	return line[5] == 't' ? register_read(ns, line + 9) : reserve_read(ns, line + 8);
+	return line[5] == 't' ? register_read(ns, line + 9, false) : reserve_read(ns, line + 8);
+}
+
+const char *nvme_resv_live_read(struct nvme_ns *ns, const char *line, bool *ret_mine)
+{
+	uint32_t ptpl, generation;
+	int end = 0;
+
+	*ret_mine = true;
+	if (!strncmp(line, "register ", 9))
+		return register_read(ns, line + 9, true);
+	if (!strncmp(line, "reserve ", 8))
+		return reserve_read(ns, line + 8);
+	*ret_mine = !strncmp(line, "resv ", 5);
+	if (!*ret_mine)
+		return NULL;
+	if (sscanf(line, "resv %1" SCNu32 " %10" SCNu32 "%n", &ptpl, &generation, &end) != 2 ||
+	    !end || line[end] || ptpl > 1)
+		return "expected 'resv PTPL GENERATION'";
+	ns->resv.ptpl = ptpl;
+	ns->resv.generation = generation;
+	return NULL;
 }

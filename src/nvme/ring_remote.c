@@ -13,6 +13,7 @@
  */
 #include "nvme/ring_remote.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ struct nvme_ring_remote {
 	bool busy;	 /* a transfer, or the wait before the next try */
 	bool waiting;	 /* the latter */
 	bool lost;	 /* the controller is to fail */
+	bool owes;	 /* completion queue: those from `at` on are here, and nowhere else */
 	uint32_t at;	 /* entries before it have been moved */
 	uint32_t moving; /* entries of the transfer */
 	uint32_t tries;
@@ -312,18 +314,24 @@ bool nvme_sq_is_remote(const struct nvme_sq *sq)
 	return sq->remote && sq->remote->on;
 }
 
+/* The ring is mapped: what could not be written while the queue was going to be quiet. */
+static void ring_settle_debt(struct nvme_ring_remote *r, struct nvme_cq *cq)
+{
+	for (; r->owes && r->at != cq->tail; r->at = (r->at + 1) % cq->size, r->late++)
+		memcpy(&cq->ring[r->at], r->shadow + (size_t)r->at * r->entry_bytes,
+		       r->entry_bytes);
+	r->owes = false;
+}
+
 void nvme_cq_remote_bind(struct nvme_cq *cq)
 {
 	struct nvme_ring_remote *r = cq->remote;
 	uint64_t bytes = (uint64_t)cq->size * sizeof(struct nvme_cqe);
-	bool was_on = r && r->on;
 
 	if (r)
 		r->on = false;
-	/* Those that could not be written while it was going to be quiet. */
-	for (; was_on && cq->ring && r->at != cq->tail; r->at = (r->at + 1) % cq->size, r->late++)
-		memcpy(&cq->ring[r->at], r->shadow + (size_t)r->at * r->entry_bytes,
-		       r->entry_bytes);
+	if (r && cq->ring)
+		ring_settle_debt(r, cq);
 	if (cq->ring || !ring_is_offered(cq->ctrl, cq->base, bytes, true))
 		return;
 	if (!r)
@@ -332,9 +340,40 @@ void nvme_cq_remote_bind(struct nvme_cq *cq)
 		return;
 	r->on = true;
 	r->cq = cq;
-	if (!was_on) /* what was put into memory that was mapped is there */
+	if (!r->owes) /* what was put into memory that was mapped is there */
 		r->at = cq->tail;
+	r->owes = true;
 	cq->ring = (struct nvme_cqe *)r->shadow;
+}
+
+uint32_t nvme_cq_unwritten(const struct nvme_cq *cq)
+{
+	const struct nvme_ring_remote *r = cq->remote;
+
+	return r && r->owes ? (cq->tail + cq->size - r->at) % cq->size : 0;
+}
+
+const struct nvme_cqe *nvme_cq_unwritten_at(const struct nvme_cq *cq, uint32_t i)
+{
+	const struct nvme_ring_remote *r = cq->remote;
+
+	return (const struct nvme_cqe *)r->shadow + (r->at + i) % cq->size;
+}
+
+int nvme_cq_owe(struct nvme_cq *cq, const struct nvme_cqe *cqes, uint32_t count)
+{
+	struct nvme_ring_remote *r = ring_new(cq->size, sizeof(struct nvme_cqe));
+
+	if (!r)
+		return -ENOMEM;
+	cq->remote = r;
+	r->cq = cq;
+	r->owes = true;
+	r->at = (cq->tail + cq->size - count) % cq->size;
+	for (uint32_t i = 0; i < count; i++)
+		memcpy(r->shadow + (size_t)((r->at + i) % cq->size) * r->entry_bytes, &cqes[i],
+		       sizeof(cqes[i]));
+	return 0;
 }
 
 void nvme_ring_remote_free(struct nvme_ring_remote *r)

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct nvme_cqe;
 struct nvme_cq;
 struct nvme_sq;
 struct nvme_ring_remote;
@@ -17,6 +18,14 @@ const uint32_t *nvme_sq_remote_bind(struct nvme_sq *sq, const uint32_t *doorbell
 void nvme_cq_remote_bind(struct nvme_cq *cq);
 /* Of a queue that was stopped, or never started; NULL: none. */
 void nvme_ring_remote_free(struct nvme_ring_remote *r);
+
+/* ---- what is behind in the guest's memory, for save.c. Thread: main, with the queue quiet ---- */
+
+/* Completions that wait to be written there, the last ones that were put into the queue. */
+uint32_t nvme_cq_unwritten(const struct nvme_cq *cq);
+const struct nvme_cqe *nvme_cq_unwritten_at(const struct nvme_cq *cq, uint32_t i);
+/* A new queue begins with these behind. -ENOMEM. */
+int nvme_cq_owe(struct nvme_cq *cq, const struct nvme_cqe *cqes, uint32_t count);
 
 /* ---- Thread: owner loop ---- */
 

@@ -4,9 +4,10 @@
 #include "nvme/nvme_rig.h"
 
 static struct {
-	bool hold;	/* transfers wait */
-	int rc;		/* how the others end */
-	uint32_t asked; /* so far */
+	bool hold;	  /* transfers wait */
+	bool hold_writes; /* those to the guest */
+	int rc;		  /* how the others end */
+	uint32_t asked;	  /* so far */
 	uint32_t to_guest;
 	uint64_t least; /* below it nothing is the guest's */
 	struct nvme_dma *held[16];
@@ -39,7 +40,7 @@ static void port_dma(void *arg, struct nvme_dma *dma)
 {
 	port.asked++;
 	port.to_guest += dma->to_guest;
-	if (port.hold)
+	if (port.hold || (port.hold_writes && dma->to_guest))
 		port.held[port.held_count++] = dma;
 	else
 		dma_end(dma, port.rc);
@@ -58,7 +59,7 @@ static const struct nvme_port_ops port_ops = {
 
 static void held_go(int rc)
 {
-	port.hold = false;
+	port.hold = port.hold_writes = false;
 	for (uint32_t i = 0; i < port.held_count; i++)
 		dma_end(port.held[i], rc);
 	port.held_count = 0;
@@ -331,6 +332,87 @@ static void queues_go_on_when_their_memory_is_mapped_and_when_it_is_not(void **s
 	rig_close(&rig);
 }
 
+/* Another controller takes the guest over; mapped: it has the guest's memory. */
+static void move(struct rig *rig, bool mapped)
+{
+	struct rig_guest *g = &rig->guest;
+	struct nvme_ctrl_params params = rig->params;
+	struct err err = { 0 };
+	void *bytes;
+	size_t len;
+
+	assert_int_equal(nvme_ctrl_save(g->ctrl, &bytes, &len), 0);
+	nvme_ctrl_free(g->ctrl, rig_freed);
+	rig_until(rig, g->freed);
+	g->freed = 0;
+	params.port = g;
+	assert_int_equal(nvme_ctrl_new(rig->subsys, &params, &g->ctrl, &err), 0);
+	for (uint32_t v = 0; v < RIG_VECTORS; v++)
+		nvme_ctrl_vector_fd_set(g->ctrl, v, dup(g->vector_fd[v]));
+	nvme_ctrl_msix_enable(g->ctrl, true);
+	rig_quiesce(rig);
+	if (nvme_ctrl_load(g->ctrl, bytes, len, &err) < 0)
+		fail_msg("%s", err.msg);
+	free(bytes);
+	if (mapped)
+		nvme_ctrl_maps_set(g->ctrl, g->map, g->map);
+	nvme_ctrl_resume(g->ctrl);
+}
+
+static void completions_not_yet_written_move_with_their_controller(void **state)
+{
+	for (uint32_t mapped = 0; mapped < 2; mapped++) {
+		struct rig rig;
+
+		remote_open_ready(&rig, 8);
+		port.hold_writes = true;
+		flushes_write(&rig, 3);
+		rig_until(&rig, rig.guest.ctrl->queues.sq[1]->outstanding == 0 &&
+					rig.guest.ctrl->queues.cq[1]->tail == 3);
+		rig_settle(&rig);
+		nvme_ctrl_quiesce(rig.guest.ctrl, rig_quiet);
+		rig_settle(&rig);
+		held_go(-EIO); /* the client serves nothing, since it waits for an answer */
+		rig_until(&rig, rig.guest.quiet);
+		rig.guest.quiet = 0;
+		assert_false(rig_peek(&rig, 1));
+		rig_interrupts(&rig, 1);
+		move(&rig, mapped);
+		for (uint32_t i = 0; i < 3; i++) {
+			rig_reap(&rig, 1);
+			assert_status(rig_status(&rig), SUCCESS);
+		}
+		rig_until(&rig, rig_interrupts(&rig, 1));
+		rig_sqe_rw(&rig, NVME_IO_FLUSH, 0, 1);
+		assert_status(rig_io(&rig, 1), SUCCESS);
+		rig_close(&rig);
+	}
+}
+
+static void completions_not_yet_written_outlast_memory_that_goes_and_comes(void **state)
+{
+	struct rig rig;
+
+	remote_open_ready(&rig, 8);
+	port.hold_writes = true;
+	flushes_write(&rig, 2);
+	rig_until(&rig, rig.guest.ctrl->queues.sq[1]->outstanding == 0 &&
+				rig.guest.ctrl->queues.cq[1]->tail == 2);
+	rig_settle(&rig);
+	nvme_ctrl_quiesce(rig.guest.ctrl, rig_quiet);
+	rig_settle(&rig);
+	held_go(-EIO);
+	rig_until(&rig, rig.guest.quiet);
+	port.least = RIG_MEM_BYTES;
+	nvme_ctrl_maps_set(rig.guest.ctrl, NULL, NULL);
+	port.least = 0;
+	nvme_ctrl_maps_set(rig.guest.ctrl, NULL, NULL);
+	nvme_ctrl_resume(rig.guest.ctrl);
+	rig_reap(&rig, 1);
+	rig_reap(&rig, 1);
+	rig_close(&rig);
+}
+
 static void a_tail_out_of_range_is_not_followed(void **state)
 {
 	struct rig rig;
@@ -375,6 +457,8 @@ int main(void)
 		cmocka_unit_test(a_transfer_that_keeps_failing_fails_the_controller),
 		cmocka_unit_test(what_fails_while_quiet_is_made_again_afterwards),
 		cmocka_unit_test(queues_go_on_when_their_memory_is_mapped_and_when_it_is_not),
+		cmocka_unit_test(completions_not_yet_written_move_with_their_controller),
+		cmocka_unit_test(completions_not_yet_written_outlast_memory_that_goes_and_comes),
 		cmocka_unit_test(a_tail_out_of_range_is_not_followed),
 		cmocka_unit_test(a_queue_that_nobody_has_is_refused),
 	};

@@ -376,11 +376,18 @@ static struct sanitize_run *run_new(struct nvme_subsys *subsys)
 	return run;
 }
 
+static bool held;
+
+void nvme_subsys_hold(bool on)
+{
+	held = on;
+}
+
 void nvme_sanitize_resume(struct nvme_subsys *subsys, struct loop *loop)
 {
 	struct sanitize_run *run;
 
-	if (state_of(subsys) != NVME_SANITIZE_RUNNING || subsys->sanitize.run || !loop ||
+	if (held || state_of(subsys) != NVME_SANITIZE_RUNNING || subsys->sanitize.run || !loop ||
 	    list_empty(&subsys->namespaces))
 		return;
 	run = run_new(subsys);

@@ -113,16 +113,15 @@ void nvme_subsys_unref(struct nvme_subsys *subsys)
 	subsys_free(subsys);
 }
 
-static void ctrl_atts_free(struct nvme_ctrl *ctrl)
+static void ctrl_atts_free(struct nvme_att **atts)
 {
 	for (uint32_t nsid = 1; nsid <= NVME_NSID_MAX; nsid++) {
-		if (!ctrl->atts[nsid])
+		if (!atts[nsid])
 			continue;
-		list_remove(&ctrl->atts[nsid]->node);
-		free(ctrl->atts[nsid]);
+		list_remove(&atts[nsid]->node);
+		free(atts[nsid]);
 	}
-	free(ctrl->atts);
-	ctrl->atts = NULL;
+	free(atts);
 }
 
 /* Nobody looks yet: no lock, no event. */
@@ -140,7 +139,8 @@ static int ctrl_atts_make(struct nvme_ctrl *ctrl)
 			continue;
 		att = nvme_att_new(ns, ctrl);
 		if (!att) {
-			ctrl_atts_free(ctrl);
+			ctrl_atts_free(ctrl->atts);
+			ctrl->atts = NULL;
 			return -ENOMEM;
 		}
 		ctrl->atts[ns->nsid] = att;
@@ -172,6 +172,26 @@ int nvme_subsys_join(struct nvme_subsys *subsys, struct nvme_ctrl *ctrl, struct 
 	return 0;
 }
 
+int nvme_subsys_rejoin(struct nvme_ctrl *ctrl, uint16_t cntlid, struct err *reterr)
+{
+	struct nvme_subsys *subsys = ctrl->subsys;
+	uint64_t old = 1ull << (ctrl->cntlid - 1), bit = 1ull << (cntlid - 1);
+	struct nvme_att **atts = ctrl->atts;
+	uint16_t was = ctrl->cntlid;
+
+	if (subsys->cntlids & bit)
+		return 0;
+	ctrl->cntlid = cntlid;
+	if (ctrl_atts_make(ctrl) < 0) {
+		ctrl->cntlid = was;
+		ctrl->atts = atts;
+		return err_set(reterr, -ENOMEM, "out of memory");
+	}
+	ctrl_atts_free(atts);
+	subsys->cntlids = (subsys->cntlids & ~old) | bit;
+	return 0;
+}
+
 void nvme_subsys_leave(struct nvme_ctrl *ctrl)
 {
 	struct nvme_subsys *subsys = ctrl->subsys;
@@ -181,7 +201,8 @@ void nvme_subsys_leave(struct nvme_ctrl *ctrl)
 	nvme_resv_reset(ctrl);
 	list_remove(&ctrl->node);
 	subsys->cntlids &= ~(1ull << (ctrl->cntlid - 1));
-	ctrl_atts_free(ctrl);
+	ctrl_atts_free(ctrl->atts);
+	ctrl->atts = NULL;
 	pthread_mutex_destroy(&ctrl->lock);
 	ctrl->subsys = NULL;
 	nvme_subsys_unref(subsys);

@@ -52,6 +52,30 @@ struct nvme_subsys *nvme_subsys_ref(struct nvme_subsys *subsys);
 void nvme_subsys_unref(struct nvme_subsys *subsys);
 
 /*
+ * A hand-over: what hosts can notice of the subsystem and its namespaces, whether it is to survive
+ * a restart or not, as text that another process gives its own (live.c). Only with no command under
+ * way; controllers are handed over by their connections.
+ *
+ * pack: malloc'ed, the caller's. -EBUSY, named: something goes on beyond its command (Sanitize);
+ * -EOPNOTSUPP, named: a namespace that only this process knows; -ENOMEM. unpack: with the same
+ * namespaces there, and no controller. Text that is no such one is -EINVAL, -EFBIG, named, and
+ * leaves it half changed.
+ */
+/* Of these errors those that will not pass soon. */
+int nvme_subsys_hand_check(const struct nvme_subsys *subsys, struct err *reterr);
+bool nvme_subsys_is_quiet(const struct nvme_subsys *subsys); /* false: what goes on will end soon */
+int nvme_subsys_pack(struct nvme_subsys *subsys, char **ret_text, size_t *ret_bytes,
+		     struct err *reterr);
+int nvme_subsys_unpack(struct nvme_subsys *subsys, const char *text, size_t len_bytes,
+		       struct err *reterr);
+
+/*
+ * While held, what a restart interrupted (Sanitize) is not gone on with when a namespace or a
+ * controller comes: in a successor it is the other process's still. Of the whole process.
+ */
+void nvme_subsys_hold(bool held);
+
+/*
  * The end: takes away the namespaces that guests created, which are not the application's; their
  * files stay. Then done(arg) comes once, later. false: there are none, and it does not.
  */

@@ -14,6 +14,8 @@
 #ifndef SCSI_COPY_IMPL_H
 #define SCSI_COPY_IMPL_H
 
+#include <stdio.h>
+
 #include "scsi/copy.h"
 #include "scsi/scsi_impl.h"
 
@@ -134,6 +136,18 @@ void copy_lid_keep(struct scsi_task *t);
 void copy_lid_token(struct scsi_task *t, const uint8_t token[COPY_TOKEN_BYTES]);
 bool copy_lid_aborted(struct scsi_task *t); /* COPY OPERATION ABORT */
 
+/*
+ * For a hand-over (live.c): lines `copy ...` of the results that are kept for a nexus, read for one
+ * that is expected (any address that stands for it) under key, until it is there or never comes.
+ * read: NULL, or why the line is wrong. Thread: main, lu->lock held or nobody else knows the unit.
+ */
+struct live_itl;
+void copy_lid_live_write(const struct scsi_itl *itl, FILE *to);
+const char *copy_lid_live_read(const struct scsi_lu *lu, const struct live_itl *expected,
+			       uint32_t key, const char *line);
+void copy_lid_live_take(const struct live_itl *expected, const struct scsi_nexus *nexus);
+void copy_lid_live_drop(const struct live_itl *expected);
+
 #define COPY_UNITS_BYTES  0x00
 #define COPY_UNITS_BLOCKS 0xf1
 
@@ -173,6 +187,10 @@ void token_on_write(struct scsi_lu *lu, uint64_t at_bytes, uint64_t len_bytes);
 /* Management tokens (96 bytes each) of a unit; how many there are, whatever max is. */
 #define TOKEN_MANAGEMENT_BYTES 96
 uint32_t token_list(const struct scsi_lu *lu, uint8_t *buf, uint32_t max);
+/* For a hand-over (live.c): lines `token ...` of the unit. read: NULL, or why it is wrong; lu->lock
+ * is not held. Thread: main. */
+void token_live_write(const struct scsi_lu *lu, FILE *to);
+const char *token_live_read(struct scsi_lu *lu, const char *line);
 void token_nexus_gone(const struct scsi_nexus *nexus);
 /* For tests: another clock; NULL: the usual one. */
 void token_clock_set(uint64_t (*now_ns)(void));

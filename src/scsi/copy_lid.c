@@ -9,9 +9,12 @@
  * copy that failed before any unit was asked to do something leaves nothing: its sense data told
  * all. The number of both is limited for each nexus, so none can take another's room.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "scsi/copy_impl.h"
 #include "scsi/handlers.h"
 
@@ -28,8 +31,9 @@
 #define SA_USE	    0x11
 
 struct copy_lid {
-	struct list node; /* lids, oldest first */
-	const struct scsi_nexus *nexus;
+	struct list node;		 /* lids, oldest first */
+	const struct scsi_nexus *nexus;	 /* NULL: not there yet */
+	const struct live_itl *expected; /* instead of nexus: a hand-over's */
 	const struct scsi_lu *lu;
 	uint32_t key; /* of the unit in the nexus' map */
 	uint32_t list_id;
@@ -246,6 +250,136 @@ void scsi_copy_lu_reset(const struct scsi_lu *lu)
 	pthread_mutex_lock(&lock);
 	list_for_each_safe(l, next, &lids, node)
 		if (l->lu == lu && !l->running)
+			lid_free(l);
+	pthread_mutex_unlock(&lock);
+}
+
+/*
+ * ---- a hand-over ----
+ *
+ *   copy LIST-ID USAGE SA OPERATION-STATUS STATUS SEGMENTS OPERATIONS UNITS COUNT TOLD SENSE TOKEN
+ *
+ * TOLD: 1 status, 2 details; SENSE and TOKEN: hexadecimal, - for none.
+ */
+
+static void lid_write(const struct copy_lid *l, FILE *to)
+{
+	fprintf(to, "copy %" PRIu32 " %u %u %u %u %u %u %u %" PRIu64 " %d ", l->list_id, l->usage,
+		l->sa, l->op_status, l->status, l->segments, l->ops, l->units, l->count,
+		l->status_told | l->details_told << 1);
+	if (l->sense_len)
+		text_hex_write(l->sense, l->sense_len, to);
+	else
+		fputc('-', to);
+	fputc(' ', to);
+	if (l->token)
+		text_hex_write(l->token, COPY_TOKEN_BYTES, to);
+	else
+		fputc('-', to);
+	fputc('\n', to);
+}
+
+void copy_lid_live_write(const struct scsi_itl *itl, FILE *to)
+{
+	uint32_t key = itl->target << 16 | itl->lun;
+	const struct copy_lid *l;
+
+	pthread_mutex_lock(&lock);
+	list_for_each(l, &lids, node)
+		if (l->nexus == itl->nexus && l->lu == itl->lu && l->key == key && !l->running)
+			lid_write(l, to);
+	pthread_mutex_unlock(&lock);
+}
+
+/* Sense data and token, into l. */
+static bool lid_read_bytes(struct copy_lid *l, const char *line)
+{
+	const char *space = strchr(line, ' ');
+	size_t digits = space ? (size_t)(space - line) : 0;
+
+	if (*line == '-') {
+		line++;
+	} else {
+		if (digits % 2 || !digits || digits / 2 > sizeof(l->sense))
+			return false;
+		l->sense_len = (uint8_t)(digits / 2);
+		if (!text_hex_read(&line, l->sense, l->sense_len))
+			return false;
+	}
+	if (*line++ != ' ')
+		return false;
+	if (!strcmp(line, "-"))
+		return true;
+	l->token = malloc(COPY_TOKEN_BYTES);
+	return l->token && text_hex_read(&line, l->token, COPY_TOKEN_BYTES) && !*line;
+}
+
+static bool lid_read(struct copy_lid *l, const char *line)
+{
+	uint32_t told;
+	int end = 0;
+
+	if (sscanf(line,
+		   "copy %10" SCNu32 " %3" SCNu8 " %3" SCNu8 " %3" SCNu8 " %3" SCNu8 " %5" SCNu16
+		   " %5" SCNu16 " %3" SCNu8 " %20" SCNu64 " %1" SCNu32 " %n",
+		   &l->list_id, &l->usage, &l->sa, &l->op_status, &l->status, &l->segments, &l->ops,
+		   &l->units, &l->count, &told, &end) != 10 ||
+	    !end || told > 3)
+		return false;
+	l->status_told = told & 1;
+	l->details_told = told & 2;
+	return lid_read_bytes(l, line + end);
+}
+
+const char *copy_lid_live_read(const struct scsi_lu *lu, const struct live_itl *expected,
+			       uint32_t key, const char *line)
+{
+	struct copy_lid *l = calloc(1, sizeof(*l)), *other;
+	uint32_t count = 0;
+
+	if (!l)
+		return "out of memory";
+	list_init(&l->node);
+	if (!lid_read(l, line)) {
+		lid_free(l);
+		return "expected 'copy LIST-ID USAGE SA ... SENSE TOKEN'";
+	}
+	l->lu = lu;
+	l->key = key;
+	l->expected = expected;
+	l->keep = true;
+	pthread_mutex_lock(&lock);
+	list_for_each(other, &lids, node)
+		count += other->expected == expected;
+	if (count < KEPT_MAX)
+		list_append(&lids, &l->node);
+	else
+		lid_free(l);
+	pthread_mutex_unlock(&lock);
+	return count < KEPT_MAX ? NULL : "too many results";
+}
+
+void copy_lid_live_take(const struct live_itl *expected, const struct scsi_nexus *nexus)
+{
+	struct copy_lid *l;
+
+	pthread_mutex_lock(&lock);
+	list_for_each(l, &lids, node) {
+		if (l->expected != expected)
+			continue;
+		l->nexus = nexus;
+		l->expected = NULL;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+void copy_lid_live_drop(const struct live_itl *expected)
+{
+	struct copy_lid *l, *next;
+
+	pthread_mutex_lock(&lock);
+	list_for_each_safe(l, next, &lids, node)
+		if (l->expected == expected)
 			lid_free(l);
 	pthread_mutex_unlock(&lock);
 }

@@ -153,7 +153,8 @@ static struct scsi_itl *itl_new(struct scsi_nexus *nexus, const struct host_lun 
 	itl->lun = hl->lun;
 	pthread_mutex_lock(&lu->lock);
 	list_append(&lu->itls, &itl->node);
-	scsi_ua_add(itl, SCSI_UA_POWER_ON);
+	if (!scsi_live_itl_take(itl))
+		scsi_ua_add(itl, SCSI_UA_POWER_ON);
 	scsi_resv_attach(itl);
 	scsi_lu_gates_update(lu);
 	pthread_mutex_unlock(&lu->lock);

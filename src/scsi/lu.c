@@ -234,6 +234,7 @@ static void lu_free(struct scsi_lu *lu)
 	void (*closed)(void *arg) = lu->closed;
 	void *arg = lu->closed_arg;
 
+	scsi_live_fini(lu);
 	scsi_copy_lu_gone(lu);
 	if (lu->dev) {
 		blk_dev_unlisten(&lu->listener);
@@ -284,6 +285,7 @@ int scsi_lu_new(const struct scsi_lu_params *p, struct scsi_lu **ret_lu, struct 
 	pthread_mutex_init(&lu->lock, NULL);
 	list_init(&lu->itls);
 	list_init(&lu->turn_waiters);
+	list_init(&lu->expected);
 	rc = lu_identity(lu, p, reterr);
 	if (rc == 0)
 		rc = lu_open(lu, p, reterr);

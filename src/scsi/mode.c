@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "scsi/handlers.h"
 #include "scsi/scsi_impl.h"
 
@@ -147,9 +148,23 @@ static bool mode_page_changes(const struct mode_page *page)
 	return false;
 }
 
+/* The line of a page; its length. */
+static size_t mode_line(char *line, size_t size, const char *word, const struct mode_page *page,
+			const uint8_t *values)
+{
+	size_t n = (size_t)snprintf(line, size, "%s %02x %02x ", word, page->code, page->subpage);
+
+	for (uint32_t i = page->header_bytes; i < page->bytes; i++)
+		n += (size_t)snprintf(line + n, size - n, "%02x", values[page->at + i]);
+	line[n++] = '\n';
+	return n;
+}
+
+#define MODE_LINE_MAX (40 + 2 * CONTROL_EXT_BYTES)
+
 size_t mode_state_write(const struct scsi_lu *lu, char *buf, size_t size)
 {
-	char line[32 + 2 * CONTROL_EXT_BYTES];
+	char line[MODE_LINE_MAX];
 	size_t len = 0;
 
 	for (size_t p = 0; p < ARRAY_SIZE(mode_pages); p++) {
@@ -158,12 +173,7 @@ size_t mode_state_write(const struct scsi_lu *lu, char *buf, size_t size)
 
 		if (!mode_page_changes(page))
 			continue;
-		n = (size_t)snprintf(line, sizeof(line), "mode %02x %02x ", page->code,
-				     page->subpage);
-		for (uint32_t i = page->header_bytes; i < page->bytes; i++)
-			n += (size_t)snprintf(line + n, sizeof(line) - n, "%02x",
-					      lu->mode.saved[page->at + i]);
-		line[n++] = '\n';
+		n = mode_line(line, sizeof(line), "mode", page, lu->mode.saved);
 		if (len + n >= size)
 			continue;
 		memcpy(buf + len, line, n);
@@ -171,6 +181,18 @@ size_t mode_state_write(const struct scsi_lu *lu, char *buf, size_t size)
 	}
 	buf[len] = '\0';
 	return len;
+}
+
+void mode_live_write(const struct scsi_lu *lu, FILE *to)
+{
+	char line[MODE_LINE_MAX];
+
+	for (size_t p = 0; p < ARRAY_SIZE(mode_pages); p++)
+		if (mode_page_changes(&mode_pages[p]))
+			fwrite(line, 1,
+			       mode_line(line, sizeof(line), "mode-current", &mode_pages[p],
+					 lu->mode.current),
+			       to);
 }
 
 static const struct mode_page *mode_page_find(uint32_t code, uint32_t subpage)
@@ -181,42 +203,45 @@ static const struct mode_page *mode_page_find(uint32_t code, uint32_t subpage)
 	return NULL;
 }
 
-static int mode_hex_digit(char c)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
-bool mode_state_read(struct scsi_lu *lu, const char *line)
+/* The changeable bits of "PAGE SUBPAGE HEX" into values. */
+static bool mode_line_read(const struct scsi_lu *lu, const char *line, uint8_t *values)
 {
 	uint8_t value[CONTROL_EXT_BYTES];
 	const struct mode_page *page;
 	unsigned int code, subpage;
 	int at = 0;
 
-	if (sscanf(line, "mode %2x %2x %n", &code, &subpage, &at) != 2 || !at)
+	if (sscanf(line, "%2x %2x %n", &code, &subpage, &at) != 2 || !at)
 		return false;
 	page = mode_page_find(code, subpage);
 	if (!page)
 		return false;
-	for (uint32_t i = page->header_bytes; i < page->bytes; i++, at += 2) {
-		int high = mode_hex_digit(line[at]);
-		int low = high < 0 ? -1 : mode_hex_digit(line[at + 1]);
-
-		if (low < 0)
-			return false;
-		value[i] = (uint8_t)(high << 4 | low);
-	}
-	if (line[at] && line[at] != '\n')
+	line += at;
+	if (!text_hex_read(&line, value + page->header_bytes, page->bytes - page->header_bytes) ||
+	    (*line && *line != '\n'))
 		return false;
 	for (uint32_t i = page->header_bytes; i < page->bytes; i++) {
-		uint8_t mask = mode_changeable(lu, page, i), *saved = &lu->mode.saved[page->at + i];
+		uint8_t mask = mode_changeable(lu, page, i), *to = &values[page->at + i];
 
-		*saved = (uint8_t)((*saved & ~mask) | (value[i] & mask));
+		*to = (uint8_t)((*to & ~mask) | (value[i] & mask));
 	}
+	return true;
+}
+
+bool mode_state_read(struct scsi_lu *lu, const char *line)
+{
+	if (strncmp(line, "mode ", 5) != 0 || !mode_line_read(lu, line + 5, lu->mode.saved))
+		return false;
 	scsi_mode_reset(lu);
+	return true;
+}
+
+bool mode_live_read(struct scsi_lu *lu, const char *line)
+{
+	if (strncmp(line, "mode-current ", 13) != 0 ||
+	    !mode_line_read(lu, line + 13, lu->mode.current))
+		return false;
+	mode_publish(lu);
 	return true;
 }
 

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 struct scsi_lu;
 
@@ -25,5 +26,10 @@ size_t mode_state_write(const struct scsi_lu *lu, char *buf, size_t size);
  * lu->lock is held, or nobody else knows the unit yet.
  */
 bool mode_state_read(struct scsi_lu *lu, const char *line);
+
+/* The same of current values, for a hand-over (live.c): `mode-current PAGE SUBPAGE HEX`, read after
+ * the saved ones. */
+void mode_live_write(const struct scsi_lu *lu, FILE *to);
+bool mode_live_read(struct scsi_lu *lu, const char *line);
 
 #endif

@@ -129,5 +129,13 @@ size_t resv_transport_id(const uint8_t *ids, size_t at, size_t end, const char *
 void resv_state_write(const struct scsi_lu *lu, FILE *to);
 /* false: no such line, or one that contradicts those before; ret_why says what was expected. */
 bool resv_state_read(struct scsi_lu *lu, const char *line, const char **ret_why);
+/* For a hand-over (live.c): with all that is not to survive, and `resv APTPL GENERATION`. */
+void resv_live_write(const struct scsi_lu *lu, FILE *to);
+bool resv_live_read(struct scsi_lu *lu, const char *line, const char **ret_why);
+/* A name as one word: %XX for what is no printable character, a space or a %. */
+#define RESV_HOST_NAME_MAX 4096 /* a path at most, with its zero */
+void resv_name_write(const char *name, FILE *to);
+/* The next word of *line, not empty, into ret_name[size]; *line is behind it. */
+bool resv_name_read(const char **line, char *ret_name, size_t size);
 
 #endif

@@ -9,11 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/text.h"
 #include "scsi/resv.h"
 
-#define NAME_TEXT_MAX 4096 /* a host's name is a path at most */
-
-static void name_write(const char *name, FILE *to)
+void resv_name_write(const char *name, FILE *to)
 {
 	for (const uint8_t *c = (const uint8_t *)name; *c; c++) {
 		if (*c > ' ' && *c < 0x7f && *c != '%')
@@ -23,20 +22,18 @@ static void name_write(const char *name, FILE *to)
 	}
 }
 
-void resv_state_write(const struct scsi_lu *lu, FILE *to)
+static void registrations_write(const struct scsi_lu *lu, FILE *to)
 {
 	const struct scsi_resv *resv = &lu->resv;
 	const struct resv_reg *reg;
 	uint32_t i = 0, holder = 0;
 
-	if (!resv->aptpl)
-		return;
 	list_for_each(reg, &resv->registrations, node) {
 		fprintf(to, "register %016" PRIx64 " %s ", reg->key,
 			reg->all_ports ? "all" : "one");
-		name_write(reg->initiator, to);
+		resv_name_write(reg->initiator, to);
 		fputc(' ', to);
-		name_write(reg->host, to);
+		resv_name_write(reg->host, to);
 		fputc('\n', to);
 		if (reg == resv->holder)
 			holder = i;
@@ -48,18 +45,21 @@ void resv_state_write(const struct scsi_lu *lu, FILE *to)
 		fprintf(to, "reserve %u %" PRIu32 "\n", resv->type, holder);
 }
 
-/* ---- reading ---- */
-
-static int hex_digit(char c)
+void resv_state_write(const struct scsi_lu *lu, FILE *to)
 {
-	static const char digits[] = "0123456789abcdef";
-	const char *at = c ? strchr(digits, c) : NULL;
-
-	return at ? (int)(at - digits) : -1;
+	if (lu->resv.aptpl)
+		registrations_write(lu, to);
 }
 
-/* The next word of *line as a name, into ret_name[size]; *line is behind it. */
-static bool name_read(const char **line, char *ret_name, size_t size)
+void resv_live_write(const struct scsi_lu *lu, FILE *to)
+{
+	registrations_write(lu, to);
+	fprintf(to, "resv %d %" PRIu32 "\n", lu->resv.aptpl, lu->resv.generation);
+}
+
+/* ---- reading ---- */
+
+bool resv_name_read(const char **line, char *ret_name, size_t size)
 {
 	const char *c = *line;
 	size_t n = 0;
@@ -73,9 +73,9 @@ static bool name_read(const char **line, char *ret_name, size_t size)
 			ret_name[n++] = *c++;
 			continue;
 		}
-		high = hex_digit(c[1]);
+		high = text_hex_digit(c[1]);
 		if (high >= 0)
-			low = hex_digit(c[2]);
+			low = text_hex_digit(c[2]);
 		if (high < 0 || low < 0 || !(high | low))
 			return false;
 		ret_name[n++] = (char)(high << 4 | low);
@@ -91,7 +91,7 @@ static bool key_read(const char **line, uint64_t *ret_key)
 	uint64_t key = 0;
 
 	for (int i = 0; i < 16; i++) {
-		int digit = hex_digit((*line)[i]);
+		int digit = text_hex_digit((*line)[i]);
 
 		if (digit < 0)
 			return false;
@@ -114,7 +114,7 @@ static bool word_read(const char **line, const char *word)
 
 static bool register_read(struct scsi_lu *lu, const char *line, const char **ret_why)
 {
-	char initiator[SCSI_NAME_MAX + 1], host[NAME_TEXT_MAX];
+	char initiator[SCSI_NAME_MAX + 1], host[RESV_HOST_NAME_MAX];
 	struct resv_reg *reg;
 	uint64_t key;
 	bool all;
@@ -123,8 +123,8 @@ static bool register_read(struct scsi_lu *lu, const char *line, const char **ret
 	if (!key_read(&line, &key) ||
 	    !((all = word_read(&line, " all ")) || word_read(&line, " one ")))
 		return false;
-	if (!name_read(&line, initiator, sizeof(initiator)) || !word_read(&line, " ") ||
-	    !name_read(&line, host, sizeof(host)) || *line)
+	if (!resv_name_read(&line, initiator, sizeof(initiator)) || !word_read(&line, " ") ||
+	    !resv_name_read(&line, host, sizeof(host)) || *line)
 		return false;
 	*ret_why = "registered twice, or after the reservation";
 	if (lu->resv.type || resv_find(lu, initiator, host))
@@ -183,4 +183,20 @@ bool resv_state_read(struct scsi_lu *lu, const char *line, const char **ret_why)
 		return reserve_read(lu, line, ret_why);
 	*ret_why = "no such line";
 	return false;
+}
+
+bool resv_live_read(struct scsi_lu *lu, const char *line, const char **ret_why)
+{
+	uint32_t aptpl, generation;
+	int end = 0;
+
+	if (strncmp(line, "resv ", 5) != 0)
+		return resv_state_read(lu, line, ret_why);
+	*ret_why = "expected 'resv APTPL GENERATION'";
+	if (sscanf(line, "resv %1" SCNu32 " %10" SCNu32 "%n", &aptpl, &generation, &end) != 2 ||
+	    !end || line[end] || aptpl > 1)
+		return false;
+	lu->resv.aptpl = aptpl;
+	lu->resv.generation = generation;
+	return true;
 }

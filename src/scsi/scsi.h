@@ -72,6 +72,21 @@ int scsi_lu_new(const struct scsi_lu_params *params, struct scsi_lu **ret_lu, st
 struct scsi_lu *scsi_lu_ref(struct scsi_lu *lu);
 void scsi_lu_unref(struct scsi_lu *lu); /* NULL allowed */
 
+/*
+ * A hand-over: what initiators can notice of the unit, whether it is to survive a restart or not,
+ * as text that another process gives its own unit (live.c). Only with no command under way.
+ *
+ * pack: malloc'ed, the caller's. -EBUSY, named: something goes on beyond its command (SANITIZE);
+ * -ENOMEM. unpack: into a unit that no nexus has seen, before any nexus of the other process is
+ * opened anew: each of these then goes on with its own. Text that is no such one is -EINVAL,
+ * -EFBIG, named, and leaves the unit half changed. Unit attentions and results of commands go with
+ * the nexus of the same host and initiator name.
+ */
+/* Of these errors those that will not pass soon. */
+int scsi_lu_hand_check(struct scsi_lu *lu, struct err *reterr);
+bool scsi_lu_is_quiet(struct scsi_lu *lu); /* false: what goes on will end soon */
+int scsi_lu_pack(struct scsi_lu *lu, char **ret_text, size_t *ret_bytes, struct err *reterr);
+int scsi_lu_unpack(struct scsi_lu *lu, const char *text, size_t len_bytes, struct err *reterr);
 /* How far a SANITIZE is, of 65536; false: none runs. */
 bool scsi_lu_sanitize_progress(struct scsi_lu *lu, uint32_t *ret_progress);
 

@@ -11,8 +11,8 @@
  *   logpage.c       LOG SENSE                            opcodes.c REPORT SUPPORTED OPERATION CODES
  * ... alua.c          target port groups                   resv.h    persistent reservations
  *   state.c         what survives a restart              copy.c    EXTENDED COPY
+ *   live.c          what another process goes on with    limit.c   limits of a host
  *   token.c         POPULATE TOKEN, WRITE USING TOKEN
- *   limit.c         limits of a host (operations and bytes per second)
  *
  * A handler (cdb_row.run) ends its task exactly once, now or later, with one of the scsi_task_
  * calls below. Handlers run on the loop of the task's queue.
@@ -103,6 +103,7 @@ struct scsi_lu {
 	struct list turn_waiters;
 	struct scsi_task *turn_holder;
 	struct statefile state; /* state.c */
+	struct list expected;	/* struct live_itl of live.c */
 	/* sanitize.c */
 	bool sanitize_running, sanitize_failed, sanitize_ause;
 	_Atomic uint32_t sanitize_progress; /* of 65536 */
@@ -456,6 +457,13 @@ int scsi_state_load(struct scsi_lu *lu, struct err *reterr);
  */
 void scsi_state_save(struct scsi_task *t, void (*done)(struct scsi_task *t, bool ok));
 /* resv.c and mode.c write and read their part as lines of text: see state.c. */
+/*
+ * live.c: a new I_T_L nexus, in lu->itls, goes on with what another process knew of it. false: it
+ * is a new one. Lock held.
+ */
+bool scsi_live_itl_take(struct scsi_itl *itl);
+/* Those that never came. */
+void scsi_live_fini(struct scsi_lu *lu);
 
 /* ---- vpd.c: designators, also for copy.c ---- */
 

@@ -179,6 +179,72 @@ static void a_reset_of_the_unit_ends_the_tasks_of_all_nexuses(void **state)
 	assert_int_equal(rig->task.sense[13], 0x03);
 }
 
+/* ---- limits of the host ---- */
+
+static struct blk_limits *limits;
+
+static int setup_limited(void **state)
+{
+	const struct blk_qos_limits one = { .rate[BLK_QOS_R_IOPS] = 1 };
+	struct rig *rig = calloc(1, sizeof(*rig));
+
+	assert_non_null(rig);
+	rig_init(rig);
+	limits = blk_limits_new("host");
+	assert_int_equal(blk_limits_set(limits, &one, NULL), 0);
+	scsi_host_limits_set(rig->host, limits);
+	blk_limits_unref(limits); /* the host has it */
+	rig_lu_add(rig, "sim", "size=1M");
+	rig_nexus_add(rig, "iqn.2026-01.test:a");
+	*state = rig;
+	return 0;
+}
+
+static void abort_task_does_not_wait_for_limits(void **state)
+{
+	struct rig *rig = *state;
+	struct rig_task *a, *b;
+	struct scsi_tmf tmf;
+
+	rig_cdb(rig, NULL, 0, 512, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0);
+	a = held_read(rig);
+	b = held_read(rig);
+	assert_int_equal(blk_limits_waiting(limits), 2);
+	tmf_begin(rig, &tmf, SCSI_TMF_ABORT_TASK, (uintptr_t)b);
+	while (!tmf_ended)
+		rig_turn(rig);
+	assert_false(a->done);
+	rig_finish(rig, b);
+	assert_int_equal(rig->task.end, SCSI_END_ABORTED);
+	tmf_begin(rig, &tmf, SCSI_TMF_LOGICAL_UNIT_RESET, 0);
+	while (!tmf_ended)
+		rig_turn(rig);
+	rig_finish(rig, a);
+	assert_int_equal(rig->task.end, SCSI_END_RESET);
+	assert_int_equal(blk_limits_waiting(limits), 0);
+}
+
+static void limits_that_go_let_tasks_go_and_a_queue_that_stops_does_too(void **state)
+{
+	const struct blk_qos_limits none = { 0 }, one = { .rate[BLK_QOS_R_IOPS] = 1 };
+	struct rig *rig = *state;
+	struct rig_task *a;
+
+	rig_cdb(rig, NULL, 0, 512, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0);
+	a = held_read(rig);
+	assert_int_equal(blk_limits_set(limits, &none, NULL), 0);
+	rig_finish(rig, a);
+	assert_int_equal(rig->task.status, SCSI_GOOD);
+	assert_int_equal(rig_cdb(rig, NULL, 0, 512, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0), SCSI_GOOD);
+	assert_int_equal(blk_limits_set(limits, &one, NULL), 0);
+	rig_turn(rig);
+	rig_cdb(rig, NULL, 0, 512, 0x28, 0, 0, 0, 0, 0, 0, 0, 1, 0);
+	a = held_read(rig);
+	scsi_queue_hurry(rig->queue[0]);
+	rig_finish(rig, a);
+	assert_int_equal(rig->task.status, SCSI_GOOD);
+}
+
 /* ---- hot plug ---- */
 
 static bool detached;
@@ -237,6 +303,11 @@ int main(void)
 		TEST(abort_task_waits_for_the_back_end_and_answers_after_it),
 		TEST(a_reset_of_the_unit_ends_the_tasks_of_all_nexuses),
 		TEST(a_removed_unit_ends_its_commands_first),
+		cmocka_unit_test_setup_teardown(abort_task_does_not_wait_for_limits, setup_limited,
+						rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			limits_that_go_let_tasks_go_and_a_queue_that_stops_does_too, setup_limited,
+			rig_teardown),
 	};
 
 	return cmocka_run_group_tests_name("scsi task", tests, NULL, NULL);

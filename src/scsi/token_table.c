@@ -12,10 +12,13 @@
  * Locks: table_lock, then lu->lock. lu->token_count is the number of LIVE tokens of the unit; while
  * it is not 0, writes are stopped at the gate (GATE_WRITES) to ask here.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/text.h"
 #include "scsi/copy_impl.h"
 
 #define TOKENS_MAX	 1024
@@ -414,6 +417,111 @@ void token_on_write(struct scsi_lu *lu, uint64_t at_bytes, uint64_t len_bytes)
 			token_kill(tok, TOKEN_CANCELLED);
 	}
 	pthread_mutex_unlock(&table_lock);
+}
+
+/*
+ * ---- a hand-over ----
+ *
+ *   token STATE LEFT-MS TIMEOUT-MS BYTES RANGES LBA+BLOCKS ...   STATE: enum token_state
+ *
+ * Who made it is forgotten: it counts to nobody's number then.
+ */
+
+static void token_write(const struct token *tok, uint64_t now_ns, FILE *to)
+{
+	uint64_t age_ns = MIN(now_ns - tok->used_ns, tok->timeout_ns);
+
+	fprintf(to, "token %d %" PRIu64 " %" PRIu64 " ", tok->state,
+		(tok->timeout_ns - age_ns) / 1000000, tok->timeout_ns / 1000000);
+	text_hex_write(tok->bytes, COPY_TOKEN_BYTES, to);
+	fprintf(to, " %" PRIu32, tok->range_count);
+	for (uint32_t i = 0; i < tok->range_count; i++)
+		fprintf(to, " %" PRIu64 "+%" PRIu32, tok->ranges[i].lba, tok->ranges[i].blocks);
+	fputc('\n', to);
+}
+
+void token_live_write(const struct scsi_lu *lu, FILE *to)
+{
+	uint64_t now_ns = clock_ns();
+	struct token *tok;
+
+	pthread_mutex_lock(&table_lock);
+	list_for_each(tok, &tokens, node) {
+		token_age(tok, now_ns);
+		if (tok->lu == lu)
+			token_write(tok, now_ns, to);
+	}
+	pthread_mutex_unlock(&table_lock);
+}
+
+/* "RANGES LBA+BLOCKS ..." */
+static bool token_read_ranges(struct token *tok, const char *line)
+{
+	int end = 0;
+
+	if (sscanf(line, " %5" SCNu32 "%n", &tok->range_count, &end) != 1 || !end ||
+	    tok->range_count > COPY_TOKEN_RANGES_MAX)
+		return false;
+	tok->ranges = calloc(tok->range_count + 1, sizeof(*tok->ranges));
+	for (uint32_t i = 0; tok->ranges && i < tok->range_count; i++) {
+		struct token_range *r = &tok->ranges[i];
+
+		line += end;
+		end = 0;
+		if (sscanf(line, " %20" SCNu64 "+%10" SCNu32 "%n", &r->lba, &r->blocks, &end) !=
+			    2 ||
+		    !end || r->lba > UINT64_MAX / tok->block_bytes - r->blocks)
+			return false;
+		tok->size_bytes += (uint64_t)r->blocks * tok->block_bytes;
+	}
+	return tok->ranges && !line[end];
+}
+
+static bool token_read(struct token *tok, const char *line)
+{
+	uint64_t left_ms, timeout_ms;
+	uint32_t state;
+	int end = 0;
+
+	if (sscanf(line, "token %1" SCNu32 " %10" SCNu64 " %10" SCNu64 " %n", &state, &left_ms,
+		   &timeout_ms, &end) != 3 ||
+	    !end || state > TOKEN_DELETED || left_ms > timeout_ms ||
+	    timeout_ms > COPY_TOKEN_MAX_SECONDS * 1000ull)
+		return false;
+	tok->state = (enum token_state)state;
+	tok->timeout_ns = timeout_ms * 1000000;
+	tok->used_ns = clock_ns() - (timeout_ms - left_ms) * 1000000;
+	line += end;
+	return text_hex_read(&line, tok->bytes, COPY_TOKEN_BYTES) && token_read_ranges(tok, line) &&
+	       (tok->state == TOKEN_LIVE || !tok->range_count);
+}
+
+const char *token_live_read(struct scsi_lu *lu, const char *line)
+{
+	struct token *tok = calloc(1, sizeof(*tok));
+	const char *why = NULL;
+
+	if (!tok)
+		return "out of memory";
+	tok->lu = lu;
+	tok->wwn = lu->wwn;
+	tok->block_bytes = lu->block_bytes;
+	pthread_mutex_lock(&table_lock);
+	if (!token_read(tok, line))
+		why = "expected 'token STATE LEFT-MS TIMEOUT-MS BYTES RANGES LBA+BLOCKS ...'";
+	else if (token_count >= TOKENS_MAX)
+		why = "too many tokens";
+	if (why) {
+		free(tok->ranges);
+		free(tok);
+	} else {
+		list_append(&tokens, &tok->node);
+		token_count++;
+		if (tok->state == TOKEN_LIVE)
+			live_count(lu, 1);
+	}
+	pthread_mutex_unlock(&table_lock);
+	return why;
 }
 
 /* ---- life ---- */

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/parcel.h"
 #include "loop/loop.h"
 #include "sock/listen.h"
 
@@ -32,6 +33,7 @@ struct endpoint {
 	struct loop_watch watch;
 	bool watching; /* started, stopped() not yet called */
 	bool accepting;
+	bool frozen;
 	struct loop_timer timer; /* client: next attempt; server: accept again */
 
 	struct list conns;
@@ -52,7 +54,7 @@ static void endpoint_step(struct endpoint *ep);
 
 static void endpoint_accepting_update(struct endpoint *ep)
 {
-	bool want = !ep->stopping && ep->conn_count < ep->params.connections_max;
+	bool want = !ep->stopping && !ep->frozen && ep->conn_count < ep->params.connections_max;
 
 	if (!ep->watching || ep->stopping || want == ep->accepting)
 		return;
@@ -144,6 +146,13 @@ void endpoint_stats_get(const struct endpoint *ep, struct endpoint_stats *ret_st
 		(struct endpoint_stats){ .connections = ep->conn_count, .accepted = ep->accepted };
 }
 
+static void endpoint_conn_add(struct endpoint *ep, struct endpoint_conn *conn)
+{
+	conn->ep = ep;
+	list_append(&ep->conns, &conn->node);
+	ep->conn_count++;
+}
+
 /* Takes fd. */
 static int endpoint_serve(struct endpoint *ep, int fd, struct err *reterr)
 {
@@ -152,9 +161,7 @@ static int endpoint_serve(struct endpoint *ep, int fd, struct err *reterr)
 
 	if (rc)
 		return rc;
-	conn->ep = ep;
-	list_append(&ep->conns, &conn->node);
-	ep->conn_count++;
+	endpoint_conn_add(ep, conn);
 	endpoint_tell(conn, ENDPOINT_CONNECTED, "");
 	ep->accepted++;
 	return 0;
@@ -205,7 +212,7 @@ static void endpoint_on_timer(struct loop_timer *t)
 	struct endpoint *ep = container_of(t, struct endpoint, timer);
 	struct err err = { 0 };
 
-	if (ep->stopping)
+	if (ep->stopping || ep->frozen)
 		return;
 	if (!ep->params.client) {
 		endpoint_accepting_update(ep);
@@ -261,6 +268,8 @@ static void endpoint_step(struct endpoint *ep)
 		loop_post(ep->params.main_loop, &ep->event);
 		return;
 	}
+	if (ep->frozen) /* endpoint_freeze sees to it */
+		return;
 	if (ep->watching)
 		endpoint_accepting_update(ep);
 	else if (ep->params.client && ep->params.reconnect_ms)
@@ -294,7 +303,7 @@ static int endpoint_params_check(const struct endpoint_params *p, struct err *re
 {
 	if (!p->name || !p->main_loop || !p->ops)
 		return err_set(reterr, -EINVAL, "endpoint: name, loop and server are needed");
-	if (!p->socket_path == (p->fd < 0))
+	if (!p->from && !p->socket_path == (p->fd < 0))
 		return err_set(reterr, -EINVAL, "%s: expected either a socket path or a descriptor",
 			       p->name);
 	if (p->client && !p->socket_path)
@@ -317,12 +326,139 @@ static void endpoint_listen(struct endpoint *ep, int fd)
 	loop_watch_start(ep->params.main_loop, &ep->watch, fd, POLLIN, endpoint_on_connection);
 }
 
+/* ---- hand-over ---- */
+
+#define ENDPOINT_TAG	     "endp"
+#define ENDPOINT_VERSION     1
+#define ENDPOINT_CONN_TAG    "conn"
+#define ENDPOINT_CONNS_LIMIT 65536
+
+bool endpoint_can_pack(const struct endpoint *ep)
+{
+	return ep->params.ops->pack != NULL;
+}
+
+void endpoint_freeze(struct endpoint *ep, bool frozen)
+{
+	struct endpoint_conn *conn, *tmp;
+
+	if (ep->stopping || ep->frozen == frozen)
+		return;
+	ep->frozen = frozen;
+	if (frozen)
+		loop_timer_stop(&ep->timer);
+	endpoint_accepting_update(ep);
+	/* A guard, as in endpoint_stop. */
+	ep->conn_count++;
+	list_for_each_safe(conn, tmp, &ep->conns, node)
+		if (ep->params.ops->freeze)
+			ep->params.ops->freeze(conn, frozen);
+	ep->conn_count--;
+	if (!frozen && !ep->conn_count)
+		endpoint_step(ep);
+}
+
+bool endpoint_is_quiet(const struct endpoint *ep)
+{
+	struct endpoint_conn *conn;
+
+	list_for_each(conn, &ep->conns, node)
+		if (ep->params.ops->is_quiet && !ep->params.ops->is_quiet(conn))
+			return false;
+	return true;
+}
+
+int endpoint_pack(const struct endpoint *ep, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s, c;
+	struct endpoint_conn *conn;
+	int rc = 0;
+
+	ASSERT(ep->frozen);
+	parcel_section_begin(p, &s, ENDPOINT_TAG, ENDPOINT_VERSION);
+	parcel_put_str(p, ep->path);
+	parcel_put_fd(p, ep->watching ? ep->listen_fd : -1);
+	parcel_put_u32(p, ep->file.path != NULL);
+	parcel_put_u64(p, ep->file.dev);
+	parcel_put_u64(p, ep->file.ino);
+	parcel_put_u64(p, ep->accepted);
+	parcel_put_u32(p, endpoint_can_pack(ep) ? ep->conn_count : 0);
+	list_for_each(conn, &ep->conns, node) {
+		if (!endpoint_can_pack(ep))
+			break;
+		parcel_section_begin(p, &c, ENDPOINT_CONN_TAG, ENDPOINT_VERSION);
+		if (rc == 0)
+			rc = ep->params.ops->pack(conn, p, reterr);
+		parcel_section_done(p, &c);
+	}
+	parcel_section_done(p, &s);
+	return rc < 0 ? err_prefix(reterr, rc, "%s", ep->name) : 0;
+}
+
+static int endpoint_conn_unpack(struct endpoint *ep, struct parcel *p, struct err *reterr)
+{
+	struct endpoint_conn *conn;
+	struct parcel_section s;
+	int rc = parcel_section_enter(p, &s, ENDPOINT_CONN_TAG, ENDPOINT_VERSION, reterr);
+
+	if (rc == 0)
+		rc = ep->params.ops->unpack(ep->params.arg, ep, p, &conn, reterr);
+	if (rc < 0)
+		return rc;
+	endpoint_conn_add(ep, conn);
+	return parcel_section_end(p, &s, ENDPOINT_CONN_TAG, reterr);
+}
+
+/* The socket is at the same place, or it is none of the same kind. */
+static int endpoint_path_unpack(struct endpoint *ep, struct parcel *p, struct err *reterr)
+{
+	char *path = parcel_take_str(p);
+	int rc = 0;
+
+	if (path && ep->path ? strcmp(path, ep->path) != 0 : path != ep->path)
+		rc = err_set(reterr, -EINVAL,
+			     "socket: it is at %.108s, and %.108s is asked for now: a hand-over "
+			     "keeps sockets where they are",
+			     path ? path : "(inherited)", ep->path ? ep->path : "(inherited)");
+	free(path);
+	return rc;
+}
+
+static int endpoint_unpack(struct endpoint *ep, struct err *reterr)
+{
+	struct parcel *p = ep->params.from;
+	struct parcel_section s;
+	uint32_t count;
+	int fd, rc = parcel_section_enter(p, &s, ENDPOINT_TAG, ENDPOINT_VERSION, reterr);
+
+	if (rc == 0)
+		rc = endpoint_path_unpack(ep, p, reterr);
+	if (rc < 0)
+		return rc;
+	ep->frozen = true;
+	fd = parcel_take_fd(p);
+	if (fd >= 0)
+		endpoint_listen(ep, fd);
+	if (parcel_take_bool(p) && ep->path)
+		ep->file.path = strdup(ep->path);
+	ep->file.dev = parcel_take_u64(p);
+	ep->file.ino = parcel_take_u64(p);
+	ep->accepted = parcel_take_u64(p);
+	count = parcel_take_count(p, endpoint_can_pack(ep) ? ENDPOINT_CONNS_LIMIT : 0);
+	endpoint_accepting_update(ep);
+	for (uint32_t i = 0; i < count && rc == 0; i++)
+		rc = endpoint_conn_unpack(ep, p, reterr);
+	return rc < 0 ? rc : parcel_section_end(p, &s, ENDPOINT_TAG, reterr);
+}
+
 static int endpoint_open(struct endpoint *ep, struct err *reterr)
 {
 	const struct endpoint_params *p = &ep->params;
 	int listening = 0, fd, rc;
 	socklen_t len = sizeof(listening);
 
+	if (p->from)
+		return endpoint_unpack(ep, reterr);
 	if (p->client) {
 		rc = endpoint_connect(ep, reterr);
 		if (rc && p->reconnect_ms) {
@@ -372,8 +508,11 @@ int endpoint_start(const struct endpoint_params *params, struct endpoint **ret_e
 	rc = endpoint_open(ep, reterr);
 	if (rc) {
 		err_prefix(reterr, rc, "%s", params->name);
+		if (params->from) /* its listener may be watched: see endpoint_params.from */
+			return rc;
 		goto free_ep;
 	}
+	ep->params.from = NULL;
 	list_append(&endpoints, &ep->node);
 	*ret_ep = ep;
 	return 0;

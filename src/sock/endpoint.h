@@ -25,6 +25,7 @@
 
 struct endpoint;
 struct loop;
+struct parcel;
 
 struct endpoint_conn {
 	/* private: */
@@ -51,6 +52,24 @@ struct endpoint_ops {
 	void (*close)(struct endpoint_conn *conn);
 	/* Optional: a started endpoint has stopped, and arg may go. Before stopped() is called. */
 	void (*released)(void *arg);
+
+	/* ---- hand-over; all four, or none: then only the socket is handed over ---- */
+
+	/*
+	 * True: reads nothing more, and what is under way ends, requests included; false: goes on
+	 * as if nothing had been. Does nothing for one that is ending.
+	 */
+	void (*freeze)(struct endpoint_conn *conn, bool frozen);
+	/* Frozen: has everything come to its end? From then on nothing changes by itself. */
+	bool (*is_quiet)(const struct endpoint_conn *conn);
+	/* Writes a quiet one, its socket included; it stays as it is. */
+	int (*pack)(const struct endpoint_conn *conn, struct parcel *p, struct err *reterr);
+	/*
+	 * In the successor: as serve, of what pack wrote; frozen until freeze(conn, false). p may
+	 * be of another version: checked, named errors, and nothing is left of it after one.
+	 */
+	int (*unpack)(void *arg, struct endpoint *ep, struct parcel *p,
+		      struct endpoint_conn **ret_conn, struct err *reterr);
 };
 
 struct endpoint_params {
@@ -62,6 +81,12 @@ struct endpoint_params {
 	mode_t socket_mode;	  /* permissions of the socket file, e.g. 0600 */
 	uint32_t connections_max; /* at least 1 */
 	bool watched;		  /* of a device: see endpoint_watch */
+	/*
+	 * Takes over what endpoint_pack wrote, in place of making a socket; it is frozen then.
+	 * NULL: it starts anew. After an error with it nothing is left but what conns hold: the
+	 * process has to end.
+	 */
+	struct parcel *from;
 	struct loop *main_loop;
 
 	const struct endpoint_ops *ops;
@@ -84,6 +109,17 @@ int endpoint_start(const struct endpoint_params *params, struct endpoint **ret_e
  * stopped(arg) comes once, from main's loop, and ep is gone.
  */
 void endpoint_stop(struct endpoint *ep, void (*stopped)(void *arg), void *arg);
+
+/* ---- hand-over ---- */
+
+/* Can its connections be handed over? */
+bool endpoint_can_pack(const struct endpoint *ep);
+/* True: accepts and reads nothing more; false: goes on. See endpoint_ops. */
+void endpoint_freeze(struct endpoint *ep, bool frozen);
+/* Frozen: are all its connections quiet? */
+bool endpoint_is_quiet(const struct endpoint *ep);
+/* The listener, connections, counters; changes nothing. Frozen and quiet. ops->pack's errors. */
+int endpoint_pack(const struct endpoint *ep, struct parcel *p, struct err *reterr);
 
 /* A copy, which lives as long as ep. */
 const char *endpoint_name(const struct endpoint *ep);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -120,6 +121,36 @@ static int vnvme_load(struct vfu_dev *dev, const void *bytes, size_t len, struct
 	return nvme_ctrl_load(v->ctrl, bytes, len, reterr);
 }
 
+static bool vnvme_is_settled(const struct vfu_dev *dev)
+{
+	return nvme_ctrl_is_saveable(container_of(dev, const struct vnvme, dev)->ctrl);
+}
+
+/* The page that the client has been writing to. Whoever made it sealed it against being cut. */
+static int vnvme_map_set(struct vfu_dev *dev, uint32_t bar, int fd, struct err *reterr)
+{
+	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+	struct vnvme *v = vnvme_of(dev);
+	struct stat st;
+	void *page = MAP_FAILED;
+
+	if (fstat(fd, &st) == 0 && st.st_size == NVME_BAR0_BYTES &&
+	    (fcntl(fd, F_GET_SEALS) & sealed) == sealed)
+		page = mmap(NULL, NVME_DOORBELLS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			    NVME_REG_DOORBELLS);
+	if (page == MAP_FAILED) {
+		close(fd);
+		return err_set(reterr, -EINVAL, "doorbells: expected a sealed file of %u bytes",
+			       NVME_BAR0_BYTES);
+	}
+	nvme_ctrl_doorbells_set(v->ctrl, page);
+	munmap(v->doorbells, NVME_DOORBELLS_BYTES);
+	close(v->doorbell_fd);
+	v->doorbells = page;
+	v->doorbell_fd = dev->pci.bars[0].map_fd = fd;
+	return 0;
+}
+
 static void vnvme_release(struct vnvme *v)
 {
 	if (v->doorbells)
@@ -176,6 +207,8 @@ static const struct vfu_dev_ops vnvme_ops = {
 	.reset = vnvme_reset,
 	.save = vnvme_save,
 	.load = vnvme_load,
+	.is_settled = vnvme_is_settled,
+	.map_set = vnvme_map_set,
 	.queues_visit = vnvme_queues_visit,
 	.queues_drain = vnvme_queues_drain,
 	.queue_move = vnvme_queue_move,

@@ -157,5 +157,8 @@ void vpci_intx_unmask(struct vfu_dev *dev);
 
 int vpci_save(const struct vfu_dev *dev, void **ret_bytes, size_t *ret_len);
 int vpci_load(struct vfu_dev *dev, const void *bytes, size_t len, struct err *reterr);
+int vpci_map_set(struct vfu_dev *dev, uint32_t bar, int fd, struct err *reterr);
+int vpci_pack(const struct vfu_dev *dev, struct parcel *p, struct err *reterr);
+int vpci_unpack(struct vfu_dev *dev, struct parcel *p, struct err *reterr);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * virtio over PCI: migration. What the driver set up and how far its queues are; what is in the
- * rings is in the guest's memory. The model has no state of its own but the configuration fields
- * that a driver may write.
+ * virtio over PCI: migration and hand-over. What the driver set up and how far its queues are; what
+ * is in the rings is in the guest's memory. The model has no state of its own but the configuration
+ * fields that a driver may write, and what it packs itself (events on their way).
  */
 #include "vfu/bind_virtio.h"
 
@@ -12,6 +12,7 @@
 #include "base/bytes.h"
 #include "base/check.h"
 #include "base/num.h"
+#include "base/parcel.h"
 
 #define SAVE_VERSION 1u
 #define SAVE_ENABLED 1u
@@ -188,4 +189,51 @@ int vpci_load(struct vfu_dev *dev, const void *bytes, size_t len, struct err *re
 	}
 	vpci_config_bell_update(d);
 	return 0;
+}
+
+/* ---- hand-over ---- */
+
+#define VPCI_TAG     "vpci"
+#define VPCI_VERSION 1
+
+/* Nobody looks at what is in the page: the client's writes only have to end somewhere. */
+int vpci_map_set(struct vfu_dev *dev, uint32_t bar, int fd, struct err *reterr)
+{
+	struct vpci *d = vpci_of(dev);
+
+	vring_fd_set(&d->notify_fd, fd);
+	dev->pci.bars[bar].map_fd = fd;
+	return 0;
+}
+
+int vpci_pack(const struct vfu_dev *dev, struct parcel *p, struct err *reterr)
+{
+	const struct vpci *d = container_of(dev, const struct vpci, dev);
+	struct parcel_section s;
+	int rc = 0;
+
+	parcel_section_begin(p, &s, VPCI_TAG, VPCI_VERSION);
+	/* A bell that rang just now may not have been heard. */
+	parcel_put_u32(p, d->config_bell.busy || d->config_bell.owed);
+	if (d->vdev->ops->pack)
+		rc = d->vdev->ops->pack(d->vdev, p, reterr);
+	parcel_section_done(p, &s);
+	return rc;
+}
+
+int vpci_unpack(struct vfu_dev *dev, struct parcel *p, struct err *reterr)
+{
+	struct vpci *d = vpci_of(dev);
+	struct parcel_section s;
+	bool ring;
+	int rc = parcel_section_enter(p, &s, VPCI_TAG, VPCI_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	ring = parcel_take_bool(p);
+	if (d->vdev->ops->unpack)
+		rc = d->vdev->ops->unpack(d->vdev, p, reterr);
+	if (rc == 0 && ring)
+		notify_send(&d->config_bell);
+	return rc < 0 ? rc : parcel_section_end(p, &s, VPCI_TAG, reterr);
 }

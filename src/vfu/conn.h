@@ -16,6 +16,8 @@
 #include "base/err.h"
 #include "vfu/msg.h"
 
+struct parcel;
+
 struct vfu_conn {
 	int fd;		    /* owned */
 	struct vfu_msg msg; /* the one that is coming, or came */
@@ -49,6 +51,18 @@ void vfu_conn_message_drop(struct vfu_conn *c);
 void vfu_conn_send(struct vfu_conn *c, const struct vfu_hdr *hdr, struct vfu_msg *m);
 /* Sends what waits. 0: all gone; -EAGAIN: later; another: the connection's error. */
 int vfu_conn_flush(struct vfu_conn *c);
+/*
+ * Hand-over: the socket, what came of a message that is not whole, and what waits to be sent, less
+ * a descriptor of it, which the caller sees to (c->out.reply_fd). No whole message is there. In the
+ * successor c is initialized by it, in every case. -EPROTO, -ENOMEM, named.
+ */
+void vfu_conn_pack(const struct vfu_conn *c, struct parcel *p);
+int vfu_conn_unpack(struct vfu_conn *c, struct parcel *p, struct err *reterr);
+/* A message, whole or in parts: the first hdr_have and payload_have bytes. m is empty before, and
+ * the caller's to give up. */
+void vfu_msg_pack(const struct vfu_msg *m, size_t hdr_have, size_t payload_have, struct parcel *p);
+int vfu_msg_unpack(struct vfu_msg *m, size_t *ret_hdr_have, size_t *ret_payload_have,
+		   struct parcel *p, struct err *reterr);
 static inline bool vfu_conn_sending(const struct vfu_conn *c)
 {
 	return c->out_done < c->out_bytes;

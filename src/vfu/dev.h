@@ -38,6 +38,7 @@
 struct gdirty;
 struct gmem;
 struct loop;
+struct parcel;
 struct queue_visitor;
 struct vfu_dev;
 struct vring_coalescing;
@@ -125,6 +126,18 @@ struct vfu_dev_ops {
 	int (*save)(const struct vfu_dev *dev, void **ret_bytes, size_t *ret_len);
 	/* Into a device that was just reset. -EINVAL, named; nothing was changed. */
 	int (*load)(struct vfu_dev *dev, const void *bytes, size_t len, struct err *reterr);
+
+	/*
+	 * Hand-over, while QUIESCED; save and load are called as well. is_settled: optional; false:
+	 * it is in a state that passes by, and save is not to be called. map_set: the area of this
+	 * BAR that the client may map is in fd from now on, which is the device's in every case;
+	 * where it has one. Before load; -EINVAL, -errno, named. pack and unpack (after load):
+	 * optional, what a guest cannot know; p is checked: -EPROTO, -EINVAL, named.
+	 */
+	bool (*is_settled)(const struct vfu_dev *dev);
+	int (*map_set)(struct vfu_dev *dev, uint32_t bar, int fd, struct err *reterr);
+	int (*pack)(const struct vfu_dev *dev, struct parcel *p, struct err *reterr);
+	int (*unpack)(struct vfu_dev *dev, struct parcel *p, struct err *reterr);
 
 	/* Optional: its queues now; v->conn_idx is theirs. */
 	void (*queues_visit)(const struct vfu_dev *dev, const struct queue_visitor *v);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/parcel.h"
 #include "vfu/session.h"
 
 #define ull unsigned long long
@@ -240,4 +241,88 @@ int vfu_handle_DMA_UNMAP(struct vfu_session *s, struct vfu_msg *m, struct err *r
 	d->count--;
 	memmove(map, map + 1, (size_t)(&d->maps[d->count] - map) * sizeof(*map));
 	return 0;
+}
+
+/* ---- hand-over ---- */
+
+#define VFU_DMA_TAG	"maps"
+#define VFU_DMA_VERSION 1
+
+int vfu_dma_pack(const struct vfu_dma *d, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int rc;
+
+	parcel_section_begin(p, &s, VFU_DMA_TAG, VFU_DMA_VERSION);
+	parcel_put_u32(p, d->count);
+	for (uint32_t i = 0; i < d->count; i++) {
+		parcel_put_u64(p, d->maps[i].iova);
+		parcel_put_u64(p, d->maps[i].size);
+		parcel_put_u32(p, d->maps[i].flags);
+		parcel_put_u32(p, d->maps[i].mapped);
+	}
+	rc = gmem_pack(d->readable, p, reterr);
+	if (rc == 0)
+		rc = gmem_pack(d->writable, p, reterr);
+	parcel_section_done(p, &s);
+	return rc;
+}
+
+/* By address, none over another. */
+static bool vfu_dma_list_unpack(struct vfu_dma *d, struct parcel *p)
+{
+	uint32_t count = parcel_take_count(p, VFU_MAPS_MAX);
+	uint64_t least = 0, end;
+
+	for (; d->count < count; d->count++) {
+		struct vfu_map *map = &d->maps[d->count];
+
+		map->iova = parcel_take_u64(p);
+		map->size = parcel_take_u64(p);
+		map->flags = parcel_take_u32(p);
+		map->mapped = parcel_take_bool(p);
+		if (p->failed || map->iova < least || !map->size ||
+		    !num_add(map->iova, map->size, &end) ||
+		    !(map->flags & (VFU_MAP_READ | VFU_MAP_WRITE)))
+			return false;
+		least = end;
+		d->mapped_count += map->mapped;
+	}
+	return true;
+}
+
+/* Has map just those of the list that are mapped, or of these that may be written? */
+static bool vfu_dma_agrees(const struct vfu_dma *d, const struct gmem *map, bool writable)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < d->count; i++) {
+		const struct vfu_map *m = &d->maps[i];
+
+		if (!m->mapped || (writable && !(m->flags & VFU_MAP_WRITE)))
+			continue;
+		if (!map || n == map->count || map->regions[n].gpa != m->iova ||
+		    map->regions[n].uva != m->iova || map->regions[n].size_bytes != m->size)
+			return false;
+		n++;
+	}
+	return n == (map ? map->count : 0);
+}
+
+int vfu_dma_unpack(struct vfu_dma *d, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int rc = parcel_section_enter(p, &s, VFU_DMA_TAG, VFU_DMA_VERSION, reterr);
+
+	if (rc == 0 && !vfu_dma_list_unpack(d, p))
+		rc = err_set(reterr, -EPROTO, "map %u: 0x%llx size 0x%llx cannot be", d->count,
+			     (ull)d->maps[d->count].iova, (ull)d->maps[d->count].size);
+	if (rc == 0)
+		rc = gmem_unpack(p, &d->readable, reterr);
+	if (rc == 0)
+		rc = gmem_unpack(p, &d->writable, reterr);
+	if (rc == 0 &&
+	    (!vfu_dma_agrees(d, d->readable, false) || !vfu_dma_agrees(d, d->writable, true)))
+		rc = err_set(reterr, -EPROTO, "maps: not those that are in the list");
+	return rc < 0 ? rc : parcel_section_end(p, &s, VFU_DMA_TAG, reterr);
 }

@@ -16,6 +16,7 @@
 
 #define VFU_MAPS_MAX GMEM_REGIONS_MAX /* told in VERSION */
 
+struct parcel;
 struct vfu_session;
 
 struct vfu_map {
@@ -40,5 +41,8 @@ bool vfu_dma_span(const struct vfu_dma *d, uint64_t *ret_first, uint64_t *ret_en
 /* Did the client map all of [iova, iova + len), for what is wanted (VFU_MAP_READ or _WRITE)? */
 bool vfu_dma_is_mapped(const struct vfu_dma *d, uint64_t iova, uint64_t len_bytes, uint32_t flags);
 bool vfu_dma_lost(const struct vfu_dma *d);
+/* Hand-over: the maps, into none (the device is not told). -EPROTO, gmem_unpack's; named. */
+int vfu_dma_pack(const struct vfu_dma *d, struct parcel *p, struct err *reterr);
+int vfu_dma_unpack(struct vfu_dma *d, struct parcel *p, struct err *reterr);
 
 #endif

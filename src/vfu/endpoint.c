@@ -20,16 +20,22 @@ static void vfu_endpoint_on_session_ended(struct vfu_session *s, void *arg)
 	endpoint_conn_ended(&s->endpoint_conn);
 }
 
-static int vfu_endpoint_serve(void *arg, struct endpoint *ep, int fd,
-			      struct endpoint_conn **ret_conn, struct err *reterr)
+static struct vfu_session_params vfu_endpoint_session_params(const struct vfu_endpoint *v,
+							     struct endpoint *ep)
 {
-	struct vfu_endpoint *v = arg;
-	struct vfu_session_params sp = {
+	return (struct vfu_session_params){
 		.name = endpoint_name(ep),
 		.main_loop = v->params.main_loop,
 		.limit = endpoint_limit(ep),
 		.ended = vfu_endpoint_on_session_ended,
 	};
+}
+
+static int vfu_endpoint_serve(void *arg, struct endpoint *ep, int fd,
+			      struct endpoint_conn **ret_conn, struct err *reterr)
+{
+	struct vfu_endpoint *v = arg;
+	const struct vfu_session_params sp = vfu_endpoint_session_params(v, ep);
 	struct vfu_session *s;
 	struct vfu_dev *dev;
 	int rc = v->params.dev_make(v->params.arg, &dev, reterr);
@@ -52,10 +58,48 @@ static void vfu_endpoint_close(struct endpoint_conn *conn)
 			  "the endpoint stops");
 }
 
+/* ---- hand-over ---- */
+
+static void vfu_endpoint_freeze(struct endpoint_conn *conn, bool frozen)
+{
+	vfu_session_freeze(container_of(conn, struct vfu_session, endpoint_conn), frozen);
+}
+
+static bool vfu_endpoint_is_quiet(const struct endpoint_conn *conn)
+{
+	return vfu_session_is_quiet(container_of(conn, const struct vfu_session, endpoint_conn));
+}
+
+static int vfu_endpoint_pack(const struct endpoint_conn *conn, struct parcel *p, struct err *reterr)
+{
+	return vfu_session_pack(container_of(conn, const struct vfu_session, endpoint_conn), p,
+				reterr);
+}
+
+static int vfu_endpoint_unpack(void *arg, struct endpoint *ep, struct parcel *p,
+			       struct endpoint_conn **ret_conn, struct err *reterr)
+{
+	struct vfu_endpoint *v = arg;
+	const struct vfu_session_params sp = vfu_endpoint_session_params(v, ep);
+	struct vfu_session *s;
+	struct vfu_dev *dev;
+	int rc = v->params.dev_make(v->params.arg, &dev, reterr);
+
+	if (rc == 0)
+		rc = vfu_session_unpack(&sp, dev, p, &s, reterr);
+	if (rc == 0)
+		*ret_conn = &s->endpoint_conn;
+	return rc;
+}
+
 static const struct endpoint_ops vfu_endpoint_ops = {
 	.serve = vfu_endpoint_serve,
 	.close = vfu_endpoint_close,
 	.released = free,
+	.freeze = vfu_endpoint_freeze,
+	.is_quiet = vfu_endpoint_is_quiet,
+	.pack = vfu_endpoint_pack,
+	.unpack = vfu_endpoint_unpack,
 };
 
 void vfu_endpoint_stop(struct vfu_endpoint *v, void (*stopped)(void *arg), void *arg)
@@ -93,6 +137,7 @@ int vfu_endpoint_start(const struct vfu_endpoint_params *p, struct vfu_endpoint 
 						       .socket_mode = p->socket_mode,
 						       .connections_max = p->connections_max,
 						       .watched = true,
+						       .from = p->from,
 						       .main_loop = p->main_loop,
 						       .ops = &vfu_endpoint_ops,
 						       .arg = v,

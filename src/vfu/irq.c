@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "base/parcel.h"
 #include "sock/fdkind.h"
 #include "vfu/session.h"
 
@@ -161,6 +162,7 @@ static void vfu_irq_trigger_next(struct vfu_session *s)
 		if (!q->wanted[i])
 			continue;
 		q->wanted[i] = false;
+		q->trigger_at = i;
 		q->trigger_fd = vfu_irq_copy(vfu_irq_fd(
 			s, i == sub ? VFU_IRQ_MSIX : others[i - VFU_MSIX_VECTORS_MAX], sub));
 		if (q->trigger_fd < 0)
@@ -288,4 +290,83 @@ int vfu_handle_DEVICE_SET_IRQS(struct vfu_session *s, struct vfu_msg *m, struct 
 			vfu_irq_mask(s, set->flags & VFU_IRQ_ACTION_MASK);
 	}
 	return 0;
+}
+
+/* ---- hand-over ---- */
+
+#define VFU_IRQS_TAG	 "irqs"
+#define VFU_IRQS_VERSION 1
+
+void vfu_irqs_pack(const struct vfu_session *s, struct parcel *p)
+{
+	const struct vfu_irqs *q = &s->irqs;
+	struct parcel_section section;
+
+	parcel_section_begin(p, &section, VFU_IRQS_TAG, VFU_IRQS_VERSION);
+	parcel_put_u32(p, s->dev->pci.msix_vectors);
+	parcel_put_u32(p, q->msix_on);
+	parcel_put_u32(p, q->intx_masked);
+	parcel_put_fd(p, q->intx_fd);
+	parcel_put_fd(p, q->err_fd);
+	parcel_put_fd(p, q->req_fd);
+	for (uint32_t i = 0; i < s->dev->pci.msix_vectors; i++)
+		parcel_put_fd(p, q->msix_fds[i]);
+	for (uint32_t i = 0; i < VFU_IRQ_SUBS; i++)
+		parcel_put_u32(p, q->wanted[i] || (q->trigger_busy && q->trigger_at == i));
+	parcel_section_done(p, &section);
+}
+
+/* As DEVICE_SET_IRQS would have it. */
+static int vfu_irq_fd_unpack(struct vfu_session *s, uint32_t index, uint32_t sub, struct parcel *p,
+			     struct err *reterr)
+{
+	int fd = parcel_take_fd(p);
+	int rc = fd < 0 ? 0 : fdkind_check_bell(fd, false, "interrupt", reterr);
+
+	if (rc < 0)
+		close(fd);
+	else if (fd >= 0)
+		vfu_irq_fd_set(s, index, sub, fd);
+	return rc;
+}
+
+int vfu_irqs_unpack(struct vfu_session *s, struct parcel *p, struct err *reterr)
+{
+	const uint32_t vectors = s->dev->pci.msix_vectors;
+	struct vfu_irqs *q = &s->irqs;
+	struct parcel_section section;
+	bool msix_on, masked;
+	uint32_t had;
+	int rc = parcel_section_enter(p, &section, VFU_IRQS_TAG, VFU_IRQS_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	had = parcel_take_u32(p);
+	if (!p->failed && had != vectors)
+		return err_set(reterr, -EINVAL, "vectors: it has %u, and %u are configured now",
+			       had, vectors);
+	msix_on = parcel_take_bool(p);
+	masked = parcel_take_bool(p);
+	rc = vfu_irq_fd_unpack(s, VFU_IRQ_INTX, 0, p, reterr);
+	if (rc == 0)
+		rc = vfu_irq_fd_unpack(s, VFU_IRQ_ERR, 0, p, reterr);
+	if (rc == 0)
+		rc = vfu_irq_fd_unpack(s, VFU_IRQ_REQ, 0, p, reterr);
+	for (uint32_t i = 0; i < vectors && rc == 0; i++)
+		rc = vfu_irq_fd_unpack(s, VFU_IRQ_MSIX, i, p, reterr);
+	for (uint32_t i = 0; i < VFU_IRQ_SUBS && rc == 0; i++)
+		q->wanted[i] = parcel_take_bool(p);
+	if (rc == 0)
+		rc = parcel_section_end(p, &section, VFU_IRQS_TAG, reterr);
+	if (rc < 0)
+		return rc;
+	q->intx_masked = masked;
+	vfu_irqs_intx_update(s);
+	vfu_irq_msix_enable(s, msix_on);
+	return 0;
+}
+
+void vfu_irqs_resume(struct vfu_session *s)
+{
+	vfu_irq_trigger_next(s);
 }

@@ -20,6 +20,7 @@
 
 #define VFU_IRQ_SUBS (VFU_MSIX_VECTORS_MAX + 3) /* all that can be triggered */
 
+struct parcel;
 struct vfu_session;
 
 struct vfu_irqs {
@@ -31,7 +32,8 @@ struct vfu_irqs {
 	 * descriptor of the client may block. */
 	struct loop_op trigger;
 	bool trigger_busy;
-	int trigger_fd; /* a copy, while busy */
+	int trigger_fd;	     /* a copy, while busy */
+	uint32_t trigger_at; /* of wanted, while busy */
 	uint64_t one;
 	bool wanted[VFU_IRQ_SUBS];
 };
@@ -42,6 +44,14 @@ void vfu_irqs_init(struct vfu_irqs *q);
 bool vfu_irqs_stop(struct vfu_session *s);
 /* The pin of the device is connected, or not: masked, turned off, or without a descriptor. */
 void vfu_irqs_intx_update(struct vfu_session *s);
+/*
+ * Hand-over: what the client set up, and what it triggered and may not have been written yet. In
+ * the successor the device is told; it is quiet. -EPROTO, -EINVAL, named.
+ */
+void vfu_irqs_pack(const struct vfu_session *s, struct parcel *p);
+int vfu_irqs_unpack(struct vfu_session *s, struct parcel *p, struct err *reterr);
+/* Writes what is wanted. */
+void vfu_irqs_resume(struct vfu_session *s);
 /* Closes our copies. */
 void vfu_irqs_fini(struct vfu_irqs *q);
 

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "base/parcel.h"
 #include "base/types.h"
 #include "vfu/session.h"
 
@@ -97,38 +98,47 @@ static void vfu_saved_type(const struct vfu_session *s, char type[static 16])
 	memcpy(type, name, MIN(strlen(name), (size_t)16));
 }
 
-static int vfu_migr_save(struct vfu_session *s, struct err *reterr)
+/* malloc'ed, the caller's. */
+static int vfu_migr_state_save(const struct vfu_session *s, uint8_t **ret_bytes, size_t *ret_len,
+			       struct err *reterr)
 {
-	struct vfu_migr *g = &s->migr;
-	struct vfu_space *p = &s->pci;
+	const struct vfu_space *p = &s->pci;
 	struct vfu_saved head = { 0 };
 	void *dev_bytes;
-	size_t dev_len;
+	size_t dev_len, len;
 	uint8_t *at;
 	int rc = s->dev->ops->save(s->dev, &dev_bytes, &dev_len);
 
 	if (rc)
 		return err_set(reterr, rc, "the device cannot be saved: %s", strerror(-rc));
-	g->len = sizeof(head) + sizeof(p->bytes) + sizeof(p->msix_table) + dev_len;
-	g->bytes = dev_len <= VFU_MIGR_BYTES_MAX ? malloc(g->len) : NULL;
-	g->done = 0;
-	if (!g->bytes) {
+	len = sizeof(head) + sizeof(p->bytes) + sizeof(p->msix_table) + dev_len;
+	at = dev_len <= VFU_MIGR_BYTES_MAX ? malloc(len) : NULL;
+	if (!at) {
 		free(dev_bytes);
 		return err_set(reterr, -ENOMEM, "no memory for %zu bytes of state", dev_len);
 	}
+	*ret_bytes = at;
+	*ret_len = len;
 	memcpy(head.magic, VFU_SAVED_MAGIC, sizeof(head.magic));
 	head.version = le32(VFU_SAVED_VERSION);
 	head.config_len = le32(sizeof(p->bytes));
 	head.msix_len = le32(sizeof(p->msix_table));
 	head.dev_len = le32((uint32_t)dev_len);
 	vfu_saved_type(s, head.type);
-	at = g->bytes;
 	memcpy(at, &head, sizeof(head));
 	memcpy(at += sizeof(head), p->bytes, sizeof(p->bytes));
 	memcpy(at += sizeof(p->bytes), p->msix_table, sizeof(p->msix_table));
 	memcpy(at + sizeof(p->msix_table), dev_bytes, dev_len);
 	free(dev_bytes);
 	return 0;
+}
+
+static int vfu_migr_save(struct vfu_session *s, struct err *reterr)
+{
+	struct vfu_migr *g = &s->migr;
+
+	g->done = 0;
+	return vfu_migr_state_save(s, &g->bytes, &g->len, reterr);
 }
 
 static int vfu_migr_head_check(const struct vfu_session *s, const struct vfu_saved *head,
@@ -168,21 +178,21 @@ static int vfu_migr_config_check(const struct vfu_space *p, const uint8_t *confi
 	return 0;
 }
 
-static int vfu_migr_load(struct vfu_session *s, struct err *reterr)
+static int vfu_migr_state_load(struct vfu_session *s, const uint8_t *bytes, size_t len,
+			       struct err *reterr)
 {
-	struct vfu_migr *g = &s->migr;
 	struct vfu_space *p = &s->pci;
 	struct vfu_saved head;
 	const uint8_t *config, *msix;
 	int rc;
 
-	if (g->len < sizeof(head))
+	if (len < sizeof(head))
 		return err_set(reterr, -EINVAL, "state: expected at least %zu bytes, got %zu",
-			       sizeof(head), g->len);
-	memcpy(&head, g->bytes, sizeof(head));
-	config = g->bytes + sizeof(head);
+			       sizeof(head), len);
+	memcpy(&head, bytes, sizeof(head));
+	config = bytes + sizeof(head);
 	msix = config + sizeof(p->bytes);
-	rc = vfu_migr_head_check(s, &head, g->len, reterr);
+	rc = vfu_migr_head_check(s, &head, len, reterr);
 	if (!rc)
 		rc = vfu_migr_config_check(p, config, reterr);
 	if (!rc)
@@ -194,6 +204,11 @@ static int vfu_migr_load(struct vfu_session *s, struct err *reterr)
 	memcpy(p->msix_table, msix, sizeof(p->msix_table));
 	vfu_irqs_intx_update(s);
 	return 0;
+}
+
+static int vfu_migr_load(struct vfu_session *s, struct err *reterr)
+{
+	return vfu_migr_state_load(s, s->migr.bytes, s->migr.len, reterr);
 }
 
 /* ---- states ---- */
@@ -396,4 +411,87 @@ int vfu_handle_MIG_DATA_WRITE(struct vfu_session *s, struct vfu_msg *m, struct e
 		memcpy(g->bytes + g->len, d->bytes, d->size);
 	g->len += d->size;
 	return 0;
+}
+
+/* ---- hand-over ---- */
+
+#define VFU_MIGR_TAG	 "migr"
+#define VFU_MIGR_VERSION 1
+
+int vfu_migr_pack(const struct vfu_session *s, struct parcel *p, struct err *reterr)
+{
+	const struct vfu_migr *g = &s->migr;
+	struct parcel_section section;
+	uint8_t *state;
+	size_t len;
+	int rc = vfu_migr_state_save(s, &state, &len, reterr);
+
+	if (rc < 0)
+		return rc;
+	parcel_section_begin(p, &section, VFU_MIGR_TAG, VFU_MIGR_VERSION);
+	parcel_put_u32(p, (uint32_t)len);
+	parcel_put(p, state, len);
+	free(state);
+	parcel_put_u32(p, g->state);
+	parcel_put_u32(p, (uint32_t)g->len);
+	if (g->len)
+		parcel_put(p, g->bytes, g->len);
+	parcel_put_u32(p, (uint32_t)g->done);
+	parcel_put_u32(p, g->log_all);
+	rc = gdirty_pack(g->dirty, p, reterr);
+	parcel_section_done(p, &section);
+	return rc;
+}
+
+/* At most what a saved state, or what came of one, can be; malloc'ed, NULL: nothing. */
+static int vfu_migr_bytes_unpack(struct parcel *p, uint8_t **ret_bytes, size_t *ret_len,
+				 struct err *reterr)
+{
+	const size_t len = parcel_take_count(p, VFU_MIGR_BYTES_MAX + sizeof(struct vfu_saved) +
+							sizeof(struct vfu_space));
+
+	*ret_bytes = len ? malloc(len) : NULL;
+	*ret_len = 0;
+	if (len && !*ret_bytes)
+		return err_set(reterr, -ENOMEM, "no memory for %zu bytes of state", len);
+	if (len && !parcel_take(p, *ret_bytes, len))
+		return err_set(reterr, -EPROTO, "state: it is cut off");
+	*ret_len = len;
+	return 0;
+}
+
+static int vfu_migr_device_unpack(struct vfu_session *s, struct parcel *p, struct err *reterr)
+{
+	uint8_t *state;
+	size_t len;
+	int rc = vfu_migr_bytes_unpack(p, &state, &len, reterr);
+
+	if (rc == 0)
+		rc = vfu_migr_state_load(s, state, len, reterr);
+	free(state);
+	return rc;
+}
+
+int vfu_migr_unpack(struct vfu_session *s, struct parcel *p, struct err *reterr)
+{
+	struct vfu_migr *g = &s->migr;
+	struct parcel_section section;
+	int rc = parcel_section_enter(p, &section, VFU_MIGR_TAG, VFU_MIGR_VERSION, reterr);
+
+	if (rc == 0)
+		rc = vfu_migr_device_unpack(s, p, reterr);
+	if (rc < 0)
+		return rc;
+	g->state = parcel_take_count(p, VFU_MIGR_STATE_COUNT - 1);
+	rc = vfu_migr_bytes_unpack(p, &g->bytes, &g->len, reterr);
+	if (rc < 0)
+		return rc;
+	g->capacity = g->len;
+	g->done = parcel_take_count(p, (uint32_t)g->len);
+	g->log_all = parcel_take_bool(p);
+	rc = gdirty_unpack(p, &g->dirty, reterr);
+	if (rc < 0)
+		return rc;
+	s->dev->ops->dirty_set(s->dev, g->dirty);
+	return parcel_section_end(p, &section, VFU_MIGR_TAG, reterr);
 }

@@ -47,6 +47,7 @@ enum vfu_migr_state {
 #define VFU_DIRTY_SPAN_MAX   (1ull << 42) /* bytes of guest addresses that a log covers: 128 MiB */
 #define VFU_DIRTY_RANGES_MAX 4096u
 
+struct parcel;
 struct vfu_session;
 
 struct vfu_migr {
@@ -67,6 +68,14 @@ static inline bool vfu_migr_is_stopped(const struct vfu_migr *g)
 }
 /* The device was reset: RUNNING, and no session. The dirty log stays. */
 void vfu_migr_reset(struct vfu_migr *g);
+
+/*
+ * Hand-over: configuration space, MSI-X table and the device, and how far a migration is. The
+ * device is quiet; in the successor it has its memory and interrupts. -EPROTO, -EINVAL, the
+ * device's; named.
+ */
+int vfu_migr_pack(const struct vfu_session *s, struct parcel *p, struct err *reterr);
+int vfu_migr_unpack(struct vfu_session *s, struct parcel *p, struct err *reterr);
 
 /* dirty.c: DMA_LOGGING_START, _STOP and _REPORT; f has len bytes of data after its header. */
 int vfu_dirty_start(struct vfu_session *s, const uint8_t *data, uint32_t len, struct err *reterr);

@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/num.h"
+#include "base/parcel.h"
 #include "vfu/session.h"
 
 /* Pieces are no larger than this, so that one buffer of that size is all that they cost. */
@@ -209,4 +210,44 @@ void vfu_remote_fail(struct vfu_session *s, bool on)
 			vfu_remote_end(r->out[i].dma, -EIO);
 		r->out[i].dma = NULL;
 	}
+}
+
+/* ---- hand-over ---- */
+
+#define VFU_REMOTE_TAG	   "dmas"
+#define VFU_REMOTE_VERSION 1
+
+void vfu_remote_pack(const struct vfu_remote *r, struct parcel *p)
+{
+	struct parcel_section s;
+
+	ASSERT(!vfu_remote_is_busy(r));
+	parcel_section_begin(p, &s, VFU_REMOTE_TAG, VFU_REMOTE_VERSION);
+	parcel_put_u32(p, r->next_id);
+	parcel_put_u32(p, r->out_count);
+	for (uint32_t i = 0; i < VFU_REMOTE_OUT_MAX; i++) {
+		if (!r->out[i].id_used)
+			continue;
+		parcel_put_u32(p, r->out[i].id);
+		parcel_put_u32(p, r->out[i].count);
+	}
+	parcel_section_done(p, &s);
+}
+
+int vfu_remote_unpack(struct vfu_remote *r, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	uint32_t count;
+	int rc = parcel_section_enter(p, &s, VFU_REMOTE_TAG, VFU_REMOTE_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	r->next_id = (uint16_t)parcel_take_count(p, UINT16_MAX);
+	count = parcel_take_count(p, VFU_REMOTE_OUT_MAX);
+	for (; r->out_count < count; r->out_count++) {
+		r->out[r->out_count].id = (uint16_t)parcel_take_count(p, UINT16_MAX);
+		r->out[r->out_count].count = parcel_take_count(p, VFU_REMOTE_PIECE_MAX);
+		r->out[r->out_count].id_used = true;
+	}
+	return parcel_section_end(p, &s, VFU_REMOTE_TAG, reterr);
 }

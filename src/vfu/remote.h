@@ -19,6 +19,7 @@
 
 #define VFU_REMOTE_OUT_MAX 16 /* transfers with a request under way */
 
+struct parcel;
 struct vfu_session;
 
 struct vfu_remote {
@@ -45,6 +46,10 @@ bool vfu_remote_is_busy(const struct vfu_remote *r);
 void vfu_remote_pump(struct vfu_session *s);
 /* An answer came. -EPROTO, named: the session cannot go on. */
 int vfu_remote_on_reply(struct vfu_session *s, const struct vfu_msg *m, struct err *reterr);
+/* Hand-over, with no transfer there: the ids of requests that were given up, whose answers may
+ * still come. -EPROTO, named. */
+void vfu_remote_pack(const struct vfu_remote *r, struct parcel *p);
+int vfu_remote_unpack(struct vfu_remote *r, struct parcel *p, struct err *reterr);
 /* Ends all transfers with -EIO. on: and all that come, until called with false. */
 void vfu_remote_fail(struct vfu_session *s, bool on);
 

@@ -298,6 +298,42 @@ static void transfers_that_the_client_does_not_serve_do_not_hold_up_its_command(
 	assert_memory_equal(buf, "abcdefgh", 8);
 }
 
+static void a_hand_over_waits_for_transfers_as_long_as_they_take(void **state)
+{
+	struct fixture *f = *state;
+	struct vfu_region_io io = { 0, VFU_REGION_CONFIG, 2 };
+	struct transfer t;
+	struct reply r;
+	const uint32_t count = 3 * VFU_BACKLOG_MAX;
+	uint64_t end;
+	uint16_t id = 0;
+	char buf[8];
+
+	negotiate_xfer(f, "{}");
+	f->session->params.grace_ns = 1000000;
+	f->hold_quiet = true;
+	start(f, &t, 0x900000, buf, 8, false);
+	request(f, &r, VFU_DMA_READ);
+	vfu_session_freeze(f->session, true);
+	for (end = loop_clock_ns() + 20000000; loop_clock_ns() < end;)
+		pump(f, 1);
+	assert_false(t.done);
+	/* also when more than a backlog comes before it */
+	for (uint32_t i = 0; i < count; i++)
+		id = send_msg(f, VFU_CMD_REGION_READ, &io, sizeof(io));
+	assert_false(vfu_session_is_quiet(f->session));
+	reply_to(f, &r, 0, "abcdefgh", 8);
+	PUMP_UNTIL(f, t.done);
+	assert_int_equal(t.rc, 0);
+	assert_memory_equal(buf, "abcdefgh", 8);
+	dev_quiet_now(f);
+	PUMP_UNTIL(f, vfu_session_is_quiet(f->session));
+	vfu_session_freeze(f->session, false);
+	for (uint32_t i = 0; i < count; i++)
+		assert_int_equal(answer(f, (uint16_t)(id - count + 1 + i), VFU_CMD_REGION_READ, &r),
+				 0);
+}
+
 static void transfers_end_with_the_session(void **state)
 {
 	struct fixture *f = *state;
@@ -334,6 +370,7 @@ int main(void)
 		T(answers_are_taken_while_a_command_waits_and_commands_before_them_are_kept),
 		T(what_is_kept_has_a_limit),
 		T(transfers_that_the_client_does_not_serve_do_not_hold_up_its_command),
+		T(a_hand_over_waits_for_transfers_as_long_as_they_take),
 		T(transfers_end_with_the_session),
 #undef T
 	};

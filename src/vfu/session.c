@@ -27,8 +27,6 @@ static const bool vfu_session_moves[VFU_SESSION_STATE_COUNT][VFU_SESSION_STATE_C
 	[VFU_SESSION_CLOSING] = { [VFU_SESSION_LISTEN] = true },
 };
 
-static void vfu_session_run(struct vfu_session *s);
-
 const char *vfu_session_state_name(enum vfu_session_state state)
 {
 	return vfu_session_state_names[state];
@@ -45,14 +43,18 @@ static void vfu_session_state_set(struct vfu_session *s, enum vfu_session_state 
 
 static bool vfu_session_backlog_has_room(const struct vfu_session *s)
 {
-	return s->backlog_count < VFU_BACKLOG_MAX && s->backlog_bytes < VFU_BACKLOG_BYTES;
+	uint32_t max = s->frozen ? VFU_BACKLOG_FROZEN_MAX : VFU_BACKLOG_MAX;
+
+	return s->backlog_count < max && s->backlog_bytes < VFU_BACKLOG_BYTES;
 }
 
-/* Invariant 2. */
+/* Invariants 2 and 7. */
 static bool vfu_session_may_read(const struct vfu_session *s)
 {
 	if (s->state == VFU_SESSION_CLOSING || vfu_conn_sending(&s->conn))
 		return false;
+	if (s->frozen)
+		return vfu_remote_is_busy(&s->remote) && vfu_session_backlog_has_room(s);
 	return s->phase == VFU_PHASE_IDLE ||
 	       (s->remote.out_count && vfu_session_backlog_has_room(s));
 }
@@ -60,8 +62,8 @@ static bool vfu_session_may_read(const struct vfu_session *s)
 static void vfu_session_reading_update(struct vfu_session *s)
 {
 	bool want = vfu_session_may_read(s);
-	bool stall = vfu_conn_sending(&s->conn) ||
-		     (s->phase == VFU_PHASE_IDLE && vfu_conn_mid_message(&s->conn));
+	bool stall = !s->frozen && (vfu_conn_sending(&s->conn) ||
+				    (s->phase == VFU_PHASE_IDLE && vfu_conn_mid_message(&s->conn)));
 
 	if (s->state == VFU_SESSION_CLOSING)
 		return;
@@ -91,9 +93,10 @@ static void vfu_session_on_stall(struct loop_timer *t)
 			  (unsigned long long)s->params.stall_ns / 1000000);
 }
 
-static void vfu_session_flush(struct vfu_session *s)
+/* What waits stays when nothing else is waited for: it is handed over. */
+void vfu_session_flush(struct vfu_session *s)
 {
-	int rc = vfu_conn_flush(&s->conn);
+	int rc = s->frozen && vfu_session_is_quiet(s) ? 0 : vfu_conn_flush(&s->conn);
 
 	if (rc == -EAGAIN)
 		loop_timer_start(s->params.main_loop, &s->send_timer,
@@ -112,15 +115,20 @@ static void vfu_session_on_send_timer(struct loop_timer *t)
 
 /* ---- the device stands still, or not ---- */
 
+void vfu_session_quiesce(struct vfu_session *s)
+{
+	if (s->dev_state != VFU_DEV_RUNNING)
+		return;
+	s->dev_state = VFU_DEV_QUIESCING;
+	loop_timer_start(s->params.main_loop, &s->grace_timer,
+			 loop_clock_ns() + s->params.grace_ns);
+	s->dev->ops->quiesce(s->dev);
+}
+
 /* True when it does; else the session is PARKED until it does. */
 static bool vfu_session_quiet(struct vfu_session *s)
 {
-	if (s->dev_state == VFU_DEV_RUNNING) {
-		s->dev_state = VFU_DEV_QUIESCING;
-		loop_timer_start(s->params.main_loop, &s->grace_timer,
-				 loop_clock_ns() + s->params.grace_ns);
-		s->dev->ops->quiesce(s->dev);
-	}
+	vfu_session_quiesce(s);
 	if (s->dev_state == VFU_DEV_QUIESCED) {
 		if (s->state == VFU_SESSION_PARKED)
 			vfu_session_state_set(s, VFU_SESSION_ACTIVE);
@@ -143,14 +151,17 @@ static void vfu_session_on_quiet(void *front)
 	vfu_session_run(s);
 }
 
-/* The client waits for an answer, and perhaps serves no request of ours before it has it. */
+/*
+ * The client waits for an answer, and perhaps serves no request of ours before it has it. When only
+ * a hand-over waits, the client does serve them: that may take as long as it takes.
+ */
 static void vfu_session_on_grace(struct loop_timer *t)
 {
 	struct vfu_session *s = container_of(t, struct vfu_session, grace_timer);
 
 	if (s->dev_state != VFU_DEV_QUIESCING)
 		return;
-	if (vfu_remote_is_busy(&s->remote)) {
+	if (vfu_remote_is_busy(&s->remote) && s->phase != VFU_PHASE_IDLE) {
 		log_limited(s->limit, LOG_WARNING,
 			    "%s: transfers by messages were not served within %llu ms while %s "
 			    "waits",
@@ -163,10 +174,11 @@ static void vfu_session_on_grace(struct loop_timer *t)
 			 loop_clock_ns() + s->params.grace_ns);
 }
 
-/* Nothing more is there to be read, or others get their turn: invariants 3 and 4. */
+/* Nothing more is there to be read, or others get their turn: invariants 3, 4 and 7. */
 static void vfu_session_settle(struct vfu_session *s)
 {
-	if (s->dev_state != VFU_DEV_QUIESCED || s->resume_later || vfu_migr_is_stopped(&s->migr))
+	if (s->dev_state != VFU_DEV_QUIESCED || s->frozen || s->resume_later ||
+	    vfu_migr_is_stopped(&s->migr))
 		return;
 	s->dev_state = VFU_DEV_RUNNING;
 	s->dev->ops->resume(s->dev);
@@ -183,6 +195,8 @@ static void vfu_session_on_resume_timer(struct loop_timer *t)
 {
 	struct vfu_session *s = container_of(t, struct vfu_session, resume_timer);
 
+	if (s->frozen) /* begins anew when it goes on */
+		return;
 	s->resume_later = false;
 	if (s->phase == VFU_PHASE_IDLE)
 		vfu_session_settle(s);
@@ -377,7 +391,7 @@ static void vfu_session_message(struct vfu_session *s)
 
 	switch (m->hdr.flags & VFU_TYPE_MASK) {
 	case VFU_TYPE_COMMAND:
-		if (s->phase != VFU_PHASE_IDLE) {
+		if (s->phase != VFU_PHASE_IDLE || s->frozen) {
 			vfu_session_backlog_put(s);
 		} else {
 			vfu_msg_move(&s->cur, m);
@@ -428,14 +442,14 @@ static bool vfu_session_turn(struct vfu_session *s)
 	vfu_remote_pump(s);
 	if (!vfu_session_may_read(s))
 		return false;
-	if (s->phase == VFU_PHASE_IDLE && vfu_session_backlog_take(s)) {
+	if (s->phase == VFU_PHASE_IDLE && !s->frozen && vfu_session_backlog_take(s)) {
 		vfu_session_begin(s);
 		return true;
 	}
 	return vfu_session_read(s);
 }
 
-static void vfu_session_run(struct vfu_session *s)
+void vfu_session_run(struct vfu_session *s)
 {
 	if (s->stepping || s->state == VFU_SESSION_CLOSING)
 		return;
@@ -510,6 +524,28 @@ static void vfu_session_on_freed(void *front)
 	vfu_session_close_step(front);
 }
 
+/* s may be gone after it, unless its socket is watched. */
+static void vfu_session_release(struct vfu_session *s)
+{
+	vfu_session_state_set(s, VFU_SESSION_CLOSING);
+	loop_timer_stop(&s->stall_timer);
+	loop_timer_stop(&s->send_timer);
+	loop_timer_stop(&s->grace_timer);
+	loop_timer_stop(&s->resume_timer);
+	/* The watch's own callback, at the earliest, releases the session. */
+	s->close_waits = 1 + s->watching + !vfu_irqs_stop(s);
+	if (s->watching)
+		loop_watch_stop(&s->watch, vfu_session_on_watch_stopped);
+	vfu_remote_fail(s, true);
+	s->dev->ops->free(s->dev);
+}
+
+void vfu_session_forget(struct vfu_session *s)
+{
+	vfu_session_state_set(s, VFU_SESSION_NEGOTIATE);
+	vfu_session_release(s);
+}
+
 void vfu_session_close(struct vfu_session *s, enum log_level level, const char *fmt, ...)
 {
 	char reason[ERR_MSG_MAX];
@@ -523,16 +559,7 @@ void vfu_session_close(struct vfu_session *s, enum log_level level, const char *
 	log_limited(s->limit, level, "%s: session ends: %s", s->params.name, reason);
 	if (level <= LOG_WARNING)
 		endpoint_tell(&s->endpoint_conn, ENDPOINT_ERROR, reason);
-	vfu_session_state_set(s, VFU_SESSION_CLOSING);
-	loop_timer_stop(&s->stall_timer);
-	loop_timer_stop(&s->send_timer);
-	loop_timer_stop(&s->grace_timer);
-	loop_timer_stop(&s->resume_timer);
-	/* The watch's own callback, at the earliest, releases the session. */
-	s->close_waits = 2 + !vfu_irqs_stop(s);
-	loop_watch_stop(&s->watch, vfu_session_on_watch_stopped);
-	vfu_remote_fail(s, true);
-	s->dev->ops->free(s->dev);
+	vfu_session_release(s);
 }
 
 void vfu_session_check_lost(struct vfu_session *s)
@@ -559,6 +586,7 @@ static void vfu_session_init(struct vfu_session *s, const struct vfu_session_par
 	s->limit = params->limit ? params->limit : &s->own_limit;
 	s->dev = dev;
 	s->cur.reply_fd = -1;
+	s->conn.fd = -1;
 	s->peer_fds_max = 1;
 	s->peer_xfer_max = VFU_XFER_MAX;
 	list_init(&s->backlog);
@@ -571,8 +599,8 @@ static void vfu_session_init(struct vfu_session *s, const struct vfu_session_par
 	vfu_remote_init(&s->remote);
 }
 
-int vfu_session_new(const struct vfu_session_params *params, int fd, struct vfu_dev *dev,
-		    struct vfu_session **ret_session, struct err *reterr)
+int vfu_session_make(const struct vfu_session_params *params, struct vfu_dev *dev,
+		     struct vfu_session **ret_session, struct err *reterr)
 {
 	struct vfu_session *s = calloc(1, sizeof(*s));
 	int rc = s ? 0 : err_set(reterr, -ENOMEM, "no memory for a session");
@@ -587,16 +615,35 @@ int vfu_session_new(const struct vfu_session_params *params, int fd, struct vfu_
 	dev->front = s;
 	dev->quiet = vfu_session_on_quiet;
 	dev->freed = vfu_session_on_freed;
-	vfu_conn_init(&s->conn, fd);
-	vfu_session_state_set(s, VFU_SESSION_NEGOTIATE);
-	s->reading = true;
-	loop_watch_start(params->main_loop, &s->watch, fd, POLLIN, vfu_session_on_readable);
 	*ret_session = s;
 	return 0;
 fail:
 	free(s);
 	dev->quiet = dev->freed = vfu_session_nobody;
 	dev->ops->free(dev);
-	close(fd);
 	return err_prefix(reterr, rc, "%s", params->name);
+}
+
+void vfu_session_open(struct vfu_session *s)
+{
+	vfu_session_state_set(s, VFU_SESSION_NEGOTIATE);
+	if (s->negotiated)
+		vfu_session_state_set(s, VFU_SESSION_ACTIVE);
+	s->reading = s->watching = true;
+	loop_watch_start(s->params.main_loop, &s->watch, s->conn.fd, POLLIN,
+			 vfu_session_on_readable);
+}
+
+int vfu_session_new(const struct vfu_session_params *params, int fd, struct vfu_dev *dev,
+		    struct vfu_session **ret_session, struct err *reterr)
+{
+	int rc = vfu_session_make(params, dev, ret_session, reterr);
+
+	if (rc) {
+		close(fd);
+		return rc;
+	}
+	vfu_conn_init(&(*ret_session)->conn, fd);
+	vfu_session_open(*ret_session);
+	return 0;
 }

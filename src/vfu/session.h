@@ -24,6 +24,8 @@
  * 5. Maps, dirty log, reset, saving and loading happen only while the device is quiesced.
  * 6. CLOSING is entered once, ends in vfu_session_params.ended once, and everything is released
  *    then.
+ * 7. Frozen (for a hand-over) the device is quiesced, and no command begins. When the one under way
+ *    has ended, and no transfer by messages is there, the socket is left alone.
  *
  * Moves: NEGOTIATE -> ACTIVE vfu_handle_VERSION (by vfu_session_step); ACTIVE <-> PARKED
  * vfu_session_step; any -> CLOSING vfu_session_close; CLOSING -> LISTEN vfu_session_close_step.
@@ -82,7 +84,11 @@ enum vfu_dev_state {
 #define VFU_RESUME_DELAY_NS  2000000ull
 #define VFU_MESSAGES_MAX     32 /* handled in a row before others get their turn */
 #define VFU_BACKLOG_MAX	     64
-#define VFU_BACKLOG_BYTES    0x200000u
+/* In a hand-over: writes that want no answer come before the answers that it waits for. */
+#define VFU_BACKLOG_FROZEN_MAX 4096
+#define VFU_BACKLOG_BYTES      0x200000u
+
+struct parcel;
 
 struct vfu_session_params {
 	const char *name; /* for messages; outlives the session */
@@ -108,6 +114,7 @@ struct vfu_session {
 	bool stall_running;
 	struct loop_timer send_timer, grace_timer, resume_timer;
 	bool resume_later; /* memory was changed: the timer runs */
+	bool frozen;	   /* for a hand-over: see vfu_session_freeze */
 
 	/* the command under way, and those after it */
 	struct vfu_msg cur;
@@ -133,6 +140,7 @@ struct vfu_session {
 	struct vfu_migr migr;
 	struct vfu_remote remote;
 
+	bool watching; /* watch was started */
 	uint32_t close_waits;
 };
 
@@ -150,7 +158,34 @@ void vfu_session_close(struct vfu_session *s, enum log_level level, const char *
 /* Closes it when a mapping that it uses was lost to truncation. */
 void vfu_session_check_lost(struct vfu_session *s);
 
+/* ---- hand-over: session_pack.c; see struct endpoint_ops ---- */
+
+/* True: no command begins, and the device is quiesced; false: goes on. */
+void vfu_session_freeze(struct vfu_session *s, bool frozen);
+bool vfu_session_is_quiet(const struct vfu_session *s);
+int vfu_session_pack(const struct vfu_session *s, struct parcel *p, struct err *reterr);
+/*
+ * In place of vfu_session_new, frozen. dev is the session's, also when this fails: -EPROTO, -EINVAL
+ * (the function is another one now), those of the parts; named. What is left of it then goes
+ * by itself, and params->ended does not come.
+ */
+int vfu_session_unpack(const struct vfu_session_params *params, struct vfu_dev *dev,
+		       struct parcel *p, struct vfu_session **ret_session, struct err *reterr);
+
 /* ---- for the files of this room ---- */
+
+/* For session_pack.c. A session without a conversation; dev is its own, also when this fails. */
+int vfu_session_make(const struct vfu_session_params *params, struct vfu_dev *dev,
+		     struct vfu_session **ret_session, struct err *reterr);
+/* It has its socket: NEGOTIATE, or ACTIVE when the version was negotiated. */
+void vfu_session_open(struct vfu_session *s);
+/* Ends one that has not begun. */
+void vfu_session_forget(struct vfu_session *s);
+/* Begins to quiesce the device, if it runs. */
+void vfu_session_quiesce(struct vfu_session *s);
+/* What can be done now is done; waits for the rest. */
+void vfu_session_run(struct vfu_session *s);
+void vfu_session_flush(struct vfu_session *s);
 
 /* The session of a device: for what a device wants of it (vfu_remote_start). */
 static inline struct vfu_session *vfu_session_of(struct vfu_dev *dev)

@@ -21,6 +21,7 @@ struct blk_limits;
 struct endpoint;
 struct loop;
 struct nvme_subsys;
+struct parcel;
 struct queue_visitor;
 struct vdev;
 struct vfu_dev;
@@ -33,6 +34,7 @@ struct vfu_endpoint_params {
 	uint32_t reconnect_ms;	  /* client mode; 0: once only, then on_done */
 	mode_t socket_mode;	  /* permissions of the socket file, e.g. 0600 */
 	uint32_t connections_max; /* at least 1 */
+	struct parcel *from;	  /* see struct endpoint_params */
 
 	struct loop *main_loop;
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/parcel.h"
 #include "vhost/session.h"
 
 #define BACK_CHANNEL_RETRY_NS 50000000ull
@@ -99,6 +100,22 @@ void back_channel_set(struct back_channel *b, int fd)
 	}
 	b->next_fd = fd;
 	back_channel_end(b);
+}
+
+void back_channel_pack(const struct back_channel *b, struct parcel *p)
+{
+	parcel_put_fd(p, b->fd);
+	parcel_put_u32(p, b->owed);
+}
+
+void back_channel_restore(struct back_channel *b, int fd, bool owed)
+{
+	if (fd < 0)
+		return;
+	back_channel_begin(b, fd);
+	b->owed = owed;
+	if (owed)
+		loop_timer_start(b->loop, &b->retry, loop_now_ns(b->loop));
 }
 
 void back_channel_stop(struct back_channel *b, void (*stopped)(struct back_channel *b))

@@ -10,6 +10,8 @@
 
 #include "loop/loop.h"
 
+struct parcel;
+
 struct back_channel {
 	struct loop *loop;
 	int fd; /* owned; -1: none */
@@ -23,6 +25,11 @@ struct back_channel {
 void back_channel_init(struct back_channel *b, struct loop *loop);
 /* Takes fd over, in place of what was there. */
 void back_channel_set(struct back_channel *b, int fd);
+/* Hand-over: the descriptor, and whether a message is owed. Not while fd is being exchanged
+ * (stopping). */
+void back_channel_pack(const struct back_channel *b, struct parcel *p);
+/* In the successor: takes fd (-1: none). */
+void back_channel_restore(struct back_channel *b, int fd, bool owed);
 void back_channel_config_change(struct back_channel *b);
 /* stopped(b) comes once, possibly before this returns. */
 void back_channel_stop(struct back_channel *b, void (*stopped)(struct back_channel *b));

@@ -82,8 +82,7 @@ int nvme_session_queue_move(struct nvme_session *s, uint32_t qid, struct loop *l
 	return s->ctrl ? nvme_ctrl_queue_move(s->ctrl, qid, loop, reterr) : 0;
 }
 
-/* The controller has done it. false: the session closes, and nothing goes on. */
-static bool ctrl_done(struct nvme_session *s)
+bool nvme_session_ctrl_done(struct nvme_session *s)
 {
 	s->ctrl_busy = false;
 	if (s->state != NVME_SESSION_CLOSING)
@@ -104,7 +103,7 @@ static void on_quiet_for_map(void *port)
 	s->next = NULL;
 	gmem_unref(old);
 	nvme_ctrl_resume(s->ctrl);
-	if (ctrl_done(s))
+	if (nvme_session_ctrl_done(s))
 		nvme_session_message_end(s, 0);
 }
 
@@ -120,7 +119,7 @@ void nvme_session_handle_SET_MEM_TABLE(struct nvme_session *s, struct msg *m)
 	nvme_ctrl_quiesce(s->ctrl, on_quiet_for_map);
 }
 
-static uint32_t *bar_doorbells(const struct gmem *bar)
+uint32_t *nvme_session_doorbells(const struct gmem *bar)
 {
 	return gmem_gpa_to_host(bar, (struct gpa){ NVME_REG_DOORBELLS }, NVME_DOORBELLS_BYTES);
 }
@@ -130,12 +129,12 @@ static void on_quiet_for_bar(void *port)
 	struct nvme_session *s = port;
 	struct gmem *old = s->bar;
 
-	nvme_ctrl_doorbells_set(s->ctrl, bar_doorbells(s->next));
+	nvme_ctrl_doorbells_set(s->ctrl, nvme_session_doorbells(s->next));
 	s->bar = s->next;
 	s->next = NULL;
 	gmem_unref(old);
 	nvme_ctrl_resume(s->ctrl);
-	if (ctrl_done(s))
+	if (nvme_session_ctrl_done(s))
 		nvme_session_message_end(s, 0);
 }
 
@@ -192,8 +191,8 @@ static void on_stopped(void *port)
 	}
 	/* It outlives the start: the next one must not find this one's doorbells. */
 	if (s->bar)
-		memset(bar_doorbells(s->bar), 0, NVME_DOORBELLS_BYTES);
-	if (ctrl_done(s))
+		memset(nvme_session_doorbells(s->bar), 0, NVME_DOORBELLS_BYTES);
+	if (nvme_session_ctrl_done(s))
 		nvme_session_message_end(s, 0);
 }
 
@@ -317,7 +316,7 @@ static void on_admin_done(void *port, const struct nvme_cqe *cqe)
 
 	if (!(le16_get(cqe->status) >> 1))
 		admin_record(s, &s->sqe);
-	if (ctrl_done(s))
+	if (nvme_session_ctrl_done(s))
 		admin_answer(s, cqe);
 }
 
@@ -354,7 +353,7 @@ static void on_way_cleared(void *port, const struct nvme_cqe *cqe)
 	/* Whatever the controller says: it is gone. */
 	if (admin_in_the_way(s, &deleted))
 		admin_record(s, &deleted);
-	if (ctrl_done(s))
+	if (nvme_session_ctrl_done(s))
 		admin_step(s);
 }
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/check.h"
+#include "base/parcel.h"
 #include "sock/fdio.h"
 
 void conn_init(struct conn *c, int fd)
@@ -104,5 +105,60 @@ int conn_flush(struct conn *c)
 			close(c->out_fd);
 		c->out_fd = -1;
 	}
+	return 0;
+}
+
+/* ---- hand-over ---- */
+
+#define CONN_TAG     "sock"
+#define CONN_VERSION 1
+
+void conn_pack(const struct conn *c, struct parcel *p)
+{
+	const size_t out = c->out_bytes - c->out_done;
+	struct parcel_section s;
+
+	ASSERT(c->hdr_have < MSG_HDR_BYTES || conn_mid_message(c));
+	parcel_section_begin(p, &s, CONN_TAG, CONN_VERSION);
+	parcel_put_fd(p, c->fd);
+	parcel_put_u32(p, (uint32_t)c->hdr_have);
+	parcel_put_u32(p, (uint32_t)c->payload_have);
+	parcel_put(p, &c->msg.hdr, c->hdr_have);
+	parcel_put(p, c->msg.bytes, c->payload_have);
+	parcel_put_u32(p, c->msg.fd_count);
+	for (uint32_t i = 0; i < c->msg.fd_count; i++)
+		parcel_put_fd(p, c->msg.fds[i]);
+	parcel_put_u32(p, (uint32_t)out);
+	parcel_put(p, c->out + c->out_done, out);
+	parcel_put_fd(p, c->out_fd);
+	parcel_section_done(p, &s);
+}
+
+int conn_unpack(struct conn *c, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int fd, rc = parcel_section_enter(p, &s, CONN_TAG, CONN_VERSION, reterr);
+
+	fd = rc < 0 ? -1 : parcel_take_fd(p);
+	conn_init(c, fd);
+	if (rc < 0)
+		return rc;
+	c->hdr_have = parcel_take_count(p, MSG_HDR_BYTES);
+	c->payload_have = parcel_take_count(p, MSG_PAYLOAD_MAX);
+	parcel_take(p, &c->msg.hdr, c->hdr_have);
+	parcel_take(p, c->msg.bytes, c->payload_have);
+	c->msg.fd_count = parcel_take_count(p, MSG_FDS_MAX);
+	for (uint32_t i = 0; i < c->msg.fd_count; i++)
+		c->msg.fds[i] = parcel_take_fd(p);
+	c->out_bytes = parcel_take_count(p, sizeof(c->out));
+	parcel_take(p, c->out, c->out_bytes);
+	c->out_fd = parcel_take_fd(p);
+	rc = parcel_section_end(p, &s, CONN_TAG, reterr);
+	if (rc < 0)
+		return rc;
+	if (fd < 0)
+		return err_set(reterr, -EPROTO, "connection: there is no socket");
+	if (c->hdr_have == MSG_HDR_BYTES && c->payload_have >= c->msg.hdr.size)
+		return err_set(reterr, -EPROTO, "connection: expected no whole message");
 	return 0;
 }

@@ -19,6 +19,8 @@
 #include "base/err.h"
 #include "vhost/msg.h"
 
+struct parcel;
+
 struct conn {
 	int fd; /* owned */
 	struct msg msg;
@@ -54,6 +56,12 @@ void conn_message_drop(struct conn *c);
 void conn_reply(struct conn *c, const struct msg_hdr *hdr, const void *payload, int fd);
 /* Sends what waits. 0: all gone; -EAGAIN: later; another: the connection's error. */
 int conn_flush(struct conn *c);
+/*
+ * Hand-over: the socket, what came of a message that is not whole, and what waits to be sent. No
+ * whole message is there. In the successor c is initialized by it, in every case. -EPROTO, named.
+ */
+void conn_pack(const struct conn *c, struct parcel *p);
+int conn_unpack(struct conn *c, struct parcel *p, struct err *reterr);
 static inline bool conn_sending(const struct conn *c)
 {
 	return c->out_done < c->out_bytes;

@@ -20,12 +20,12 @@ static void vhost_endpoint_on_session_ended(struct session *s, void *arg)
 	endpoint_conn_ended(&s->endpoint_conn);
 }
 
-static int vhost_endpoint_serve(void *arg, struct endpoint *ep, int fd,
-				struct endpoint_conn **ret_conn, struct err *reterr)
+static struct session_params vhost_session_params(const struct vhost_endpoint *v,
+						  struct endpoint *ep)
 {
-	struct vhost_endpoint *v = arg;
 	const struct vhost_endpoint_params *p = &v->params;
-	struct session_params sp = {
+
+	return (struct session_params){
 		.name = endpoint_name(ep),
 		.main_loop = p->main_loop,
 		.loops = p->loops,
@@ -37,6 +37,14 @@ static int vhost_endpoint_serve(void *arg, struct endpoint *ep, int fd,
 		.limit = endpoint_limit(ep),
 		.ended = vhost_endpoint_on_session_ended,
 	};
+}
+
+static int vhost_endpoint_serve(void *arg, struct endpoint *ep, int fd,
+				struct endpoint_conn **ret_conn, struct err *reterr)
+{
+	struct vhost_endpoint *v = arg;
+	const struct vhost_endpoint_params *p = &v->params;
+	const struct session_params sp = vhost_session_params(v, ep);
 	struct session *s;
 	struct vdev *vdev;
 	int rc = p->vdev_make(p->arg, &vdev, reterr);
@@ -57,10 +65,49 @@ static void vhost_endpoint_close(struct endpoint_conn *conn)
 		      "the endpoint stops");
 }
 
+/* ---- hand-over ---- */
+
+static void vhost_endpoint_freeze(struct endpoint_conn *conn, bool frozen)
+{
+	session_freeze(container_of(conn, struct session, endpoint_conn), frozen);
+}
+
+static bool vhost_endpoint_is_quiet(const struct endpoint_conn *conn)
+{
+	return session_is_quiet(container_of(conn, const struct session, endpoint_conn));
+}
+
+static int vhost_endpoint_pack(const struct endpoint_conn *conn, struct parcel *p,
+			       struct err *reterr)
+{
+	return session_pack(container_of(conn, const struct session, endpoint_conn), p, reterr);
+}
+
+static int vhost_endpoint_unpack(void *arg, struct endpoint *ep, struct parcel *p,
+				 struct endpoint_conn **ret_conn, struct err *reterr)
+{
+	struct vhost_endpoint *v = arg;
+	struct session_params sp = vhost_session_params(v, ep);
+	struct session *s;
+	struct vdev *vdev;
+	int rc = v->params.vdev_make(v->params.arg, &vdev, reterr);
+
+	sp.frozen = true;
+	if (rc == 0)
+		rc = session_unpack(&sp, vdev, p, &s, reterr);
+	if (rc == 0)
+		*ret_conn = &s->endpoint_conn;
+	return rc;
+}
+
 static const struct endpoint_ops vhost_endpoint_ops = {
 	.serve = vhost_endpoint_serve,
 	.close = vhost_endpoint_close,
 	.released = free,
+	.freeze = vhost_endpoint_freeze,
+	.is_quiet = vhost_endpoint_is_quiet,
+	.pack = vhost_endpoint_pack,
+	.unpack = vhost_endpoint_unpack,
 };
 
 void vhost_endpoint_stop(struct vhost_endpoint *v, void (*stopped)(void *arg), void *arg)
@@ -98,6 +145,7 @@ int vhost_endpoint_start(const struct vhost_endpoint_params *p, struct vhost_end
 						       .socket_mode = p->socket_mode,
 						       .connections_max = p->connections_max,
 						       .watched = true,
+						       .from = p->from,
 						       .main_loop = p->main_loop,
 						       .ops = &vhost_endpoint_ops,
 						       .arg = v,

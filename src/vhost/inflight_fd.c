@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/num.h"
+#include "base/parcel.h"
 #include "guest/gmem.h"
 #include "vhost/session.h"
 
@@ -62,6 +63,8 @@ int inflight_area_map(struct inflight_area *a, int fd, uint64_t offset_bytes, ui
 		munmap(p, len);
 		return err_set(reterr, rc, "too many shared areas");
 	}
+	a->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	a->offset_bytes = offset_bytes;
 	a->mapping = p;
 	a->mapping_bytes = len;
 	a->base = (char *)p + (offset_bytes - start);
@@ -75,7 +78,52 @@ void inflight_area_unmap(struct inflight_area *a)
 		return;
 	gmem_fault_range_del(a->mapping);
 	munmap(a->mapping, a->mapping_bytes);
+	if (a->fd >= 0)
+		close(a->fd);
 	*a = (struct inflight_area){ 0 };
+}
+
+#define INFLIGHT_TAG	 "infl"
+#define INFLIGHT_VERSION 1
+
+int inflight_area_pack(const struct inflight_area *a, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+
+	if (a->base && a->fd < 0)
+		return err_set(reterr, -EMFILE,
+			       "in-flight area: there was no free descriptor to keep it by "
+			       "(RLIMIT_NOFILE)");
+	parcel_section_begin(p, &s, INFLIGHT_TAG, INFLIGHT_VERSION);
+	parcel_put_u32(p, a->queue_count);
+	parcel_put_u64(p, a->offset_bytes);
+	parcel_put_u64(p, a->size_bytes);
+	parcel_put_fd(p, a->base ? a->fd : -1);
+	parcel_section_done(p, &s);
+	return 0;
+}
+
+int inflight_area_unpack(struct inflight_area *a, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	uint64_t offset, size;
+	uint32_t count;
+	int fd, rc = parcel_section_enter(p, &s, INFLIGHT_TAG, INFLIGHT_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	count = parcel_take_count(p, MSG_QUEUES_MAX);
+	offset = parcel_take_u64(p);
+	size = parcel_take_u64(p);
+	fd = parcel_take_fd(p);
+	if (fd >= 0) {
+		rc = count ? inflight_area_map(a, fd, offset, size, reterr)
+			   : err_set(reterr, -EPROTO, "area: of no queues");
+		close(fd);
+		a->queue_count = count;
+	}
+	return rc < 0 ? err_prefix(reterr, rc, "in-flight area")
+		      : parcel_section_end(p, &s, INFLIGHT_TAG, reterr);
 }
 
 void *inflight_area_queue(const struct inflight_area *a, uint32_t idx, uint64_t *ret_bytes)

@@ -15,6 +15,8 @@
 
 #define INFLIGHT_PART_ALIGN 64
 
+struct parcel;
+
 struct inflight_area {
 	char *base; /* NULL: none */
 	uint64_t size_bytes;
@@ -23,6 +25,8 @@ struct inflight_area {
 	/* private: */
 	void *mapping;
 	size_t mapping_bytes;
+	int fd; /* a duplicate, for a successor; -1: none was to be had. With base only */
+	uint64_t offset_bytes;
 };
 
 /* A sealed, zeroed memfd for the given queues. Sizes were checked by the caller. */
@@ -31,6 +35,9 @@ int inflight_area_create(uint64_t bytes, int *ret_fd, struct err *reterr);
 int inflight_area_map(struct inflight_area *a, int fd, uint64_t offset_bytes, uint64_t size_bytes,
 		      struct err *reterr);
 void inflight_area_unmap(struct inflight_area *a);
+/* Hand-over: the area, if there is one. -EMFILE, -EPROTO, inflight_area_map's; named. */
+int inflight_area_pack(const struct inflight_area *a, struct parcel *p, struct err *reterr);
+int inflight_area_unpack(struct inflight_area *a, struct parcel *p, struct err *reterr);
 /*
  * The part of queue idx and its size: the area divided evenly. NULL when there is no area, or no
  * part for that queue.

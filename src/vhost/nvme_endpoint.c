@@ -50,10 +50,49 @@ static void nvme_endpoint_released(void *arg)
 	free(v);
 }
 
+/* ---- hand-over ---- */
+
+static void nvme_endpoint_freeze(struct endpoint_conn *conn, bool frozen)
+{
+	nvme_session_freeze(container_of(conn, struct nvme_session, endpoint_conn), frozen);
+}
+
+static bool nvme_endpoint_is_quiet(const struct endpoint_conn *conn)
+{
+	return nvme_session_is_quiet(container_of(conn, const struct nvme_session, endpoint_conn));
+}
+
+static int nvme_endpoint_pack(const struct endpoint_conn *conn, struct parcel *p,
+			      struct err *reterr)
+{
+	return nvme_session_pack(container_of(conn, const struct nvme_session, endpoint_conn), p,
+				 reterr);
+}
+
+static int nvme_endpoint_unpack(void *arg, struct endpoint *ep, struct parcel *p,
+				struct endpoint_conn **ret_conn, struct err *reterr)
+{
+	struct vhost_nvme_endpoint *v = arg;
+	struct vhost_nvme_params params = v->params;
+	struct nvme_session *s;
+	int rc;
+
+	params.name = endpoint_name(ep);
+	rc = nvme_session_unpack(&params, endpoint_limit(ep), nvme_endpoint_on_session_ended, p, &s,
+				 reterr);
+	if (rc == 0)
+		*ret_conn = &s->endpoint_conn;
+	return rc;
+}
+
 static const struct endpoint_ops nvme_endpoint_ops = {
 	.serve = nvme_endpoint_serve,
 	.close = nvme_endpoint_close,
 	.released = nvme_endpoint_released,
+	.freeze = nvme_endpoint_freeze,
+	.is_quiet = nvme_endpoint_is_quiet,
+	.pack = nvme_endpoint_pack,
+	.unpack = nvme_endpoint_unpack,
 };
 
 static void nvme_endpoint_conn_check_lost(struct endpoint_conn *conn)
@@ -102,6 +141,7 @@ int vhost_nvme_endpoint_start(const struct vhost_nvme_params *p,
 						       .socket_mode = p->socket_mode,
 						       .connections_max = p->connections_max,
 						       .watched = true,
+						       .from = p->from,
 						       .main_loop = p->main_loop,
 						       .ops = &nvme_endpoint_ops,
 						       .arg = v,

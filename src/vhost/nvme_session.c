@@ -95,6 +95,7 @@ void nvme_session_message_end(struct nvme_session *s, int rc)
 			    s->row->shape.name, (unsigned long long)took_ns / 1000000);
 	s->row = NULL;
 	talk_done(&s->talk);
+	nvme_session_freeze_step(s);
 }
 
 static void nvme_session_on_message(struct talk *talk)
@@ -175,35 +176,61 @@ static void nvme_session_on_talk_end(struct talk *talk, enum log_level level, co
 	nvme_session_close(container_of(talk, struct nvme_session, talk), level, reason);
 }
 
-static const struct talk_ops nvme_session_talk_ops = {
+const struct talk_ops nvme_session_talk_ops = {
 	.message = nvme_session_on_message,
 	.end = nvme_session_on_talk_end,
 };
+
+int nvme_session_make(const struct vhost_nvme_params *params, struct log_limit *limit,
+		      void (*ended)(struct nvme_session *s), struct nvme_session **ret_session,
+		      struct err *reterr)
+{
+	struct nvme_session *s = calloc(1, sizeof(*s));
+	int rc;
+
+	if (!s)
+		return err_set(reterr, -ENOMEM, "%s: no memory for a session", params->name);
+	s->params = *params;
+	s->limit = limit;
+	s->ended = ended;
+	s->talk.conn.fd = s->talk.conn.out_fd = -1;
+	rc = nvme_session_bind(s, reterr);
+	if (rc)
+		free(s);
+	else
+		*ret_session = s;
+	return rc;
+}
+
+void nvme_session_begin(struct nvme_session *s)
+{
+	nvme_session_state_set(s, NVME_SESSION_ACTIVE);
+}
+
+static void nvme_session_on_forgotten(struct nvme_session *s)
+{
+}
+
+void nvme_session_forget(struct nvme_session *s)
+{
+	s->ended = nvme_session_on_forgotten;
+	nvme_session_begin(s);
+	nvme_session_state_set(s, NVME_SESSION_CLOSING);
+	s->close_waits = 1;
+	nvme_session_unbind(s);
+}
 
 int nvme_session_new(const struct vhost_nvme_params *params, struct log_limit *limit, int fd,
 		     void (*ended)(struct nvme_session *s), struct nvme_session **ret_session,
 		     struct err *reterr)
 {
-	struct nvme_session *s = calloc(1, sizeof(*s));
-	int rc;
+	int rc = nvme_session_make(params, limit, ended, ret_session, reterr);
 
-	if (!s) {
-		rc = err_set(reterr, -ENOMEM, "%s: no memory for a session", params->name);
-		goto close_fd;
+	if (rc) {
+		close(fd);
+		return rc;
 	}
-	s->params = *params;
-	s->limit = limit;
-	s->ended = ended;
-	rc = nvme_session_bind(s, reterr);
-	if (rc)
-		goto free_session;
-	nvme_session_state_set(s, NVME_SESSION_ACTIVE);
-	talk_start(&s->talk, params->main_loop, fd, 0, &nvme_session_talk_ops);
-	*ret_session = s;
+	nvme_session_begin(*ret_session);
+	talk_start(&(*ret_session)->talk, params->main_loop, fd, 0, &nvme_session_talk_ops);
 	return 0;
-free_session:
-	free(s);
-close_fd:
-	close(fd);
-	return rc;
 }

@@ -22,7 +22,8 @@
  * 3. Messages come before the memory table (GET_CAP, Identify): the controller exists from the
  *    start of the session, and runs between START_STOP 1 and 0. Both may come twice.
  * 4. Guest memory and the shadow of BAR 0 change only while the controller is quiesced.
- * 5. CLOSING is entered once, ends in nvme_session_params.ended once, and everything is released
+ * 5. Frozen (for a hand-over) nothing is read, and between two messages the controller is quiesced.
+ * 6. CLOSING is entered once, ends in nvme_session_params.ended once, and everything is released
  *    then.
  * Thread: main.
  */
@@ -53,6 +54,7 @@ enum nvme_session_state {
 _Static_assert(NVME_ANSWER_WHOLE_BYTES <= MSG_REPLY_MAX, "answers");
 
 struct nvme_session;
+struct parcel;
 
 struct nvme_msg_row {
 	struct msg_shape shape;
@@ -85,6 +87,10 @@ struct nvme_session {
 	bool cq_live[VHOST_NVME_QUEUES_MAX + 1];
 	uint16_t sq_cq[VHOST_NVME_QUEUES_MAX + 1]; /* completion queue, 0: not live */
 
+	/* hand-over */
+	bool frozen;
+	bool still; /* the controller is quiesced for it */
+
 	uint32_t close_waits;
 };
 
@@ -107,6 +113,30 @@ void nvme_session_drain(struct nvme_session *s, bool drained);
 int nvme_session_queue_move(struct nvme_session *s, uint32_t qid, struct loop *loop,
 			    struct err *reterr);
 
+/* ---- hand-over: nvme_session_pack.c; see struct endpoint_ops ---- */
+
+/* True: nothing is read, and the controller is quiesced; false: goes on. */
+void nvme_session_freeze(struct nvme_session *s, bool frozen);
+bool nvme_session_is_quiet(const struct nvme_session *s);
+int nvme_session_pack(const struct nvme_session *s, struct parcel *p, struct err *reterr);
+/*
+ * In place of nvme_session_new, frozen. Errors: -EPROTO, -EINVAL, those of the parts; named. What
+ * is left of it then goes by itself, and ended does not come.
+ */
+int nvme_session_unpack(const struct vhost_nvme_params *params, struct log_limit *limit,
+			void (*ended)(struct nvme_session *s), struct parcel *p,
+			struct nvme_session **ret_session, struct err *reterr);
+
+/* For nvme_session_pack.c. A session without a conversation. */
+int nvme_session_make(const struct vhost_nvme_params *params, struct log_limit *limit,
+		      void (*ended)(struct nvme_session *s), struct nvme_session **ret_session,
+		      struct err *reterr);
+/* It has its conversation. */
+void nvme_session_begin(struct nvme_session *s);
+/* Ends one that has not begun. */
+void nvme_session_forget(struct nvme_session *s);
+extern const struct talk_ops nvme_session_talk_ops;
+
 /* ---- for the handlers ---- */
 
 /*
@@ -118,6 +148,12 @@ void nvme_session_message_end(struct nvme_session *s, int rc);
 /* ---- bind_nvme.c ---- */
 
 int nvme_session_bind(struct nvme_session *s, struct err *reterr);
+/* The shadow of BAR 0 has them; NULL: it is too small. */
+uint32_t *nvme_session_doorbells(const struct gmem *bar);
+/* What it asked of the controller is done: what a hand-over waits for may begin. */
+void nvme_session_freeze_step(struct nvme_session *s);
+/* The controller has done it. false: the session closes, and nothing goes on. */
+bool nvme_session_ctrl_done(struct nvme_session *s);
 /* nvme_session_unbound(s) comes once, maybe before this returns. */
 void nvme_session_unbind(struct nvme_session *s);
 void nvme_session_unbound(struct nvme_session *s);

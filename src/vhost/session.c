@@ -175,7 +175,7 @@ static void session_on_message(struct talk *talk)
 
 /* ---- closing ---- */
 
-static void session_closed(struct session *s)
+void session_free(struct session *s)
 {
 	session_rings_fini(s);
 	free(s->rings);
@@ -186,8 +186,10 @@ static void session_closed(struct session *s)
 	conn_fini(&s->talk.conn);
 	if (s->answer_fd >= 0)
 		close(s->answer_fd);
-	session_state_set(s, SESSION_LISTEN);
-	s->params.ended(s, s->params.arg);
+	if (s->state == SESSION_CLOSING) {
+		session_state_set(s, SESSION_LISTEN);
+		s->params.ended(s, s->params.arg);
+	}
 	free(s);
 }
 
@@ -233,7 +235,7 @@ static void session_close_step(struct session *s)
 		s->close_waits--;
 	}
 	if (!s->close_waits)
-		session_closed(s);
+		session_free(s);
 }
 
 void session_close(struct session *s, enum log_level level, const char *fmt, ...)
@@ -278,13 +280,20 @@ static void session_on_talk_end(struct talk *talk, enum log_level level, const c
 	session_close(container_of(talk, struct session, talk), level, "%s", reason);
 }
 
-static const struct talk_ops session_talk_ops = {
+const struct talk_ops session_talk_ops = {
 	.message = session_on_message,
 	.end = session_on_talk_end,
 };
 
-int session_new(const struct session_params *params, int fd, struct vdev *vdev,
-		struct session **ret_session, struct err *reterr)
+void session_begin(struct session *s)
+{
+	session_state_set(s, SESSION_NEGOTIATE);
+	if (s->features_set)
+		session_state_set(s, SESSION_ACTIVE);
+}
+
+int session_make(const struct session_params *params, struct vdev *vdev,
+		 struct session **ret_session, struct err *reterr)
 {
 	struct session *s = calloc(1, sizeof(*s));
 	uint32_t count = vdev->queue_count_max;
@@ -305,19 +314,33 @@ int session_new(const struct session_params *params, int fd, struct vdev *vdev,
 	s->own_limit = LOG_LIMIT_DEFAULT;
 	s->limit = params->limit ? params->limit : &s->own_limit;
 	s->answer_fd = -1;
+	s->talk.conn.fd = s->talk.conn.out_fd = -1;
 	s->drained = params->drained;
+	s->frozen = params->frozen;
 	s->vdev = vdev;
 	s->ring_count = count;
 	back_channel_init(&s->back, params->main_loop);
 	session_rings_init(s);
 	session_bind_vdev(s);
-	session_state_set(s, SESSION_NEGOTIATE);
-	talk_start(&s->talk, params->main_loop, fd, params->stall_ns, &session_talk_ops);
 	*ret_session = s;
 	return 0;
 fail:
 	free(s);
 	vdev->ops->free(vdev);
-	close(fd);
 	return rc;
+}
+
+int session_new(const struct session_params *params, int fd, struct vdev *vdev,
+		struct session **ret_session, struct err *reterr)
+{
+	int rc = session_make(params, vdev, ret_session, reterr);
+
+	if (rc < 0) {
+		close(fd);
+		return rc;
+	}
+	session_begin(*ret_session);
+	talk_start(&(*ret_session)->talk, params->main_loop, fd, params->stall_ns,
+		   &session_talk_ops);
+	return 0;
 }

@@ -83,6 +83,7 @@ struct session_params {
 	uint32_t spin_ns;
 	bool packed;
 	bool drained; /* from the start: see session_drain */
+	bool frozen;  /* from the start: session_unpack's */
 	struct vring_coalescing coalescing;
 	uint64_t stall_ns; /* 0: TALK_STALL_NS */
 	/* The endpoint's, so that one who reconnects gets no new budget; NULL: the session's own.
@@ -127,6 +128,7 @@ struct session {
 	uint32_t pending;
 
 	bool drained; /* by management */
+	bool frozen;  /* for a hand-over: see session_freeze */
 
 	uint32_t close_waits;
 	bool close_bells_stopped;
@@ -154,6 +156,27 @@ void session_drain(struct session *s, bool drained);
 /* Drains ring idx and starts it on loop, where it starts from now on. -ERANGE: no such ring. */
 int session_ring_move(struct session *s, uint32_t idx, struct loop *loop, struct err *reterr);
 
+/* ---- hand-over: session_pack.c; see struct endpoint_ops ---- */
+
+/* True: nothing is read, and all rings are drained; false: goes on. */
+void session_freeze(struct session *s, bool frozen);
+bool session_is_quiet(const struct session *s);
+int session_pack(const struct session *s, struct parcel *p, struct err *reterr);
+/*
+ * In place of session_new, frozen. vdev is the session's, also when this fails: -EPROTO, -EINVAL
+ * (what was negotiated is not offered now), those of the parts; named.
+ */
+int session_unpack(const struct session_params *params, struct vdev *vdev, struct parcel *p,
+		   struct session **ret_session, struct err *reterr);
+
+/* For session_pack.c: session.c. */
+int session_make(const struct session_params *params, struct vdev *vdev,
+		 struct session **ret_session, struct err *reterr);
+/* What session_make made, before or after it ran: all its parts are idle. */
+void session_free(struct session *s);
+/* NEGOTIATE, and ACTIVE when features are set. */
+void session_begin(struct session *s);
+extern const struct talk_ops session_talk_ops;
 /* Of all rings, from now on; those that run are told. */
 void session_coalesce(struct session *s, const struct vring_coalescing *c);
 

@@ -92,7 +92,8 @@ static void session_ring_run(struct session *s, struct session_ring *r)
 
 void session_rings_reconcile(struct session *s)
 {
-	bool may = s->state != SESSION_CLOSING && s->features_set && s->map && !s->drained;
+	bool may = s->state != SESSION_CLOSING && s->features_set && s->map && !s->drained &&
+		   !s->frozen;
 
 	for (uint32_t i = 0; i < s->ring_count; i++) {
 		struct session_ring *r = &s->rings[i];

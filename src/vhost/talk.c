@@ -12,8 +12,8 @@
 static void talk_update(struct talk *t)
 {
 	bool sending = conn_sending(&t->conn);
-	bool want = !t->busy && !sending;
-	bool stall = sending || (!t->busy && conn_mid_message(&t->conn));
+	bool want = !t->busy && !sending && !t->frozen;
+	bool stall = !t->frozen && (sending || (!t->busy && conn_mid_message(&t->conn)));
 
 	if (t->ended)
 		return;
@@ -45,7 +45,7 @@ static void talk_on_stall(struct loop_timer *timer)
 
 static void talk_flush(struct talk *t)
 {
-	int rc = conn_flush(&t->conn);
+	int rc = t->frozen ? 0 : conn_flush(&t->conn);
 	char reason[ERR_MSG_MAX];
 
 	if (rc == -EAGAIN) {
@@ -113,17 +113,54 @@ static void talk_on_readable(struct loop_watch *w, uint32_t revents)
 	}
 }
 
+static void talk_begin(struct talk *t)
+{
+	t->reading = true;
+	loop_timer_init(&t->stall_timer, talk_on_stall);
+	loop_timer_init(&t->send_timer, talk_on_send_timer);
+	loop_watch_start(t->loop, &t->watch, t->conn.fd, POLLIN, talk_on_readable);
+}
+
 void talk_start(struct talk *t, struct loop *loop, int fd, uint64_t stall_ns,
 		const struct talk_ops *ops)
 {
 	*t = (struct talk){ .stall_ns = stall_ns ? stall_ns : TALK_STALL_NS,
 			    .ops = ops,
-			    .loop = loop,
-			    .reading = true };
+			    .loop = loop };
 	conn_init(&t->conn, fd);
-	loop_timer_init(&t->stall_timer, talk_on_stall);
-	loop_timer_init(&t->send_timer, talk_on_send_timer);
-	loop_watch_start(loop, &t->watch, fd, POLLIN, talk_on_readable);
+	talk_begin(t);
+}
+
+int talk_unpack(struct talk *t, struct loop *loop, struct parcel *p, uint64_t stall_ns,
+		const struct talk_ops *ops, struct err *reterr)
+{
+	int rc;
+
+	*t = (struct talk){ .stall_ns = stall_ns ? stall_ns : TALK_STALL_NS,
+			    .ops = ops,
+			    .loop = loop,
+			    .frozen = true };
+	rc = conn_unpack(&t->conn, p, reterr);
+	if (rc < 0) {
+		conn_fini(&t->conn);
+		return rc;
+	}
+	talk_begin(t);
+	talk_update(t);
+	return 0;
+}
+
+void talk_freeze(struct talk *t, bool frozen)
+{
+	if (t->ended)
+		return;
+	t->frozen = frozen;
+	if (frozen)
+		loop_timer_stop(&t->send_timer);
+	else if (conn_sending(&t->conn))
+		talk_flush(t);
+	if (!t->ended)
+		talk_update(t);
 }
 
 static void talk_on_watch_stopped(struct loop_watch *w)

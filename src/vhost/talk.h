@@ -35,7 +35,7 @@ struct talk {
 	const struct talk_ops *ops;
 	struct loop *loop;
 	struct loop_watch watch;
-	bool busy, reading, ended, stall_running;
+	bool busy, reading, ended, stall_running, frozen;
 	struct loop_timer stall_timer; /* a message began, or a reply waits */
 	struct loop_timer send_timer;
 	void (*stopped)(struct talk *talk);
@@ -44,6 +44,12 @@ struct talk {
 /* Takes fd. stall_ns 0: TALK_STALL_NS. */
 void talk_start(struct talk *talk, struct loop *loop, int fd, uint64_t stall_ns,
 		const struct talk_ops *ops);
+/* In place of talk_start, frozen: of what conn_pack wrote. -EPROTO, named: nothing is left of it.
+ */
+int talk_unpack(struct talk *talk, struct loop *loop, struct parcel *p, uint64_t stall_ns,
+		const struct talk_ops *ops, struct err *reterr);
+/* True: nothing is read and nothing sent; what has come to a message stays. */
+void talk_freeze(struct talk *talk, bool frozen);
 /* As conn_reply, and sends what it can. May call ops->end. */
 void talk_reply(struct talk *talk, const struct msg_hdr *hdr, const void *payload, int fd);
 /* The answer to a message that is a statement. */

@@ -21,6 +21,7 @@
 
 struct endpoint;
 struct loop;
+struct parcel;
 struct queue_visitor;
 struct vdev;
 
@@ -34,6 +35,7 @@ struct vhost_endpoint_params {
 	uint32_t connections_max;	    /* at least 1 */
 	uint32_t spin_ns;		    /* struct loop_source.spin_max_ns of the rings */
 	bool packed;			    /* offer RING_PACKED */
+	struct parcel *from;		    /* see struct endpoint_params */
 	struct vring_coalescing coalescing; /* see vhost_endpoint_coalesce */
 
 	struct loop *main_loop;
@@ -92,6 +94,7 @@ struct vhost_nvme_params {
 	mode_t socket_mode;
 	uint32_t connections_max;
 	uint32_t spin_ns;
+	struct parcel *from;
 	struct loop *main_loop;
 	struct loop **loops;
 	uint32_t loop_count;

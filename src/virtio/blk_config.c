@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/parcel.h"
 #include "virtio/blk_impl.h"
 
 uint32_t vblk_seg_sectors_max(uint64_t limit_bytes, uint32_t block_bytes)
@@ -170,4 +171,31 @@ int vblk_config_write(struct vdev *vdev, uint32_t off, const void *src, uint32_t
 	v->writeback = new[field];
 	vblk_cache_mode_update(v);
 	return 0;
+}
+
+/* ---- hand-over ---- */
+
+#define VBLK_TAG     "vblk"
+#define VBLK_VERSION 1
+
+int vblk_pack(const struct vdev *vdev, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+
+	parcel_section_begin(p, &s, VBLK_TAG, VBLK_VERSION);
+	parcel_put_u32(p, vblk_of_const(vdev)->writeback);
+	parcel_section_done(p, &s);
+	return 0;
+}
+
+int vblk_unpack(struct vdev *vdev, struct parcel *p, struct err *reterr)
+{
+	struct parcel_section s;
+	int rc = parcel_section_enter(p, &s, VBLK_TAG, VBLK_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	vblk_of(vdev)->writeback = parcel_take_bool(p);
+	vblk_cache_mode_update(vblk_of(vdev));
+	return parcel_section_end(p, &s, VBLK_TAG, reterr);
 }

@@ -54,6 +54,8 @@ void vblk_features_set(struct vdev *vdev, uint64_t negotiated);
 void vblk_config_read(const struct vdev *vdev, uint8_t config[VDEV_CONFIG_MAX]);
 int vblk_config_write(struct vdev *vdev, uint32_t off, const void *src, uint32_t len);
 void vblk_reset(struct vdev *vdev);
+int vblk_pack(const struct vdev *vdev, struct parcel *p, struct err *reterr);
+int vblk_unpack(struct vdev *vdev, struct parcel *p, struct err *reterr);
 
 /* Most sectors one segment may have: the back-end's limit, or ours. */
 uint32_t vblk_seg_sectors_max(uint64_t limit_bytes, uint32_t block_bytes);

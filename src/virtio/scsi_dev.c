@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/num.h"
+#include "base/parcel.h"
 #include "virtio/scsi_impl.h"
 
 uint64_t vscsi_features(const struct vdev *vdev)
@@ -80,6 +81,44 @@ static void vscsi_reset(struct vdev *vdev)
 	v->cdb_bytes = VSCSI_CDB_DEFAULT_BYTES;
 	v->sense_bytes = VSCSI_SENSE_DEFAULT_BYTES;
 	vscsi_features_set(vdev, 0);
+}
+
+/*
+ * ---- a hand-over ----
+ *
+ *   "vscs"  u32 sense_size, u32 cdb_size, events on their way (scsi_event.c)
+ *
+ * What the nexus has is its units' to tell (scsi_lu_pack).
+ */
+
+#define VSCSI_TAG     "vscs"
+#define VSCSI_VERSION 1
+
+static int vscsi_pack(const struct vdev *vdev, struct parcel *p, struct err *reterr)
+{
+	const struct vscsi *v = vscsi_of_const(vdev);
+	struct parcel_section s;
+
+	parcel_section_begin(p, &s, VSCSI_TAG, VSCSI_VERSION);
+	parcel_put_u32(p, v->sense_bytes);
+	parcel_put_u32(p, v->cdb_bytes);
+	vscsi_events_pack(v->events, p);
+	parcel_section_done(p, &s);
+	return 0;
+}
+
+static int vscsi_unpack(struct vdev *vdev, struct parcel *p, struct err *reterr)
+{
+	struct vscsi *v = vscsi_of(vdev);
+	struct parcel_section s;
+	int rc = parcel_section_enter(p, &s, VSCSI_TAG, VSCSI_VERSION, reterr);
+
+	if (rc < 0)
+		return rc;
+	v->sense_bytes = parcel_take_count(p, VSCSI_SENSE_MAX_BYTES);
+	v->cdb_bytes = MAX(parcel_take_count(p, VSCSI_CDB_MAX_BYTES), 1u);
+	vscsi_events_unpack(v->events, p);
+	return parcel_section_end(p, &s, VSCSI_TAG, reterr);
 }
 
 static void vscsi_free(struct vdev *vdev)
@@ -178,6 +217,8 @@ static const struct vdev_ops vscsi_ops = {
 	.config_write = vscsi_config_write,
 	.reset = vscsi_reset,
 	.free = vscsi_free,
+	.pack = vscsi_pack,
+	.unpack = vscsi_unpack,
 	.queue_start = vscsi_queue_start,
 	.queue_tally = vscsi_queue_tally,
 	.on_chain = vscsi_on_chain,

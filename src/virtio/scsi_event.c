@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 
+#include "base/parcel.h"
 #include "virtio/scsi_impl.h"
 
 struct vscsi_events *vscsi_events_new(void)
@@ -143,6 +144,45 @@ void vscsi_on_event(void *events, const struct scsi_event *event)
 			e->waiting[(e->first + e->count++) % VSCSI_EVENTS_MAX] = *event;
 		events_post(e);
 	}
+	pthread_mutex_unlock(&e->lock);
+}
+
+/* ---- a hand-over: u32 count, u32 missed, and each event's type, target, lun, asc, ascq ---- */
+
+void vscsi_events_pack(struct vscsi_events *e, struct parcel *p)
+{
+	pthread_mutex_lock(&e->lock);
+	parcel_put_u32(p, e->count);
+	parcel_put_u32(p, e->missed);
+	for (uint32_t i = 0; i < e->count; i++) {
+		const struct scsi_event *event = &e->waiting[(e->first + i) % VSCSI_EVENTS_MAX];
+
+		parcel_put_u32(p, event->type);
+		parcel_put_u32(p, event->target);
+		parcel_put_u32(p, event->lun);
+		parcel_put_u32(p, event->asc);
+		parcel_put_u32(p, event->ascq);
+	}
+	pthread_mutex_unlock(&e->lock);
+}
+
+void vscsi_events_unpack(struct vscsi_events *e, struct parcel *p)
+{
+	uint32_t count = parcel_take_count(p, VSCSI_EVENTS_MAX);
+
+	pthread_mutex_lock(&e->lock);
+	e->first = 0;
+	e->count = count;
+	e->missed = parcel_take_bool(p);
+	for (uint32_t i = 0; i < count; i++)
+		e->waiting[i] = (struct scsi_event){
+			.type = (enum scsi_event_type)parcel_take_count(p,
+									SCSI_EVENT_PARAM_CHANGED),
+			.target = parcel_take_count(p, SCSI_TARGETS_MAX - 1),
+			.lun = parcel_take_count(p, SCSI_LUNS_MAX - 1),
+			.asc = (uint8_t)parcel_take_count(p, UINT8_MAX),
+			.ascq = (uint8_t)parcel_take_count(p, UINT8_MAX),
+		};
 	pthread_mutex_unlock(&e->lock);
 }
 

@@ -127,6 +127,9 @@ void vscsi_events_unref(struct vscsi_events *e);
 void vscsi_on_event(void *events, const struct scsi_event *event); /* Thread: any */
 void vscsi_events_queue_set(struct vscsi_events *e, struct vscsi_queue *q);
 void vscsi_events_queue_clear(struct vscsi_events *e, const struct vscsi_queue *q); /* if it is */
+/* Thread: main, with no queue there; who reads checks the parcel afterwards. */
+void vscsi_events_pack(struct vscsi_events *e, struct parcel *p);
+void vscsi_events_unpack(struct vscsi_events *e, struct parcel *p);
 /* vdev_ops.on_lazy */
 bool vscsi_events_deliver(struct vscsi_queue *q);
 

@@ -20,6 +20,7 @@
 struct vdev;
 struct loop;
 struct blk_tally;
+struct parcel;
 
 struct vdev_ops {
 	const char *type;   /* "blk" */
@@ -34,6 +35,13 @@ struct vdev_ops {
 	int (*config_write)(struct vdev *dev, uint32_t off, const void *src, uint32_t len);
 	void (*reset)(struct vdev *dev);
 	void (*free)(struct vdev *dev);
+	/*
+	 * Hand-over: what this connection's model knows beyond its parameters, the negotiated
+	 * features and guest memory, while no queue runs; and in the successor, after features_set.
+	 * Both NULL: nothing. Errors, named: -EBUSY, -EPROTO (the parcel is checked).
+	 */
+	int (*pack)(const struct vdev *dev, struct parcel *p, struct err *reterr);
+	int (*unpack)(struct vdev *dev, struct parcel *p, struct err *reterr);
 
 	/* Thread: the queue's loop. *ret_queue: the model's per-queue state. */
 	int (*queue_start)(struct vdev *dev, uint32_t idx, struct virtq *vq, struct loop *loop,

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -35,6 +36,7 @@ MODULES = {"blk": "virtio_blk", "scsi": "virtio_scsi,sd_mod,sg", "nvme": "nvme"}
 DEVICE_NUMBERS = {"blk": 2, "scsi": 8}  # virtio 1.3, 5
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None)
 
 
@@ -84,6 +86,33 @@ def is_listening(path):
     return False
 
 
+class Successor:
+    """The process that a server was handed over to: a child of ours then, in the old one's group."""
+
+    def __init__(self, child, group):
+        self.child = child
+        self.pid = group
+        self.returncode = None
+
+    def poll(self):
+        if self.returncode is None:
+            pid, status = os.waitpid(self.child, os.WNOHANG)
+            if pid:
+                self.returncode = os.waitstatus_to_exitcode(status)
+        return self.returncode
+
+    def wait(self, timeout=None):
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.poll() is None:
+            if deadline and time.monotonic() > deadline:
+                raise subprocess.TimeoutExpired("the new process", timeout)
+            time.sleep(0.01)
+        return self.returncode
+
+    def send_signal(self, number):
+        os.kill(self.child, number)
+
+
 class Server:
     """One vhostd with one disk. Options are those of --device, '_' for '-'.
 
@@ -97,6 +126,7 @@ class Server:
         self.sockets = [self.socket]
         self.log = os.path.join(str(room), "server.log")
         self.disk = str(disk)
+        self.rpc = os.path.join(str(room), "rpc.sock")
         self.wrapper = list(wrapper)
         self.options = options
         self.process = None
@@ -150,6 +180,33 @@ class Server:
 
     def reload(self):
         self.process.send_signal(signal.SIGHUP)
+
+    def call(self, method, **params):
+        """The result of a call of the management socket (option rpc), or an AssertionError."""
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(60 * PATIENCE)
+            client.connect(self.rpc)
+            client.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method,
+                                       "params": params}).encode())
+            text = b""
+            while True:
+                text += client.recv(65536)
+                try:
+                    answer = json.loads(text)
+                    break
+                except ValueError:
+                    assert text, "no answer to " + method
+        assert "result" in answer, "%s: %s" % (method, answer)
+        return answer["result"]
+
+    def hand_over(self):
+        """To a new process of the same binary, which is this server's from then on."""
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        result = self.call("framework_hand_over")
+        old, self.process = self.process, Successor(result["pid"], self.process.pid)
+        assert old.wait(20 * PATIENCE) == 0, tail(self.log)
+        assert self.alive(), "the new process ended:\n" + tail(self.log)
+        return result
 
     def __enter__(self):
         return self.start()
@@ -227,7 +284,7 @@ class NvmeServer(Server):
                                     for nsid, namespace in self.namespaces.items()]
         with open(self.config, "w") as stream:
             json.dump({"devices": devices, **({"cores": self.cores} if self.cores else {})}, stream)
-        return [VHOSTD, "-c", self.config]
+        return [VHOSTD, "-c", self.config, "--rpc-socket", self.rpc]
 
     def reload(self):
         self.command()

@@ -54,6 +54,8 @@ void daemon_init(struct daemon *d)
 		exit(77);
 	}
 	memset(d, 0, sizeof(*d));
+	/* Who takes over becomes a child of ours. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	/* A long TMPDIR would not leave room for a socket's path. */
 	snprintf(d->dir, sizeof(d->dir), "%s/vhostd-XXXXXX",
 		 tmp && strlen(tmp) < 40 ? tmp : "/tmp");
@@ -206,19 +208,65 @@ void daemon_call_begin(struct daemon *d, const char *method, const char *params)
 }
 
 /* Answers are short: one comes in one piece. */
-bool daemon_call_ended(struct daemon *d)
+static bool answer_came(struct daemon *d)
 {
-	char text[1024];
-	ssize_t got = recv(d->call_fd, text, sizeof(text) - 1, MSG_DONTWAIT);
+	ssize_t got = recv(d->call_fd, d->answer, sizeof(d->answer) - 1, MSG_DONTWAIT);
 
 	if (got < 0 && errno == EAGAIN)
 		return false;
-	text[got > 0 ? got : 0] = 0;
+	d->answer[got > 0 ? got : 0] = 0;
 	close(d->call_fd);
 	d->call_fd = 0;
-	if (!strstr(text, "\"result\""))
-		fail_msg("%s: %s", d->call, text);
 	return true;
+}
+
+bool daemon_call_ended(struct daemon *d)
+{
+	if (!answer_came(d))
+		return false;
+	if (!strstr(d->answer, "\"result\"")) {
+		daemon_log_show(d);
+		fail_msg("%s: %s", d->call, d->answer);
+	}
+	return true;
+}
+
+void daemon_answer(struct daemon *d)
+{
+	uint64_t limit_us = now_us() + 60000000;
+
+	for (; !answer_came(d); pause_us(200))
+		if (now_us() > limit_us)
+			fail_msg("%s: no answer", d->call);
+}
+
+void daemon_hand_over_begin(struct daemon *d)
+{
+	daemon_call_begin(d, "framework_hand_over", "{}");
+}
+
+bool daemon_hand_over_ended(struct daemon *d)
+{
+	const char *pid;
+	int status = -1;
+
+	if (!daemon_call_ended(d))
+		return false;
+	pid = strstr(d->answer, "\"pid\"");
+	if (!pid || waitpid(d->pid, &status, 0) != d->pid || status)
+		fail_msg("%s: %s, and wait status 0x%x", d->call, d->answer, status);
+	d->pid = (pid_t)strtol(pid + strcspn(pid, "0123456789"), NULL, 10);
+	assert_true(daemon_alive(d));
+	return true;
+}
+
+void daemon_hand_over(struct daemon *d)
+{
+	uint64_t limit_us = now_us() + 60000000;
+
+	for (daemon_hand_over_begin(d); !daemon_hand_over_ended(d); pause_us(200))
+		if (now_us() > limit_us)
+			fail_msg("%s: no answer", d->call);
 }
 
 void daemon_call(struct daemon *d, const char *method, const char *params)
@@ -299,6 +347,16 @@ unsigned daemon_fd_count(struct daemon *d)
 		n++;
 	if (dir)
 		closedir(dir);
+	return n;
+}
+
+unsigned daemon_fd_settled(struct daemon *d, unsigned most)
+{
+	uint64_t end = now_us() + 5000000;
+	unsigned n;
+
+	while ((n = daemon_fd_count(d)) > most && now_us() < end)
+		pause_us(10000);
 	return n;
 }
 

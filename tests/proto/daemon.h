@@ -31,8 +31,9 @@ struct daemon {
 	const char *args[24];
 	char text[24][256];
 	unsigned arg_count;
-	int call_fd;	/* 0: no call is under way */
-	char call[128]; /* for messages */
+	int call_fd;	   /* 0: no call is under way */
+	char call[128];	   /* for messages */
+	char answer[1024]; /* of the last call */
 };
 
 /* Makes the folder. Exits 77 (skipped) when VHOSTD is not set. */
@@ -55,6 +56,8 @@ int daemon_log_check(struct daemon *d);
 void daemon_log_show(struct daemon *d);
 bool daemon_log_has(struct daemon *d, const char *text);
 unsigned daemon_fd_count(struct daemon *d);
+/* Connections end in their own time: waits until at most so many are left, 5 s at most. */
+unsigned daemon_fd_settled(struct daemon *d, unsigned most);
 unsigned long daemon_rss_kib(struct daemon *d);
 /*
  * One call of the management socket "@rpc", with params as JSON, begun; and whether it was
@@ -64,6 +67,16 @@ void daemon_call_begin(struct daemon *d, const char *method, const char *params)
 bool daemon_call_ended(struct daemon *d);
 /* Both. */
 void daemon_call(struct daemon *d, const char *method, const char *params);
+/* Waits for the answer, which may tell of an error: it is in d->answer. */
+void daemon_answer(struct daemon *d);
+/*
+ * framework_hand_over begun; and whether another process serves now, which is d's from then on: the
+ * one before ended with status 0 (else the test fails).
+ */
+void daemon_hand_over_begin(struct daemon *d);
+bool daemon_hand_over_ended(struct daemon *d);
+/* Both. */
+void daemon_hand_over(struct daemon *d);
 /* A file of this size in the folder, filled with pattern bytes. */
 void daemon_image(struct daemon *d, const char *name, uint64_t bytes);
 

@@ -183,17 +183,6 @@ static bool prefill(struct hostile *h)
 	return ok;
 }
 
-/* Sessions end in their own time: waits until the count is back, 5 s at most. */
-static unsigned settled_fds(struct daemon *d, unsigned base)
-{
-	uint64_t end = now_us() + 5000000;
-	unsigned n;
-
-	while ((n = daemon_fd_count(d)) > base && now_us() < end)
-		pause_us(10000);
-	return n;
-}
-
 static unsigned log_lines(struct daemon *d)
 {
 	FILE *f = fopen(daemon_path(d, "log"), "r");
@@ -240,7 +229,7 @@ static int judge(struct daemon *d, struct neighbour *n, struct hostile *h, const
 		return complain(d, "the server is dead", 0, 0);
 	if (!still_serves(h))
 		bad |= complain(d, "the attacked disk is not served any more", 0, 0);
-	fds = settled_fds(d, base->fds);
+	fds = daemon_fd_settled(d, base->fds);
 	rss = daemon_rss_kib(d);
 	n->stop = true;
 	pthread_join(n->thread, NULL);

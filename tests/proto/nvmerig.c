@@ -82,10 +82,10 @@ static void identify(struct nconn *c)
 		c->block_bytes = 1u << ns[128 + 4 * (ns[26] & 15) + 2];
 }
 
-struct nconn *nrig_up(unsigned which, const char *socket, enum nrig_way way, unsigned queues,
-		      uint32_t size)
+static struct nconn *up(unsigned which, const char *socket, enum nrig_way way, unsigned queues,
+			uint32_t size, bool no_fd)
 {
-	struct vfe_up_opts o = { .region_bytes = NRIG_MEMORY_BYTES };
+	struct vfe_up_opts o = { .region_bytes = NRIG_MEMORY_BYTES, .no_fd = no_fd };
 	struct nconn *c = &conns[which];
 	struct nvmedrv_transport tr;
 	int rc;
@@ -105,6 +105,18 @@ struct nconn *nrig_up(unsigned which, const char *socket, enum nrig_way way, uns
 	nrig_enable(c, size);
 	identify(c);
 	return c;
+}
+
+struct nconn *nrig_up(unsigned which, const char *socket, enum nrig_way way, unsigned queues,
+		      uint32_t size)
+{
+	return up(which, socket, way, queues, size, false);
+}
+
+struct nconn *nrig_up_by_messages(unsigned which, const char *socket, enum nrig_way way,
+				  unsigned queues, uint32_t size)
+{
+	return up(which, socket, way, queues, size, true);
 }
 
 void nrig_drop(unsigned which)

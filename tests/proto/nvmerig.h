@@ -46,6 +46,9 @@ void nrig_reload(void);
 /* Connects guest which to socket, enables the controller, makes queue pairs of size entries. */
 struct nconn *nrig_up(unsigned which, const char *socket, enum nrig_way way, unsigned queues,
 		      uint32_t size);
+/* The same of a guest whose memory has no descriptors. */
+struct nconn *nrig_up_by_messages(unsigned which, const char *socket, enum nrig_way way,
+				  unsigned queues, uint32_t size);
 /* The same again after a reset. */
 void nrig_enable(struct nconn *c, uint32_t size);
 void nrig_drop(unsigned which);

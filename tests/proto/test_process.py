@@ -237,7 +237,7 @@ def test_an_inherited_management_socket_is_enough_to_start(room, activate):
 
 @pytest.mark.parametrize("names, args, words", [
     (["rpc"], ["--rpc-socket", "x"], ["--rpc-socket", "'rpc'"]),
-    (["rpc"], ["--no-rpc"], ["--no-rpc", "inherited"]),
+    (["rpc"], ["--no-rpc", "--device", "blk,socket=x,null=1M"], ["--no-rpc", "inherited"]),
     (["rpc-read-only"], ["--rpc-readonly-socket", "x"], ["--rpc-readonly-socket"]),
     (["metrics"], ["--metrics-socket", "x", "--rpc-socket", "y"], ["--metrics-socket"]),
     (["metrics"], ["--no-metrics", "--rpc-socket", "y"], ["--no-metrics", "inherited"]),

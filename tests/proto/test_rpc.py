@@ -420,6 +420,27 @@ def test_a_default_socket_that_is_needed_and_cannot_be_made_is_an_error(room):
         assert r.returncode == RUNTIME and "/var/run/vhostd" in r.stderr, r.stderr
 
 
+def test_options_may_be_in_the_configuration_and_what_changes_is_told_by_name(room, start):
+    path, config = os.path.join(room, "r"), os.path.join(room, "c.json")
+
+    def write(**options):
+        with open(config, "w", encoding="utf-8") as f:
+            json.dump({"rpc-socket": path, **options}, f)
+    write(**{"rpc-socket-mode": "0640", "no-metrics": True})
+    d = start("-c", config, cwd=room)
+    d.wait_listening(path)
+    assert os.stat(path).st_mode & 0o7777 == 0o640
+    write(**{"rpc-socket-mode": "0600", "metrics-port": 9})
+    d.process.send_signal(signal.SIGHUP)
+    for said in ("management: rpc-socket-mode: '0600' needs a restart, it stays '0640'",
+                 "metrics: metrics-port: '9' needs a restart", "metrics: no-metrics: 'off' needs"):
+        wait_for("a line about it", lambda said=said: said in d.said())
+    write(**{"rpc-socket-mode": "0888"})
+    d.process.send_signal(signal.SIGHUP)
+    wait_for("an error", lambda: "rpc-socket-mode: expected 0..0777" in d.said())
+    assert d.said().count("needs a restart") == 3 and d.end() == 0
+
+
 # ---- life ----
 
 def test_wait_for_rpc_starts_devices_when_it_is_told_to(serve, room):

@@ -97,6 +97,7 @@ EVERYTHING = [
                                      "readonly": True, "packed_ring": False,
                                      "cpumask": "0x1"}),
     ("vhost_create_blk_controller", {"ctrlr": "vhost.2", "dev_name": "Aio0"}),
+    ("device_set_qos_limit", {"name": "vhost.1", "r_ios_per_sec": 7, "w_mbytes_per_sec": 3}),
     ("vhost_controller_set_coalescing", {"ctrlr": "vhost.0", "delay_base_us": 32,
                                          "iops_threshold": 60000}),
     ("vhost_create_scsi_controller", {"ctrlr": "scsi.0"}),

@@ -59,7 +59,7 @@ class Load:
     """A front-end that does not stop by itself."""
 
     def __init__(self, path, *args):
-        self.bench = subprocess.Popen([BENCH, "--socket", path, "--seconds", "120", *args],
+        self.bench = subprocess.Popen([BENCH, "--socket", path, "--seconds", "120", "--load", *args],
                                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def __enter__(self):

@@ -525,6 +525,70 @@ static void a_device_that_was_saved_goes_on_where_it_was(void **state)
 	}
 }
 
+/* Writes under way all the while, each with a stamp of its own; and what they left. */
+static void handed_over_under_io(struct rig *r)
+{
+	static uint8_t data[PIECE], back[PIECE];
+	uint32_t stamp[DEPTH];
+
+	memset(req, 0, sizeof(req));
+	for (unsigned round = 0; round < 10; round++) {
+		unsigned left = DEPTH;
+
+		for (unsigned i = 0; i < DEPTH; i++) {
+			stamp[i] = rnd(UINT32_MAX);
+			fill_pattern(data, PIECE, stamp[i]);
+			assert_ok(blkdrv_add(&r->b, &req[i], SPEC_BLK_OUT, i * 8, data, PIECE, 0));
+		}
+		daemon_hand_over_begin(&r->d);
+		pause_us(rnd(20000));
+		assert_true(drv_publish(&r->q) >= 0);
+		while (r->d.call_fd || left) {
+			struct blkdrv_req *q;
+			uint8_t status;
+			int rc = left ? blkdrv_reap(&r->b, &q, &status, !r->d.call_fd) : 0;
+
+			if (rc < 0)
+				fail_msg("%d %s", rc, r->b.why);
+			if (rc > 0) {
+				assert_int_equal(status, 0);
+				blkdrv_put(&r->b, q);
+				left--;
+			}
+			if (r->d.call_fd)
+				daemon_hand_over_ended(&r->d);
+		}
+		for (unsigned i = 0; i < DEPTH; i++) {
+			fill_pattern(data, PIECE, stamp[i]);
+			assert_ok(blkdrv_read(&r->b, i * 8, back, PIECE));
+			assert_memory_equal(back, data, PIECE);
+		}
+	}
+}
+
+static void handed_over_as_the_same_function(void **state)
+{
+	static const char *const ways[] = { DISK, DISK ",notifications=mapped", FILE_DISK };
+	struct rig *r = rig_get();
+
+	seed = now_us();
+	daemon_image(&r->d, "disk", DISK_BYTES);
+	for (unsigned way = 0; way < 6; way++) {
+		if (way)
+			daemon_stop(&r->d);
+		daemon_start(&r->d, "--device", ways[way % 3], "--cores", "2", "--rpc-socket",
+			     "@rpc", NULL);
+		again(r, &(struct fe_up_opts){ .packed = way / 3 });
+		handed_over_under_io(r);
+		assert_int_equal(get(VPCI_DEVICE_STATUS, 1), VPCI_ACKNOWLEDGE | VPCI_DRIVER |
+								     VPCI_FEATURES_OK |
+								     VPCI_DRIVER_OK);
+		/* it can be begun anew, and told of a resize */
+		again(r, NULL);
+		rig_io(r, 0);
+	}
+}
+
 struct page_log {
 	uint64_t iova, bytes, page_size;
 	uint64_t bits[4096 / 64]; /* of 16 MiB */
@@ -593,6 +657,7 @@ int main(void)
 		T(any_access_hurts_nobody),
 		T(a_resize_is_told_with_a_new_generation),
 		T(a_device_that_was_saved_goes_on_where_it_was),
+		T(handed_over_as_the_same_function),
 		T(what_the_device_writes_is_in_the_dirty_log),
 	};
 	const char *s = getenv("PROTO_SEED");

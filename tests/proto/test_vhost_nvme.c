@@ -505,6 +505,32 @@ static void queues_are_drained_and_moved_under_load(void **state)
 	nvmeload_verify(&r->load);
 }
 
+static void handed_over_under_load(void **state)
+{
+	struct vnvme *r = &rig;
+	unsigned fds = 0;
+
+	up_dbbuf(r, QUEUES);
+	load_init(r, QUEUES);
+	for (unsigned i = 0; i < 20; i++) {
+		daemon_hand_over_begin(&r->d);
+		do {
+			nvmeload_fill(&r->load);
+			nvmeload_reap(&r->load);
+		} while (!daemon_hand_over_ended(&r->d));
+		nvmeload_run(&r->load, 50);
+		if (i == 10) { /* a queue that is in the way is known to be */
+			nvmeload_drain(&r->load);
+			assert_ok(nvmedrv_disable(&r->n));
+			up_dbbuf(r, QUEUES);
+		}
+		if (i == 2)
+			fds = daemon_fd_count(&r->d);
+	}
+	nvmeload_verify(&r->load);
+	assert_in_range(daemon_fd_count(&r->d), fds - 2, fds + 2);
+}
+
 static void new_memory_while_commands_run(void **state)
 {
 	struct vnvme *r = &rig;
@@ -678,6 +704,7 @@ int main(void)
 		T(wrong_regions_are_refused_and_the_session_lives),
 		T(load_is_answered_in_full),
 		T(queues_are_drained_and_moved_under_load),
+		T(handed_over_under_load),
 		T(new_memory_while_commands_run),
 		T(a_thousand_resets_lose_nothing_and_write_nothing_late),
 		T(front_ends_that_leave_under_load_leave_nothing_behind),

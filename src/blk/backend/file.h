@@ -37,6 +37,7 @@ struct file_params {
 struct file_dev {
 	struct blk_dev dev;
 	char *path;
+	char *kept; /* see loop/inherit.h; NULL: not kept */
 	int fd;
 	bool opened; /* fd is valid (0 is, too) */
 	bool block_device, direct;

@@ -17,6 +17,7 @@
 
 #include "base/log.h"
 #include "base/num.h"
+#include "loop/inherit.h"
 
 /* linux/stat.h, Linux 6.1 */
 #ifndef STATX_DIOALIGN
@@ -122,10 +123,36 @@ static int busy_device(const struct file_params *p, struct err *reterr)
 		       p->path);
 }
 
+/* Under what a successor finds it: all that matters of how it is opened. */
+static int kept_text(struct file_dev *file, const struct file_params *p, struct err *reterr)
+{
+	if (asprintf(&file->kept, "image %s (read-only=%s,lock=%s,direct=%d)", p->path,
+		     p->read_only ? "on" : "off", p->lock ? "on" : "off", p->direct) >= 0)
+		return 0;
+	file->kept = NULL;
+	return err_set(reterr, -ENOMEM, "no memory");
+}
+
+/* Of the process that we take over from, with its locks. False: it had none such. */
+static bool fd_inherit(struct file_dev *file)
+{
+	int flags;
+
+	file->fd = inherit_take(file->kept, &file->sync_failed);
+	if (file->fd < 0)
+		return false;
+	file->opened = true;
+	flags = fcntl(file->fd, F_GETFL);
+	file->direct = flags >= 0 && flags & O_DIRECT;
+	return true;
+}
+
 static int fd_open(struct file_dev *file, const struct file_params *p, struct err *reterr)
 {
 	int flags = O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (p->read_only ? O_RDONLY : O_RDWR);
 
+	if (fd_inherit(file))
+		return 0;
 	/* O_EXCL without O_CREAT: a block device that nobody else mounted or claimed (open(2)) */
 	if (file->block_device && p->lock && !p->read_only)
 		flags |= O_EXCL;
@@ -263,7 +290,7 @@ int file_open(struct blk_dev *dev, void *params, struct err *reterr)
 {
 	struct file_dev *file = container_of(dev, struct file_dev, dev);
 	struct file_params *p = params;
-	struct stat st;
+	struct stat st, looked;
 	uint64_t size;
 	int r;
 
@@ -276,15 +303,23 @@ int file_open(struct blk_dev *dev, void *params, struct err *reterr)
 		return err_set(reterr, -errno, "cannot open %s: %s", p->path, strerror(errno));
 	file->block_device = S_ISBLK(st.st_mode);
 	file->direct = p->direct != FILE_DIRECT_OFF;
-	r = kind_check(p->path, &st, reterr);
+	r = kept_text(file, p, reterr);
+	if (r >= 0)
+		r = kind_check(p->path, &st, reterr);
 	if (r >= 0)
 		r = fd_open(file, p, reterr);
 	if (r < 0)
 		return r;
+	looked = st;
 	/* What was opened may not be what was looked at. */
 	if (fstat(file->fd, &st) < 0 || S_ISBLK(st.st_mode) != file->block_device ||
 	    kind_check(p->path, &st, reterr) < 0)
 		return err_set(reterr, -ENOTBLK, "%s changed its kind while it was opened",
+			       p->path);
+	if (st.st_dev != looked.st_dev || st.st_ino != looked.st_ino)
+		return err_set(reterr, -ESTALE,
+			       "%s: another file is there than the one that was opened (in a "
+			       "hand-over: than the one that is served)",
 			       p->path);
 	if (p->lock)
 		r = file_lock(file->fd, p->path, !p->read_only, reterr);
@@ -305,6 +340,7 @@ int file_open(struct blk_dev *dev, void *params, struct err *reterr)
 	else
 		file_caps_fill(file, p, &st, size);
 	dev->caps.zeroes_unmap = dev->caps.discard;
+	inherit_keep(file->fd, file->kept, false, &file->sync_failed);
 	return 0;
 }
 
@@ -314,8 +350,11 @@ void file_close(struct blk_dev *dev)
 
 	if (file->zeroes)
 		munmap(file->zeroes, FILE_ZEROES_BYTES);
-	if (file->opened)
+	if (file->opened) {
+		inherit_drop(file->fd, file->kept);
 		close(file->fd);
+	}
+	free(file->kept);
 	free(file->path);
 }
 

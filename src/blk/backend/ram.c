@@ -1,16 +1,23 @@
 /*
- * ram: a disk in sparse anonymous memory, shared by all loops and gone with the process. Reads
- * and writes of the same block from several loops race, as they do on a real disk.
+ * ram: a disk in sparse memory, shared by all loops and gone with the process, unless a successor
+ * takes it over: it is a memfd for that (loop/inherit.h). Reads and writes of the same block from
+ * several loops race, as they do on a real disk.
+ *
+ * A read of a page that was never written is answered without looking at it: shared memory, other
+ * than anonymous memory, would be allocated by that.
  */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/num.h"
 #include "blk/blk_impl.h"
+#include "loop/inherit.h"
 
 /* Giving pages back takes time on the loop: so much per request at most. */
 #define RAM_ERASE_MAX_BYTES (64ull << 20)
@@ -25,8 +32,20 @@ struct ram_params {
 
 static const char *const pi_type_names[] = { "0", "1", "3", NULL };
 
+/* What a disk is made of, in loop/inherit.h: "memory of NAME" and the part. */
+enum ram_part {
+	RAM_DATA,
+	RAM_WRITTEN,
+	RAM_PI,
+	RAM_PART_COUNT
+};
+static const char *const ram_part_names[] = { "data", "map", "protection" };
+
 struct ram_dev {
 	struct blk_dev dev;
+	char *heir_name;	 /* by which a successor finds it */
+	int fds[RAM_PART_COUNT]; /* -1: none, or anonymous */
+	bool kept[RAM_PART_COUNT];
 	char *memory;
 	uint64_t mapped_bytes, page_bytes;
 	/*
@@ -75,19 +94,96 @@ static const struct opts_row ram_rows[] = {
 };
 static const struct opts_table ram_table = { "ram block device", ram_rows, ARRAY_SIZE(ram_rows) };
 
-static void *ram_map(uint64_t bytes, struct err *reterr)
-{
-	void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+/* ---- memory ---- */
 
-	if (memory == MAP_FAILED) {
-		err_set(reterr, -errno, "size=%llu: cannot map memory: %s",
-			(unsigned long long)bytes, strerror(errno));
-		return NULL;
+static char *ram_heir_text(const struct ram_dev *ram, enum ram_part part, const char *name)
+{
+	char *text;
+
+	return asprintf(&text, "memory of %s: %s", name, ram_part_names[part]) < 0 ? NULL : text;
+}
+
+/* Of the process that we take over from, or new, in *ret_fd; -1: it has to be anonymous. */
+static int ram_fd_open(const char *text, uint64_t bytes, int *ret_fd, struct err *reterr)
+{
+	struct stat st;
+
+	*ret_fd = inherit_take(text, NULL);
+	if (*ret_fd >= 0 && (fstat(*ret_fd, &st) < 0 || (uint64_t)st.st_size != bytes)) {
+		close(*ret_fd);
+		return err_set(reterr, -EINVAL, "%s: it has another size than %llu bytes", text,
+			       (unsigned long long)bytes);
 	}
-	/* It holds guests' data: not into core dumps. */
-	madvise(memory, bytes, MADV_DONTDUMP);
-	return memory;
+	if (*ret_fd >= 0)
+		return 0;
+	*ret_fd = memfd_create("vhostd-ram", MFD_CLOEXEC);
+	if (*ret_fd >= 0 && ftruncate(*ret_fd, (off_t)bytes) < 0) {
+		close(*ret_fd);
+		*ret_fd = -1;
+	}
+	return 0;
+}
+
+static void *ram_map(struct ram_dev *ram, enum ram_part part, uint64_t bytes, struct err *reterr)
+{
+	char *text = ram_heir_text(ram, part, ram->heir_name);
+	void *memory = MAP_FAILED;
+	int fd = -1;
+	int rc = text ? ram_fd_open(text, bytes, &fd, reterr)
+		      : err_set(reterr, -ENOMEM, "out of memory");
+
+	if (rc == 0)
+		memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			      MAP_NORESERVE | (fd >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS),
+			      fd, 0);
+	if (rc == 0 && memory == MAP_FAILED)
+		rc = err_set(reterr, -errno, "size=%llu: cannot map memory: %s",
+			     (unsigned long long)bytes, strerror(errno));
+	if (rc == 0) {
+		/* It holds guests' data: not into core dumps. */
+		madvise(memory, bytes, MADV_DONTDUMP);
+		inherit_keep(fd, text, true, NULL);
+		ram->fds[part] = fd;
+		ram->kept[part] = true;
+	} else if (fd >= 0) {
+		close(fd);
+	}
+	free(text);
+	return rc == 0 ? memory : NULL;
+}
+
+static void ram_unmap(struct ram_dev *ram, enum ram_part part, void *memory, uint64_t bytes)
+{
+	char *text;
+
+	if (!memory)
+		return;
+	munmap(memory, bytes);
+	text = ram_heir_text(ram, part, ram->heir_name);
+	inherit_drop(ram->fds[part], text ? text : "");
+	free(text);
+	if (ram->fds[part] >= 0)
+		close(ram->fds[part]);
+}
+
+static void ram_named(struct blk_dev *dev, const char *name)
+{
+	struct ram_dev *ram = container_of(dev, struct ram_dev, dev);
+	char *copy = strdup(name);
+
+	for (int i = 0; copy && i < RAM_PART_COUNT; i++) {
+		char *old = ram_heir_text(ram, (enum ram_part)i, ram->heir_name);
+		char *text = ram_heir_text(ram, (enum ram_part)i, name);
+
+		if (old && text && ram->kept[i])
+			inherit_rename(ram->fds[i], old, text);
+		free(old);
+		free(text);
+	}
+	if (!copy)
+		return;
+	free(ram->heir_name);
+	ram->heir_name = copy;
 }
 
 static int ram_pi_open(struct ram_dev *ram, const struct ram_params *p, struct err *reterr)
@@ -99,7 +195,7 @@ static int ram_pi_open(struct ram_dev *ram, const struct ram_params *p, struct e
 	ram->dev.caps.pi_type = types[p->pi_type];
 	ram->block_shift = (uint32_t)__builtin_ctzll(p->block_bytes);
 	ram->pi_bytes = (p->size_bytes >> ram->block_shift) * BLK_PI_BYTES;
-	ram->pi = ram_map(ram->pi_bytes, reterr);
+	ram->pi = ram_map(ram, RAM_PI, ram->pi_bytes, reterr);
 	return ram->pi ? 0 : -ENOMEM;
 }
 
@@ -162,12 +258,17 @@ static int ram_open(struct blk_dev *dev, void *params, struct err *reterr)
 	struct ram_params *p = params;
 
 	ram->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-	ram->memory = ram_map(p->size_bytes, reterr);
+	for (int i = 0; i < RAM_PART_COUNT; i++)
+		ram->fds[i] = -1;
+	ram->heir_name = strdup(dev->name);
+	if (!ram->heir_name)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	ram->memory = ram_map(ram, RAM_DATA, p->size_bytes, reterr);
 	if (!ram->memory)
 		return -ENOMEM;
 	ram->mapped_bytes = p->size_bytes;
 	ram->page_shift = (uint32_t)__builtin_ctzll(ram->page_bytes);
-	ram->written = ram_map(ram_written_bytes(ram), reterr);
+	ram->written = ram_map(ram, RAM_WRITTEN, ram_written_bytes(ram), reterr);
 	if (!ram->written)
 		return -ENOMEM;
 	/* A translation miss costs as much as the copy of a block. */
@@ -192,12 +293,10 @@ static void ram_close(struct blk_dev *dev)
 {
 	struct ram_dev *ram = container_of(dev, struct ram_dev, dev);
 
-	if (ram->memory)
-		munmap(ram->memory, ram->mapped_bytes);
-	if (ram->written)
-		munmap(ram->written, ram_written_bytes(ram));
-	if (ram->pi)
-		munmap(ram->pi, ram->pi_bytes);
+	ram_unmap(ram, RAM_DATA, ram->memory, ram->mapped_bytes);
+	ram_unmap(ram, RAM_WRITTEN, (void *)ram->written, ram_written_bytes(ram));
+	ram_unmap(ram, RAM_PI, ram->pi, ram->pi_bytes);
+	free(ram->heir_name);
 }
 
 static uint8_t *ram_pi_at(const struct ram_dev *ram, uint64_t offset_bytes)
@@ -241,17 +340,68 @@ static enum blk_status ram_zero(struct ram_dev *ram, uint64_t off, uint64_t len,
 	ram_written_set(ram, off, first - off);
 	ram_written_set(ram, end, off + len - end);
 	ram_written_clear(ram, first >> ram->page_shift, end >> ram->page_shift);
-	if (madvise(ram->memory + first, end - first, MADV_DONTNEED))
+	if (madvise(ram->memory + first, end - first,
+		    ram->fds[RAM_DATA] >= 0 ? MADV_REMOVE : MADV_DONTNEED))
 		memset(ram->memory + first, 0, end - first);
 	return BLK_ST_OK;
+}
+
+static inline bool ram_page_is_written(const struct ram_dev *ram, uint64_t page)
+{
+	return ram_written_word(ram, page) >> (page % 64) & 1;
+}
+
+/* Were all pages of a range written? */
+static inline bool ram_is_written(const struct ram_dev *ram, uint64_t off, uint64_t len)
+{
+	uint64_t page = off >> ram->page_shift, last = (off + len - 1) >> ram->page_shift;
+
+	for (; page <= last; page++)
+		if (unlikely(!ram_page_is_written(ram, page)))
+			return false;
+	return true;
+}
+
+/* Aligned as pages are: then memcpy does with it what it does with them. */
+static const char ram_zeroes[4096] __attribute__((aligned(4096)));
+
+/* Page by page, and only those that were written. */
+static __attribute__((noinline)) void ram_read_sparse(const struct ram_dev *ram,
+						      const struct blk_req *req)
+{
+	const uint64_t piece = MIN(ram->page_bytes, sizeof(ram_zeroes));
+	uint64_t off = req->offset_bytes;
+
+	for (uint32_t i = 0; i < req->iov_count; i++) {
+		char *to = req->iov[i].iov_base;
+		uint64_t left = req->iov[i].iov_len;
+
+		while (left) {
+			uint64_t n = MIN(left, piece - (off & (piece - 1)));
+			const char *from = ram->memory + off;
+
+			/* copied, not set: GCC makes "rep stos" of a memset here */
+			if (!ram_page_is_written(ram, off >> ram->page_shift))
+				from = ram_zeroes + (off & (piece - 1));
+			memcpy(to, from, n);
+			to += n;
+			off += n;
+			left -= n;
+		}
+	}
 }
 
 static enum blk_status ram_copy(struct ram_dev *ram, const struct blk_req *req)
 {
 	char *at = ram->memory + req->offset_bytes;
 	uint64_t left = req->len_bytes;
+	bool sparse = req->op == BLK_READ && left && !ram_is_written(ram, req->offset_bytes, left);
 
-	for (uint32_t i = 0; i < req->iov_count; i++) {
+	if (unlikely(sparse)) {
+		ram_read_sparse(ram, req);
+		left = 0;
+	}
+	for (uint32_t i = 0; i < req->iov_count && !unlikely(sparse); i++) {
 		const struct iovec *v = &req->iov[i];
 
 		ASSERT(v->iov_len <= left);
@@ -303,6 +453,7 @@ const struct blk_impl blk_ram = {
 	.at_once = true,
 	.open = ram_open,
 	.close = ram_close,
+	.named = ram_named,
 	.map = ram_extent,
 	.submit = ram_submit,
 };

@@ -503,6 +503,42 @@ static void iostat_begins_anew_at_a_reset_and_the_node_still_knows_all(void **st
 	filter_close(&rig);
 }
 
+static void counters_go_on_from_those_of_another_process(void **state)
+{
+	struct filter_rig was, is;
+	struct blk_stats all, iostat, s;
+
+	filter_open(&was, "ram", "size=1M", "swap", NULL);
+	assert_int_equal(disk_do(&was.disk, BLK_WRITE, 0, 0, 512, page), BLK_ST_OK);
+	blk_dev_iostat_reset(was.disk.dev, false);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(disk_do(&was.disk, BLK_READ, 0, 0, 1024, page), BLK_ST_OK);
+	assert_int_equal(disk_do(&was.disk, BLK_READ, 0, 1u << 30, 512, page), BLK_ST_RANGE);
+	blk_dev_stats(was.disk.dev, &all);
+	blk_dev_iostat(was.disk.dev, &iostat);
+	filter_close(&was);
+
+	filter_open(&is, "ram", "size=1M", "swap", NULL);
+	assert_int_equal(disk_do(&is.disk, BLK_WRITE, 0, 0, 2048, page), BLK_ST_OK);
+	for (int i = 0; i < 2; i++) /* a disk of two units is told twice */
+		blk_dev_stats_inherit(is.disk.dev, &all, &iostat);
+	blk_dev_stats(is.disk.dev, &s);
+	assert_memory_equal(&s, &all, offsetof(struct blk_stats, min_ns));
+	blk_dev_iostat(is.disk.dev, &s);
+	assert_memory_equal(&s, &iostat, offsetof(struct blk_stats, min_ns));
+	assert_int_equal(s.max_ns[BLK_READ], all.max_ns[BLK_READ]);
+	assert_int_equal(disk_do(&is.disk, BLK_READ, 0, 0, 512, page), BLK_ST_OK);
+	blk_dev_stats(is.disk.dev, &s);
+	assert_int_equal(s.ops[BLK_READ], 5);
+	assert_int_equal(s.bytes[BLK_READ], 3 * 1024 + 512);
+	assert_int_equal(s.ops[BLK_WRITE], 1);
+	assert_int_equal(s.errors[BLK_ST_RANGE], 1);
+	blk_dev_iostat(is.disk.dev, &s);
+	assert_int_equal(s.ops[BLK_READ], 5);
+	assert_int_equal(s.ops[BLK_WRITE], 0);
+	filter_close(&is);
+}
+
 struct seen {
 	uint32_t chans;
 	uint64_t ops, in_flight;
@@ -601,6 +637,7 @@ int main(void)
 		cmocka_unit_test(queue_depth_says_which_requests_are_hit),
 		cmocka_unit_test(injection_that_means_nothing_is_refused),
 		cmocka_unit_test(iostat_begins_anew_at_a_reset_and_the_node_still_knows_all),
+		cmocka_unit_test(counters_go_on_from_those_of_another_process),
 		cmocka_unit_test(each_channel_has_its_part_also_through_a_swap),
 		cmocka_unit_test(swap_to_a_filter_on_the_same_base_counts_nothing_twice),
 	};
