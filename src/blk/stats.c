@@ -212,11 +212,14 @@ void blk_dev_iostat_reset(struct blk_dev *dev, bool extremes_only)
 void blk_dev_stats_inherit(struct blk_dev *dev, const struct blk_stats *all,
 			   const struct blk_stats *iostat)
 {
-	struct blk_stats now;
+	struct blk_stats now, was = *all, was_iostat = *iostat;
 
+	/* A sum's: what ended at once is in the first bucket, too. */
+	memset(was.ops, 0, sizeof(was.ops));
+	memset(was_iostat.ops, 0, sizeof(was_iostat.ops));
 	stats_sum(dev, &now);
 	pthread_mutex_lock(&dev->chans_lock);
-	counters_add(&dev->closed_stats, all, PLUS);
+	counters_add(&dev->closed_stats, &was, PLUS);
 	counters_add(&dev->closed_stats, &now, MINUS);
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
 		if (all->ops[op])
@@ -224,6 +227,6 @@ void blk_dev_stats_inherit(struct blk_dev *dev, const struct blk_stats *all,
 	}
 	pthread_mutex_unlock(&dev->chans_lock);
 	memset(&dev->reset_stats, 0, sizeof(dev->reset_stats));
-	counters_add(&dev->reset_stats, all, PLUS);
-	counters_add(&dev->reset_stats, iostat, MINUS);
+	counters_add(&dev->reset_stats, &was, PLUS);
+	counters_add(&dev->reset_stats, &was_iostat, MINUS);
 }

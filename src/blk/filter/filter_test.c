@@ -532,7 +532,7 @@ static void counters_go_on_from_those_of_another_process(void **state)
 	assert_int_equal(s.ops[BLK_READ], 5);
 	assert_int_equal(s.bytes[BLK_READ], 3 * 1024 + 512);
 	assert_int_equal(s.ops[BLK_WRITE], 1);
-	assert_int_equal(s.errors[BLK_ST_RANGE], 1);
+	assert_int_equal(blk_stats_errors(&s, BLK_ST_RANGE), 1);
 	blk_dev_iostat(is.disk.dev, &s);
 	assert_int_equal(s.ops[BLK_READ], 5);
 	assert_int_equal(s.ops[BLK_WRITE], 0);
