@@ -125,6 +125,10 @@ static void handover_fail(int rc, struct err *err)
 	loop_timer_stop(&ho.tick);
 	if (ho.sock >= 0)
 		shutdown(ho.sock, SHUT_RDWR); /* it sees the end */
+	if (at >= HANDOVER_HALTING) {
+		devices_freeze(false);
+		server_freeze(false);
+	}
 	status = handover_reap();
 	handover_explain(err, rc, status);
 	if (ho.watching && !ho.stopping) {
@@ -132,10 +136,6 @@ static void handover_fail(int rc, struct err *err)
 		loop_watch_stop(&ho.watch, handover_on_watch_stopped);
 	}
 	handover_state_set(HANDOVER_IDLE);
-	if (at >= HANDOVER_HALTING) {
-		devices_freeze(false);
-		server_freeze(false);
-	}
 	call_hold(false);
 	err_prefix(err, rc, "hand-over: this process goes on");
 	log_error("%s", err->msg);

@@ -441,6 +441,7 @@ static int http_listen_unix(const char *path, mode_t mode, int *ret_fd, struct e
 		return listen_open(path, mode, &http.file, ret_fd, reterr);
 	http.file = http.from_file;
 	http.from_file.path = NULL;
+	listen_again(*ret_fd);
 	return 0;
 }
 

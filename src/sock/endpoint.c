@@ -34,6 +34,7 @@ struct endpoint {
 	bool watching; /* started, stopped() not yet called */
 	bool accepting;
 	bool frozen;
+	bool taken;		 /* over from another process */
 	struct loop_timer timer; /* client: next attempt; server: accept again */
 
 	struct list conns;
@@ -347,6 +348,8 @@ void endpoint_freeze(struct endpoint *ep, bool frozen)
 	ep->frozen = frozen;
 	if (frozen)
 		loop_timer_stop(&ep->timer);
+	else if (ep->taken && ep->file.path)
+		listen_again(ep->listen_fd);
 	endpoint_accepting_update(ep);
 	/* A guard, as in endpoint_stop. */
 	ep->conn_count++;
@@ -435,7 +438,7 @@ static int endpoint_unpack(struct endpoint *ep, struct err *reterr)
 		rc = endpoint_path_unpack(ep, p, reterr);
 	if (rc < 0)
 		return rc;
-	ep->frozen = true;
+	ep->frozen = ep->taken = true;
 	fd = parcel_take_fd(p);
 	if (fd >= 0)
 		endpoint_listen(ep, fd);
@@ -508,7 +511,8 @@ int endpoint_start(const struct endpoint_params *params, struct endpoint **ret_e
 	rc = endpoint_open(ep, reterr);
 	if (rc) {
 		err_prefix(reterr, rc, "%s", params->name);
-		if (params->from) /* its listener may be watched: see endpoint_params.from */
+		/* see endpoint_params.from */
+		if (params->from && (ep->watching || ep->conn_count))
 			return rc;
 		goto free_ep;
 	}

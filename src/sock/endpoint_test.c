@@ -15,6 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/parcel.h"
 #include "loop/loop.h"
 #include "sock/endpoint.h"
 #include "sock/listen.h"
@@ -330,6 +331,90 @@ static void visiting_reaches_the_connections_of_these_ops_and_no_others(void **s
 	close(b);
 }
 
+/* As if the endpoint had come from another process. */
+static void send_over(struct fixture *f, struct parcel *ret_in)
+{
+	struct parcel out;
+	struct err err = { 0 };
+	int fds[4];
+
+	parcel_init(&out);
+	endpoint_freeze(f->ep, true);
+	assert_true(endpoint_is_quiet(f->ep));
+	assert_int_equal(endpoint_pack(f->ep, &out, &err), 0);
+	assert_true(out.fd_count <= 4);
+	for (uint32_t i = 0; i < out.fd_count; i++)
+		fds[i] = fcntl(out.fds[i], F_DUPFD_CLOEXEC, 3);
+	assert_int_equal(parcel_open(ret_in, out.bytes, out.len, fds, out.fd_count, &err), 0);
+	parcel_fini(&out);
+}
+
+static void a_listener_that_was_handed_over_goes_on(void **state)
+{
+	struct fixture *f = *state;
+	struct endpoint *old;
+	struct parcel in;
+	struct err err = { 0 };
+	int fd;
+
+	start(f);
+	old = f->ep;
+	send_over(f, &in);
+	fd = dial(f);
+	assert_false(answers(f, fd)); /* in the backlog */
+	f->params.from = &in;
+	assert_int_equal(endpoint_start(&f->params, &f->ep, &err), 0);
+	assert_false(answers(f, fd));
+	endpoint_freeze(f->ep, false);
+	assert_true(answers(f, fd));
+	close(fd);
+	parcel_fini(&in);
+	f->params.from = NULL;
+	endpoint_stop(old, on_stopped, &old);
+	PUMP_UNTIL(f, !old);
+}
+
+static void one_that_was_frozen_accepts_again(void **state)
+{
+	struct fixture *f = *state;
+	struct parcel in;
+	int fd;
+
+	start(f);
+	send_over(f, &in);
+	parcel_fini(&in);
+	fd = dial(f);
+	assert_false(answers(f, fd));
+	endpoint_freeze(f->ep, false);
+	assert_true(answers(f, fd));
+	close(fd);
+}
+
+static void what_does_not_fit_is_not_taken_over(void **state)
+{
+	struct fixture *f = *state;
+	struct endpoint *next;
+	struct parcel in;
+	struct err err = { 0 };
+
+	start(f);
+	send_over(f, &in);
+	f->params.socket_path = "/elsewhere";
+	f->params.from = &in;
+	assert_int_equal(endpoint_start(&f->params, &next, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, "a hand-over keeps sockets where they are"));
+	f->params.socket_path = f->path;
+	for (size_t len = 0; len < 24; len += 4) { /* the head of the section */
+		parcel_rewind(&in);
+		in.failed = false;
+		in.end = len;
+		assert_int_equal(endpoint_start(&f->params, &next, &err), -EPROTO);
+	}
+	parcel_fini(&in);
+	f->params.from = NULL;
+	endpoint_freeze(f->ep, false);
+}
+
 static void parameters_that_cannot_be_are_named(void **state)
 {
 	struct fixture *f = *state;
@@ -375,6 +460,9 @@ int main(void)
 		T(a_client_connects_again_when_the_connection_ended),
 		T(a_path_that_is_too_long_is_named),
 		T(visiting_reaches_the_connections_of_these_ops_and_no_others),
+		T(a_listener_that_was_handed_over_goes_on),
+		T(one_that_was_frozen_accepts_again),
+		T(what_does_not_fit_is_not_taken_over),
 		T(parameters_that_cannot_be_are_named),
 #undef T
 	};

@@ -151,6 +151,11 @@ close_fd:
 	return rc;
 }
 
+void listen_again(int fd)
+{
+	(void)listen(fd, LISTEN_BACKLOG);
+}
+
 void listen_file_remove(struct listen_file *file)
 {
 	struct stat st;

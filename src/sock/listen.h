@@ -24,6 +24,11 @@ struct listen_file {
  */
 int listen_open(const char *path, mode_t mode, struct listen_file *ret_file, int *ret_fd,
 		struct err *reterr);
+/*
+ * A listening socket of another process, which is ours from now on: who connects sees our process
+ * behind it (SO_PEERCRED), and not that one's, which may have ended.
+ */
+void listen_again(int fd);
 /* Removes the file if it is still the one that we created. */
 void listen_file_remove(struct listen_file *file);
 /* A connected, non-blocking socket. -EAGAIN: the server's backlog is full. */

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -391,6 +392,13 @@ def test_nothing_is_left_over_after_many(serve, room, image):
 
 # ---- sockets
 
+def listener_pid(path):
+    """Of whom the kernel says that he listens there."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(path)
+        return struct.unpack("3i", s.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+
+
 def test_management_and_metrics_are_at_the_same_sockets(serve, room, image):
     args, words, sock = disk(room, image, "file")
     metrics = os.path.join(room, "m.sock")
@@ -409,6 +417,7 @@ def test_management_and_metrics_are_at_the_same_sockets(serve, room, image):
             assert http.recv(12).startswith(b"HTTP/1.")
         with Rpc(readonly) as rpc:
             assert rpc.call("spdk_get_version")
+        assert {listener_pid(p) for p in (sock, metrics, readonly, s.rpc_path)} == {s.pid}
     assert s.end() == 0
     assert not any(os.path.exists(p) for p in (sock, metrics, readonly, s.rpc_path))
 
@@ -513,10 +522,11 @@ def test_vhostctl_upgrade_says_who_serves(serve, room, image):
     r = subprocess.run([VHOSTCTL, "-s", s.rpc_path, "upgrade"], capture_output=True, text=True,
                        check=True, timeout=TIMEOUT_S)
     assert r.stdout.startswith("vhostd v") and "front-ends waited" in r.stdout
+    assert reap(s.pid) == 0
     s.pid = int(r.stdout.split("process ")[1].split(";")[0])
     r = subprocess.run([VHOSTCTL, "-s", s.rpc_path, "--json", "upgrade", "--within", "20s"],
                        capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
-    assert json.loads(r.stdout)["pid"] != s.pid
+    assert reap(s.pid) == 0 and json.loads(r.stdout)["pid"] != s.pid
     s.pid = json.loads(r.stdout)["pid"]
     assert s.end() == 0
 
