@@ -157,6 +157,17 @@ def disk(room, image, kind):
 
 # ---- under load
 
+def hand_over_when_storage_lets(s):
+    """A disk that others keep busy may need longer than front-ends are made to wait: then again."""
+    for _ in range(3):
+        try:
+            return s.hand_over(timeout_ms=30000)
+        except RpcError as e:
+            assert "requests under way take longer" in e.message
+            print(e.message, file=sys.stderr)
+    return s.hand_over(timeout_ms=30000)
+
+
 @pytest.mark.parametrize("kind", ("file", "ram", "packed", "scsi"))
 def test_many_in_a_row_under_load_are_a_short_pause_and_nothing_else(serve, room, image, kind):
     args, words, sock = disk(room, image, kind)
@@ -167,7 +178,7 @@ def test_many_in_a_row_under_load_are_a_short_pause_and_nothing_else(serve, room
     wait_for("the front-end", lambda: s.call("device_get_devices")[0]["sessions"])
     try:
         for _ in range(ROUNDS):
-            pauses.append(s.hand_over(timeout_ms=30000))
+            pauses.append(hand_over_when_storage_lets(s))
             time.sleep(0.02)
         load.result()
     finally:
