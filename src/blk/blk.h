@@ -262,8 +262,8 @@ void blk_dev_iostat_each(const struct blk_dev *dev,
 /* Everything, or min_ns and max_ns alone, starts anew; of a "swap" its base's too. */
 void blk_dev_iostat_reset(struct blk_dev *dev, bool extremes_only);
 /*
- * Both go on from what another process counted of the same disk, instead of what this one has so
- * far; not what single channels did. Nodes below it go on for themselves.
+ * Both go on from what another process counted of the same disk; not what single channels did. Once
+ * only: more calls do nothing. Nodes below it go on for themselves.
  */
 void blk_dev_stats_inherit(struct blk_dev *dev, const struct blk_stats *all,
 			   const struct blk_stats *iostat);

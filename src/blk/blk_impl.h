@@ -107,6 +107,7 @@ struct blk_dev {
 	struct blk_stats closed_stats; /* of channels and bases that are gone */
 	struct blk_stats base_before;  /* what the base had done when it became ours (passes) */
 	struct blk_stats reset_stats;  /* all, when blk_dev_iostat was reset */
+	bool inherited;		       /* closed_stats has what another process counted */
 	struct blk_dev_fine fine;
 };
 

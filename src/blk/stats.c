@@ -212,21 +212,21 @@ void blk_dev_iostat_reset(struct blk_dev *dev, bool extremes_only)
 void blk_dev_stats_inherit(struct blk_dev *dev, const struct blk_stats *all,
 			   const struct blk_stats *iostat)
 {
-	struct blk_stats now, was = *all, was_iostat = *iostat;
+	struct blk_stats was = *all, since = *iostat;
 
-	/* A sum's: what ended at once is in the first bucket, too. */
+	if (dev->inherited)
+		return;
+	dev->inherited = true;
+	/* those of a sum: see counters_add */
 	memset(was.ops, 0, sizeof(was.ops));
-	memset(was_iostat.ops, 0, sizeof(was_iostat.ops));
-	stats_sum(dev, &now);
+	memset(since.ops, 0, sizeof(since.ops));
 	pthread_mutex_lock(&dev->chans_lock);
 	counters_add(&dev->closed_stats, &was, PLUS);
-	counters_add(&dev->closed_stats, &now, MINUS);
 	for (int op = 0; op < BLK_OP_COUNT; op++) {
-		if (all->ops[op])
-			extremes_add(&dev->closed_stats, op, all->min_ns[op], all->max_ns[op]);
+		if (op_was(&was, op))
+			extremes_add(&dev->closed_stats, op, was.min_ns[op], was.max_ns[op]);
 	}
 	pthread_mutex_unlock(&dev->chans_lock);
-	memset(&dev->reset_stats, 0, sizeof(dev->reset_stats));
 	counters_add(&dev->reset_stats, &was, PLUS);
-	counters_add(&dev->reset_stats, &was_iostat, MINUS);
+	counters_add(&dev->reset_stats, &since, MINUS);
 }

@@ -175,7 +175,9 @@ static int add_vfio_user(struct cli *cli)
 		return rc;
 	rc = cli_do(cli, "nvmf_subsystem_add_listener",
 		    json_pack("{s:s, s:{s:s, s:s, s:s}}", "nqn", nqn, "listen_address", "trtype",
-			      "VFIOUSER", "traddr", cli_str(cli, "dir"), "trsvcid", "0"));
+			      "VFIOUSER", "traddr",
+			      cli_given(cli, "dir") ? cli_str(cli, "dir") : cli_str(cli, "name"),
+			      "trsvcid", "0"));
 	if (rc < 0) {
 		const struct err kept = cli->err;
 
@@ -188,9 +190,8 @@ static int add_vfio_user(struct cli *cli)
 int nvme_add(struct cli *cli, json_t **ret_result)
 {
 	*ret_result = json_true();
-	if (cli_flag(cli, "vhost-user") == cli_given(cli, "dir"))
-		return err_set(&cli->err, -EINVAL,
-			       "expected --dir DIR (over vfio-user), or --vhost-user");
+	if (cli_flag(cli, "vhost-user") && cli_given(cli, "dir"))
+		return err_set(&cli->err, -EINVAL, "--dir: not with --vhost-user");
 	return cli_flag(cli, "vhost-user") ? add_vhost_user(cli) : add_vfio_user(cli);
 }
 

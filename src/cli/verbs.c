@@ -187,8 +187,9 @@ static const struct arg scsi_target_rm_args[] = {
 
 static const struct arg nvme_add_args[] = {
 	{ "NAME", ARG_STR, .help = "of the new controller", .offer = OFFER_NOTHING },
-	{ "--dir", ARG_PATH, .help = "folder for its socket, over vfio-user", .value = "DIR",
-	  .offer = OFFER_FILES },
+	{ "--dir", ARG_PATH,
+	  .help = "over vfio-user: folder of its socket; default: NAME, where sockets are",
+	  .value = "DIR", .offer = OFFER_FILES },
 	{ "--nqn", ARG_STR, .help = "over vfio-user: the subsystem's; default: made of NAME",
 	  .value = "NQN", .param = "nqn", .call = 1 },
 	{ "--serial", ARG_STR, .help = "over vfio-user: at most 20 characters",

@@ -121,6 +121,13 @@ int ctrlr_set_number(struct ctrlr_new *new, const char *key, uint64_t value, str
 	return ctrlr_set(new, key, text, reterr);
 }
 
+const char *ctrlr_socket_dir(void)
+{
+	const char *dir = framework_get()->socket_dir;
+
+	return dir ? dir : SERVER_DIR_DEFAULT;
+}
+
 int ctrlr_set_socket(struct ctrlr_new *new, const char *dir, const char *name, struct err *reterr)
 {
 	char path[256];
@@ -128,9 +135,7 @@ int ctrlr_set_socket(struct ctrlr_new *new, const char *dir, const char *name, s
 	int n;
 
 	if (!dir)
-		dir = framework_get()->socket_dir;
-	if (!dir)
-		dir = SERVER_DIR_DEFAULT;
+		dir = ctrlr_socket_dir();
 	if (strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, ".."))
 		return err_set(reterr, -EINVAL,
 			       "expected the name of a file in %s, got '%.64s' (-S sets the "

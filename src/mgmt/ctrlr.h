@@ -63,6 +63,8 @@ int ctrlr_begin(enum ctrlr_kind kind, const char *type, const char *name, const 
 /* Sets a parameter of the device unless value is NULL. Errors: device_def_set's. */
 int ctrlr_set(struct ctrlr_new *new, const char *key, const char *value, struct err *reterr);
 int ctrlr_set_number(struct ctrlr_new *new, const char *key, uint64_t value, struct err *reterr);
+/* Where the sockets of devices that methods make are: -S, or the default. */
+const char *ctrlr_socket_dir(void);
 /* DIR/name; dir NULL: --socket-dir. -EINVAL: name is no file's name; -ENOENT:
  * there is no such folder. */
 int ctrlr_set_socket(struct ctrlr_new *new, const char *dir, const char *name, struct err *reterr);

@@ -388,8 +388,8 @@ static const struct opts_row listener_rows[] = {
 	NQN_ROW,
 	TARGET_ROW,
 	{ "listen_address", OPTS_JSON, 0,
-	  .help = "{trtype: " TRTYPE ", traddr: a folder that is there; its socket is " SOCKET_FILE
-		  "}",
+	  .help = "{trtype: " TRTYPE ", traddr: a folder; its socket is " SOCKET_FILE
+		  ". One in the folder of sockets (-S), as a bare name is, is made}",
 	  .required = true },
 	ROW(subsystem, "secure_channel", OPTS_BOOL, ignored_bool, false,
 	    "accepted, without effect"),
@@ -409,13 +409,42 @@ static const struct opts_row address_rows[] = {
 static const struct opts_table address_table = { "listen_address", address_rows,
 						 ARRAY_SIZE(address_rows) };
 
+/* The name of a folder in that of sockets, in path or bare; NULL: it is elsewhere. */
+static const char *own_folder(const char *path)
+{
+	const char *dir = ctrlr_socket_dir(), *name = path;
+	const size_t n = strlen(dir);
+
+	if (!strncmp(path, dir, n) && path[n] == '/')
+		name = path + n + 1;
+	return *name && *name != '.' && !strchr(name, '/') ? name : NULL;
+}
+
+/* With traddr as a path. */
+static int address_parse(const struct rpc_call *call, struct address *a, struct err *reterr)
+{
+	int rc = params_fill(&address_table, a, rpc_param(call, "listen_address"), reterr);
+	char *path;
+
+	if (rc < 0 || !own_folder(a->traddr))
+		return rc;
+	if (asprintf(&path, "%s/%s", ctrlr_socket_dir(), own_folder(a->traddr)) < 0)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	free(a->traddr);
+	a->traddr = path;
+	return 0;
+}
+
 static int address_fill(const struct rpc_call *call, struct address *a, struct err *reterr)
 {
 	struct stat st;
-	int rc = params_fill(&address_table, a, rpc_param(call, "listen_address"), reterr);
+	int rc = address_parse(call, a, reterr);
 
 	if (rc == 0)
 		rc = check_trtype(a->trtype, reterr);
+	if (rc == 0 && own_folder(a->traddr) && mkdir(a->traddr, 0755) < 0 && errno != EEXIST)
+		rc = err_set(reterr, -errno, "traddr: cannot make %.108s: %s", a->traddr,
+			     strerror(errno));
 	if (rc == 0 && (stat(a->traddr, &st) < 0 || !S_ISDIR(st.st_mode)))
 		rc = err_set(reterr, -ENOENT,
 			     "traddr: expected a folder, got '%.108s'; make it first", a->traddr);
@@ -498,7 +527,7 @@ struct device *nvmf_listener_of(struct rpc_call *call, const struct device *subs
 {
 	struct device *listener = NULL;
 	struct address a = { 0 };
-	int rc = params_fill(&address_table, &a, rpc_param(call, "listen_address"), reterr);
+	int rc = address_parse(call, &a, reterr);
 
 	if (rc == 0)
 		listener = listener_find(subsystem, a.traddr);

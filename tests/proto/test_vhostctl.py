@@ -199,7 +199,7 @@ def test_answers_of_another_shape_do_no_harm(room, verb, result):
     (["disk", "limit", "x"], ["expected a limit"]),
     (["disk", "limit", "x", "--read-bandwidth-burst", "5"], ["--read-bandwidth-burst", "whole MiB"]),
     (["qos", "set", "x", "--bandwidth", "1000"], ["--bandwidth", "whole MiB", "1000"]),
-    (["nvme", "add", "x"], ["--dir DIR", "--vhost-user"]),
+    (["nvme", "add", "x", "--vhost-user", "--dir", "d"], ["--dir", "--vhost-user"]),
     (["log", "level", "loud"], ["ERROR, WARNING, NOTICE, INFO, DEBUG", "loud"]),
     (["completion", "fish"], ["bash", "fish"]),
     (["top", "--batch", "--sort", "size"], ["--sort", "size"]),
@@ -469,6 +469,19 @@ def test_nvme_namespaces_come_and_go_with_their_bdevs(ctl, room, way):
     assert [b["name"] for b in ctl.json("bdev", "list")] == ["m"]
     ctl("nvme", "rm", "n")
     assert "no NVMe controllers" in ctl("nvme", "list")
+
+
+def test_the_folder_of_an_nvme_controller_is_made_where_sockets_are(ctl, room):
+    ctl("nvme", "add", "n")
+    assert os.path.exists(f"{room}/n/cntrl")
+    subsystem = ctl.json("nvme", "list")[0]["nqn"]
+    address = {"trtype": "VFIOUSER", "traddr": "second"}
+    ctl("rpc", "nvmf_subsystem_add_listener", json.dumps({"nqn": subsystem, "listen_address": address}))
+    assert os.path.exists(f"{room}/second/cntrl")
+    ctl("rpc", "nvmf_subsystem_remove_listener", json.dumps({"nqn": subsystem, "listen_address": address}))
+    assert not os.path.exists(f"{room}/second/cntrl")
+    ctl("nvme", "rm", "n")
+    assert not os.path.exists(f"{room}/n/cntrl")
 
 
 def test_an_nvme_controller_whose_socket_cannot_be_made_leaves_no_subsystem(ctl, room):

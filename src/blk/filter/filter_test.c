@@ -503,6 +503,15 @@ static void iostat_begins_anew_at_a_reset_and_the_node_still_knows_all(void **st
 	filter_close(&rig);
 }
 
+static void same_counters(const struct blk_stats *a, const struct blk_stats *b)
+{
+	assert_memory_equal(a->ops, b->ops, sizeof(a->ops));
+	assert_memory_equal(a->bytes, b->bytes, sizeof(a->bytes));
+	assert_memory_equal(a->hist, b->hist, sizeof(a->hist));
+	assert_memory_equal(a->latency_ns, b->latency_ns, sizeof(a->latency_ns));
+	assert_memory_equal(a->errors, b->errors, sizeof(a->errors));
+}
+
 static void counters_go_on_from_those_of_another_process(void **state)
 {
 	struct filter_rig was, is;
@@ -519,13 +528,12 @@ static void counters_go_on_from_those_of_another_process(void **state)
 	filter_close(&was);
 
 	filter_open(&is, "ram", "size=1M", "swap", NULL);
-	assert_int_equal(disk_do(&is.disk, BLK_WRITE, 0, 0, 2048, page), BLK_ST_OK);
 	for (int i = 0; i < 2; i++) /* a disk of two units is told twice */
 		blk_dev_stats_inherit(is.disk.dev, &all, &iostat);
 	blk_dev_stats(is.disk.dev, &s);
-	assert_memory_equal(&s, &all, offsetof(struct blk_stats, min_ns));
+	same_counters(&s, &all);
 	blk_dev_iostat(is.disk.dev, &s);
-	assert_memory_equal(&s, &iostat, offsetof(struct blk_stats, min_ns));
+	same_counters(&s, &iostat);
 	assert_int_equal(s.max_ns[BLK_READ], all.max_ns[BLK_READ]);
 	assert_int_equal(disk_do(&is.disk, BLK_READ, 0, 0, 512, page), BLK_ST_OK);
 	blk_dev_stats(is.disk.dev, &s);
