@@ -391,11 +391,22 @@ static __attribute__((noinline)) void ram_read_sparse(const struct ram_dev *ram,
 	}
 }
 
+/* Where all of it can be copied from; NULL: some pages were written, and others were not. */
+static inline const char *ram_read_from(const struct ram_dev *ram, uint64_t off, uint64_t len)
+{
+	const uint64_t in_zeroes = off & (sizeof(ram_zeroes) - 1);
+
+	if (!len || likely(ram_is_written(ram, off, len)))
+		return ram->memory + off;
+	/* then it is in one page, which is not written */
+	return in_zeroes + len <= sizeof(ram_zeroes) ? ram_zeroes + in_zeroes : NULL;
+}
+
 static enum blk_status ram_read(struct ram_dev *ram, const struct blk_req *req)
 {
-	const char *at = ram->memory + req->offset_bytes;
+	const char *at = ram_read_from(ram, req->offset_bytes, req->len_bytes);
 
-	if (unlikely(req->len_bytes && !ram_is_written(ram, req->offset_bytes, req->len_bytes))) {
+	if (unlikely(!at)) {
 		ram_read_sparse(ram, req);
 	} else {
 		uint64_t left = req->len_bytes;
