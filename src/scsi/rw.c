@@ -55,7 +55,7 @@ static struct blk_chan *rw_chan(struct scsi_task *t)
 	struct scsi_queue *q = t->queue;
 	struct blk_chan *chan = scsi_queue_chan(q, task_lu(t));
 
-	if (t->itl == q->last_itl)
+	if (t->itl == q->last_itl && !task_lu(t)->pi_type)
 		q->last_chan = chan;
 	return chan;
 }
@@ -91,8 +91,9 @@ static __attribute__((noinline)) void rw_unusual(struct scsi_task *t, enum blk_o
 
 /*
  * Ordinary is: a buffer of exactly the right size, as drivers give it, and none of the protection
- * bits. The range of such a one is left to the waist; here only the shift must not wrap. Also for
- * a FUA read: what it must not miss are writes that completed, and those we see.
+ * bits; a unit with protection information has no last_chan. The range of such a one is left to the
+ * waist; here only the shift must not wrap. Also for a FUA read: what it must not miss are writes
+ * that completed, and those we see.
  */
 static inline void rw_start(struct scsi_task *t, enum blk_op op, struct iov_cur *cur)
 {
@@ -103,7 +104,7 @@ static inline void rw_start(struct scsi_task *t, enum blk_op op, struct iov_cur 
 	cdb_lba_get(t->cdb, t->row->len_bytes, &lba, &blocks);
 	t->lba = lba;
 	if (unlikely(cur->left_bytes != blocks << lu->block_shift || !blocks || cur->skip_bytes ||
-		     lba > UINT64_MAX >> 16 || lu->pi_type || t->cdb[1] & SCSI_RW_PROTECT || !chan))
+		     lba > UINT64_MAX >> 16 || t->cdb[1] & SCSI_RW_PROTECT || !chan))
 		rw_unusual(t, op, cur, blocks);
 	else
 		rw_submit(t, op, cur, chan);

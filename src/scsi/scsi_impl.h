@@ -192,7 +192,8 @@ struct scsi_queue {
 	uint32_t last_key;
 	uint64_t last_generation;
 	struct scsi_itl *last_itl;
-	struct blk_chan *last_chan; /* of last_itl's unit; NULL: not asked for yet */
+	/* of last_itl's unit; NULL: not asked for yet, or it has protection information */
+	struct blk_chan *last_chan;
 	/* limit.c */
 	bool limited, hurry;
 	struct scsi_chans before; /* while limited: those before chans, as they are used */
