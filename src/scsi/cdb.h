@@ -50,7 +50,10 @@ enum cdb_found {
 	CDB_BAD_SA
 };
 enum cdb_found cdb_find(const uint8_t *cdb, const struct cdb_row **ret_row);
-/* The row of an opcode without service actions, else NULL. Filled by cdb_init. */
+/*
+ * The row of an opcode without service actions; else one with CDB_MAP, by which it is looked for
+ * with cdb_find. Filled by cdb_init.
+ */
 extern const struct cdb_row *cdb_plain[256];
 /* The byte with the service action of this opcode's commands, 0: they have none. */
 uint32_t cdb_sa_byte(uint8_t opcode);

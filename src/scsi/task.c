@@ -447,7 +447,7 @@ void scsi_task_start(struct scsi_queue *queue, struct scsi_task *t)
 	t->in_bytes = 0;
 	t->out_bytes = 0;
 	list_append(&sl->tasks, &t->node);
-	if (likely(itl && row && task_is_ordinary(t, row, itl)))
+	if (likely(itl && task_is_ordinary(t, row, itl)))
 		row->run(t);
 	else
 		task_dispatch(t);
