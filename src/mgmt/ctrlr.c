@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/check.h"
 #include "base/text.h"
@@ -44,6 +45,8 @@ static void ctrlr_free(void *owner)
 	section_drop(&c->saved);
 	json_decref(c->hosts);
 	free(c->cpumask);
+	if (c->made_folder)
+		rmdir(c->traddr);
 	free(c->traddr);
 	free(c);
 }

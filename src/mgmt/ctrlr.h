@@ -36,7 +36,8 @@ struct ctrlr {
 	char *cpumask;	 /* as it was given; NULL: any data loop */
 	bool coalescing; /* vhost_controller_set_coalescing: dev->coalescing was set */
 	/* nvmf */
-	char *traddr; /* of a listener */
+	char *traddr;	  /* of a listener */
+	bool made_folder; /* traddr was not there, and goes with it */
 	bool allow_any_host;
 	json_t *hosts; /* names; NULL: none */
 	uint32_t max_namespaces;

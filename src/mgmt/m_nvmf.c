@@ -437,17 +437,10 @@ static int address_parse(const struct rpc_call *call, struct address *a, struct 
 
 static int address_fill(const struct rpc_call *call, struct address *a, struct err *reterr)
 {
-	struct stat st;
 	int rc = address_parse(call, a, reterr);
 
 	if (rc == 0)
 		rc = check_trtype(a->trtype, reterr);
-	if (rc == 0 && own_folder(a->traddr) && mkdir(a->traddr, 0755) < 0 && errno != EEXIST)
-		rc = err_set(reterr, -errno, "traddr: cannot make %.108s: %s", a->traddr,
-			     strerror(errno));
-	if (rc == 0 && (stat(a->traddr, &st) < 0 || !S_ISDIR(st.st_mode)))
-		rc = err_set(reterr, -ENOENT,
-			     "traddr: expected a folder, got '%.108s'; make it first", a->traddr);
 	return rc < 0 ? err_prefix(reterr, rc, "listen_address") : 0;
 }
 
@@ -460,12 +453,33 @@ static struct device *listener_find(const struct device *subsystem, const char *
 	return dev;
 }
 
+static int listener_folder(struct ctrlr *c, const char *traddr, struct err *reterr)
+{
+	struct stat st;
+
+	c->traddr = strdup(traddr);
+	if (!c->traddr)
+		return err_set(reterr, -ENOMEM, "out of memory");
+	c->made_folder = own_folder(traddr) && mkdir(traddr, 0755) == 0;
+	if (!c->made_folder && own_folder(traddr) && errno != EEXIST)
+		return err_set(reterr, -errno, "listen_address: traddr: cannot make %.108s: %s",
+			       traddr, strerror(errno));
+	if (stat(traddr, &st) < 0 || !S_ISDIR(st.st_mode))
+		return err_set(
+			reterr, -ENOENT,
+			"listen_address: traddr: expected a folder, got '%.108s'; make it first",
+			traddr);
+	return 0;
+}
+
 static int listener_fill(struct ctrlr_new *new, struct device *dev, const char *traddr,
 			 int ana_state, struct err *reterr)
 {
 	const struct transport *t = &transport.is;
-	int rc = ctrlr_set_socket(new, traddr, SOCKET_FILE, reterr);
+	int rc = listener_folder(new->ctrlr, traddr, reterr);
 
+	if (rc == 0)
+		rc = ctrlr_set_socket(new, traddr, SOCKET_FILE, reterr);
 	if (rc == 0)
 		rc = ctrlr_set(new, "transport", "vfio-user", reterr);
 	if (rc == 0)
@@ -479,8 +493,7 @@ static int listener_fill(struct ctrlr_new *new, struct device *dev, const char *
 		return rc;
 	new->def->ana = ana_state;
 	new->def->leader = dev->def;
-	new->ctrlr->traddr = strdup(traddr);
-	return new->ctrlr->traddr ? 0 : err_set(reterr, -ENOMEM, "out of memory");
+	return 0;
 }
 
 static int listener_add(struct device *dev, const char *traddr, int ana_state, struct err *reterr)

@@ -479,9 +479,11 @@ def test_the_folder_of_an_nvme_controller_is_made_where_sockets_are(ctl, room):
     ctl("rpc", "nvmf_subsystem_add_listener", json.dumps({"nqn": subsystem, "listen_address": address}))
     assert os.path.exists(f"{room}/second/cntrl")
     ctl("rpc", "nvmf_subsystem_remove_listener", json.dumps({"nqn": subsystem, "listen_address": address}))
-    assert not os.path.exists(f"{room}/second/cntrl")
+    assert not os.path.exists(f"{room}/second")
+    os.mkdir(f"{room}/second")
+    ctl("rpc", "nvmf_subsystem_add_listener", json.dumps({"nqn": subsystem, "listen_address": address}))
     ctl("nvme", "rm", "n")
-    assert not os.path.exists(f"{room}/n/cntrl")
+    assert not os.path.exists(f"{room}/n") and os.listdir(f"{room}/second") == []
 
 
 def test_an_nvme_controller_whose_socket_cannot_be_made_leaves_no_subsystem(ctl, room):
