@@ -1,5 +1,6 @@
 #include "vfu/session_rig.h"
 
+#include "loop/queue_stats.h"
 #include "sock/listen.h"
 #include "vfu/vfu.h"
 
@@ -121,6 +122,40 @@ static void stopping_waits_for_the_device_of_a_connection(void **state)
 	endpoint_setup(state);
 }
 
+static const struct queue_visitor nobody;
+static uint32_t visits;
+
+static void visit_of_a_device(const struct vfu_dev *dev, const struct queue_visitor *v)
+{
+	assert_int_equal(fix->frees, 0);
+	visits++;
+}
+
+/* The device has gone, its connection waits for more. */
+static void free_and_visit(struct vfu_dev *dev)
+{
+	dev_free(dev);
+	vfu_endpoint_visit(e.ep, &nobody);
+}
+
+static void a_connection_that_ends_is_visited_without_the_device_that_has_gone(void **state)
+{
+	struct fixture *f = *state;
+	struct vfu_dev_ops ops;
+
+	dial(f);
+	negotiate(f);
+	ops = *f->dev.ops;
+	ops.queues_visit = visit_of_a_device;
+	ops.free = free_and_visit;
+	f->dev.ops = &ops;
+	visits = 0;
+	vfu_endpoint_visit(e.ep, &nobody);
+	close(f->peer);
+	PUMP_UNTIL(f, f->frees == 1);
+	assert_int_equal(visits, 1);
+}
+
 static void a_device_is_needed(void **state)
 {
 	struct vfu_endpoint *ep;
@@ -138,6 +173,7 @@ int main(void)
 		T(each_connection_gets_a_device_of_its_own),
 		T(a_connection_without_a_device_is_closed_and_the_next_is_served),
 		T(stopping_waits_for_the_device_of_a_connection),
+		T(a_connection_that_ends_is_visited_without_the_device_that_has_gone),
 		T(a_device_is_needed),
 #undef T
 	};

@@ -521,7 +521,10 @@ void vfu_session_irqs_stopped(struct vfu_session *s)
 
 static void vfu_session_on_freed(void *front)
 {
-	vfu_session_close_step(front);
+	struct vfu_session *s = front;
+
+	s->dev = NULL; /* what still waits is visited all the same */
+	vfu_session_close_step(s);
 }
 
 /* s may be gone after it, unless its socket is watched. */

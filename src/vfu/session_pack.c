@@ -36,11 +36,12 @@ void vfu_session_freeze(struct vfu_session *s, bool frozen)
 
 bool vfu_session_is_quiet(const struct vfu_session *s)
 {
-	const struct vfu_dev_ops *ops = s->dev->ops;
+	const struct vfu_dev *dev = s->dev; /* gone while it is CLOSING */
 
 	return (s->state == VFU_SESSION_NEGOTIATE || s->state == VFU_SESSION_ACTIVE) &&
 	       s->phase == VFU_PHASE_IDLE && s->dev_state == VFU_DEV_QUIESCED &&
-	       !vfu_remote_is_busy(&s->remote) && (!ops->is_settled || ops->is_settled(s->dev));
+	       !vfu_remote_is_busy(&s->remote) &&
+	       (!dev->ops->is_settled || dev->ops->is_settled(dev));
 }
 
 /* ---- what the client has mapped of the device ---- */
