@@ -424,11 +424,12 @@ static const char *own_folder(const char *path)
 static int address_parse(const struct rpc_call *call, struct address *a, struct err *reterr)
 {
 	int rc = params_fill(&address_table, a, rpc_param(call, "listen_address"), reterr);
+	const char *name = rc < 0 ? NULL : own_folder(a->traddr);
 	char *path;
 
-	if (rc < 0 || !own_folder(a->traddr))
+	if (!name)
 		return rc;
-	if (asprintf(&path, "%s/%s", ctrlr_socket_dir(), own_folder(a->traddr)) < 0)
+	if (asprintf(&path, "%s/%s", ctrlr_socket_dir(), name) < 0)
 		return err_set(reterr, -ENOMEM, "out of memory");
 	free(a->traddr);
 	a->traddr = path;
@@ -455,13 +456,14 @@ static struct device *listener_find(const struct device *subsystem, const char *
 
 static int listener_folder(struct ctrlr *c, const char *traddr, struct err *reterr)
 {
+	const bool own = own_folder(traddr);
 	struct stat st;
 
 	c->traddr = strdup(traddr);
 	if (!c->traddr)
 		return err_set(reterr, -ENOMEM, "out of memory");
-	c->made_folder = own_folder(traddr) && mkdir(traddr, 0755) == 0;
-	if (!c->made_folder && own_folder(traddr) && errno != EEXIST)
+	c->made_folder = own && mkdir(traddr, 0755) == 0;
+	if (own && !c->made_folder && errno != EEXIST)
 		return err_set(reterr, -errno, "listen_address: traddr: cannot make %.108s: %s",
 			       traddr, strerror(errno));
 	if (stat(traddr, &st) < 0 || !S_ISDIR(st.st_mode))

@@ -211,6 +211,11 @@ static inline uint64_t ram_written_word(const struct ram_dev *ram, uint64_t page
 	return atomic_load_explicit(&ram->written[page / 64], memory_order_relaxed);
 }
 
+static inline bool ram_page_is_written(const struct ram_dev *ram, uint64_t page)
+{
+	return ram_written_word(ram, page) >> (page % 64) & 1;
+}
+
 /* Pages [first, end). */
 static void ram_written_clear(struct ram_dev *ram, uint64_t first, uint64_t end)
 {
@@ -241,12 +246,11 @@ static int ram_extent(struct blk_dev *dev, uint64_t offset_bytes, uint64_t end_b
 {
 	struct ram_dev *ram = container_of(dev, struct ram_dev, dev);
 	uint64_t page = offset_bytes >> ram->page_shift;
-	bool mapped = ram_written_word(ram, page) >> (page % 64) & 1;
+	bool mapped = ram_page_is_written(ram, page);
 
 	do
 		page++;
-	while (page << ram->page_shift < end_bytes &&
-	       (ram_written_word(ram, page) >> (page % 64) & 1) == mapped);
+	while (page << ram->page_shift < end_bytes && ram_page_is_written(ram, page) == mapped);
 	*ret_mapped = mapped;
 	*ret_end_bytes = page << ram->page_shift;
 	return 0;
@@ -344,11 +348,6 @@ static enum blk_status ram_zero(struct ram_dev *ram, uint64_t off, uint64_t len,
 		    ram->fds[RAM_DATA] >= 0 ? MADV_REMOVE : MADV_DONTNEED))
 		memset(ram->memory + first, 0, end - first);
 	return BLK_ST_OK;
-}
-
-static inline bool ram_page_is_written(const struct ram_dev *ram, uint64_t page)
-{
-	return ram_written_word(ram, page) >> (page % 64) & 1;
 }
 
 /* Were all pages of a range written? */
