@@ -306,7 +306,7 @@ void nvme_cmd_end_slow(struct nvme_cmd *c)
 {
 	enum nvme_status status = (enum nvme_status)c->status;
 
-	if (c->data_bits && !nvme_data_end(c, status == NVME_SC_SUCCESS))
+	if (c->data_bits && nvme_data_is_here(c) && !nvme_data_end(c, status == NVME_SC_SUCCESS))
 		return;
 	if (c->extra & NVME_CMD_ON_MAIN) {
 		nvme_cmd_to_home(c, cmd_end_home);

@@ -73,15 +73,10 @@ void nvme_mem_maps_set(struct nvme_mem *m, struct gmem *readable, struct gmem *w
 		m->to_guest.hot = &no_region;
 }
 
-/* That of the queue, or, for a command that was passed to main, that of the controller. */
-static struct nvme_mem *mem_here(const struct nvme_cmd *c)
+/* That of the queue, or, for data that began on main, that of the controller. */
+static struct nvme_mem *data_mem(const struct nvme_cmd *c)
 {
-	struct nvme_mem *m = c->mem;
-	struct loop *main_loop = m->ctrl->params.main_loop;
-
-	if (likely(m->loop == main_loop) || loop_current() != main_loop)
-		return m;
-	return &m->ctrl->mem;
+	return c->data_bits & NVME_DATA_ON_MAIN ? &c->mem->ctrl->mem : c->mem;
 }
 
 uint32_t nvme_mem_translate(struct nvme_mem_side *s, uint64_t addr, uint64_t len_bytes,
@@ -352,10 +347,13 @@ static void data_flat(struct nvme_cmd *c, struct nvme_mem *m)
 void nvme_data(struct nvme_cmd *c, uint64_t len_bytes, enum nvme_dir dir,
 	       void (*next)(struct nvme_cmd *c))
 {
-	struct nvme_mem *m = mem_here(c);
 	uint8_t psdt = c->sqe.flags >> NVME_SQE_PSDT_SHIFT;
+	struct nvme_mem *m;
 
 	ASSERT(dir != NVME_DIR_NONE && !c->data_bits);
+	if (unlikely(c->extra & NVME_CMD_ON_MAIN))
+		c->data_bits = NVME_DATA_ON_MAIN;
+	m = data_mem(c);
 	c->next = next;
 	c->dir = dir;
 	c->data_bytes = len_bytes;
@@ -374,10 +372,16 @@ void nvme_data(struct nvme_cmd *c, uint64_t len_bytes, enum nvme_dir dir,
 	}
 }
 
+bool nvme_data_is_here(const struct nvme_cmd *c)
+{
+	return !(c->extra & NVME_CMD_ON_MAIN) || c->data_bits & NVME_DATA_ON_MAIN;
+}
+
 bool nvme_data_end(struct nvme_cmd *c, bool success)
 {
-	struct nvme_mem *m = mem_here(c);
+	struct nvme_mem *m = data_mem(c);
 
+	ASSERT(nvme_data_is_here(c));
 	if (c->data_bits & NVME_DATA_REMOTE && !nvme_remote_end(c, m, success))
 		return false;
 	if (c->data_bits & NVME_DATA_SCRATCH)

@@ -71,13 +71,16 @@ bool nvme_mem_read(struct nvme_mem_side *s, uint64_t addr, void *to, size_t len_
 #define NVME_DATA_DIRTY	  (1u << 1) /* what was written is to be logged */
 #define NVME_DATA_REMOTE  (1u << 2) /* in a bounce buffer: remote.c */
 #define NVME_DATA_SCRATCH (1u << 3) /* scratch memory of the queue: scratch.c */
+#define NVME_DATA_ON_MAIN (1u << 4) /* it began on main, with what the controller has there */
 
 /*
  * The end of a command's data, when data_bits is not 0: nvme_cmd_end calls it before the completion
  * is posted. success: data to the guest counts. false: nvme_cmd_end comes again, later, with less
- * in data_bits. Thread: the command's, the same as nvme_data.
+ * in data_bits. Thread: that of nvme_data, which a command may have left since (nvme_data_is_here).
  */
 bool nvme_data_end(struct nvme_cmd *c, bool success);
+/* Whether nvme_data_end may be called: data that began at home ends there. */
+bool nvme_data_is_here(const struct nvme_cmd *c);
 
 /* For dptr.c, scratch.c and remote.c: waiters may go on. */
 void nvme_mem_work_queue(struct nvme_mem *m);

@@ -349,6 +349,34 @@ static void data_without_a_descriptor_goes_by_messages(void **state)
 	io(r, 1, 0);
 }
 
+/* Keys of a reservation are fetched on the queue's thread, and what it does is main's. */
+static void reservations_and_data_by_messages_share_a_queue(void **state)
+{
+	struct spec_nvme_sqe unregister = { .opcode = SPEC_NVME_RESV_REGISTER, .nsid = 1 };
+	struct vnvme *r = &rig;
+	struct spec_nvme_sqe sqe;
+
+	up(r, "trapped.sock", 1);
+	assert_int_equal(fe_mem_new(&r->v.fe, FAR, FAR, FAR_RAM), 1);
+	assert_ok(vfe_region_map(&r->v, 1, 3, false));
+	unregister.cdw10 = 1u << 3 | 1; /* IEKEY */
+	assert_ok(nvmedrv_prp(&r->n, &unregister, FAR, 16));
+	sqe = nvmedrv_rw_sqe(SPEC_NVME_WRITE, 1, 64, 1);
+	assert_ok(nvmedrv_prp(&r->n, &sqe, FAR + 4096, BLOCK));
+	for (unsigned round = 0; round < 200; round++) {
+		for (unsigned i = 0; i < 16; i++)
+			assert_true(nvmedrv_submit(&r->n, 1, i % 2 ? &unregister : &sqe, NULL) >=
+				    0);
+		assert_ok(nvmedrv_sq_ring(&r->n, 1));
+		for (unsigned i = 0; i < 16; i++)
+			wait_serving(r, 1);
+	}
+	assert_true(r->v.dma_reads >= 16 * 200);
+	assert_ok(nvmedrv_disable(&r->n));
+	queues_up(r, 1);
+	io(r, 1, 0);
+}
+
 static void transfers_that_are_not_served_hold_up_no_unmap(void **state)
 {
 	struct vnvme *r = &rig;
@@ -612,6 +640,7 @@ int main(void)
 		T(the_pin_interrupts_while_msix_is_off),
 		T(memory_is_unmapped_and_mapped_in_pieces_under_load),
 		T(data_without_a_descriptor_goes_by_messages),
+		T(reservations_and_data_by_messages_share_a_queue),
 		T(a_guest_without_any_descriptor_is_served_by_messages),
 		T(queues_whose_memory_goes_for_good_fail_the_controller_only),
 		T(transfers_that_are_not_served_hold_up_no_unmap),
