@@ -22,7 +22,8 @@ import subprocess
 import sys
 import tempfile
 
-from servers import Server, qsd_argv, vhostd_argv, vhostd_nvme_argv, vhostd_scsi_argv
+from servers import (Server, qsd_argv, vhostd_argv, vhostd_bdev_argv, vhostd_nvme_argv,
+                     vhostd_scsi_argv)
 
 CASES = [(device, disk, packed, indirect)
          for device, disk in (("blk", ("null", "1G")), ("blk", ("ram", "64M")),
@@ -36,7 +37,7 @@ NVME = {
 }
 CASES += [(device, ("null", "1G"), False, False) for device in NVME]
 LIMITS = {("blk", "null"): 500, ("blk", "ram"): 1000, ("scsi", "null"): 700}
-COUNTERS = [("blk", ("null", "1G"), False, False), ("nvme trapped", ("null", "1G"), False, False),
+COUNTERS = [("blk", ("null", "1G"), False, False), ("bdev", ("null", "1G"), False, False), ("nvme trapped", ("null", "1G"), False, False),
             ("nvme vhost-user", ("null", "1G"), False, False)]
 COUNTERS_LIMIT = 0.03
 OVER_BLK = {"scsi": 1.35, **{device: 1.25 for device in NVME}}
@@ -101,6 +102,8 @@ def per_io(args, case, program):
             return vhostd_nvme_argv(path, sock, disk, 1, **NVME[device][0])
         if device == "scsi":
             return vhostd_scsi_argv(path, sock, disk, 1)
+        if device == "bdev":
+            return vhostd_bdev_argv(path, sock, disk)
         return vhostd_argv(path, sock, disk, 1)
     with tempfile.TemporaryDirectory(prefix="vi-") as tmp:
         once, twice = (min(run_once(args, tmp, argv_of, words, n * args.count)

@@ -1,5 +1,6 @@
 """Starting and stopping the servers that the bench compares, and asking /proc about them."""
 
+import json
 import os
 import resource
 import signal
@@ -27,6 +28,20 @@ def vhostd_argv(binary, sock, disk, queues=4, spin_us=None, cores=1):
     if spin_us is not None:
         device += f",spin-us={spin_us}"
     return [binary, "--cores", str(cores), "--device", device]
+
+
+def vhostd_bdev_argv(binary, sock, disk, cores=1):
+    """The null disk as a bdev of the management socket, with one queue: it has its handle before it."""
+    folder, name = os.path.split(sock)
+    rows = [("bdev", "bdev_null_create", {"name": "Null0", "block_size": 512,
+                                          "num_blocks": size_bytes(disk[1]) // 512}),
+            ("vhost_blk", "vhost_create_blk_controller", {"ctrlr": name, "dev_name": "Null0"})]
+    config = os.path.join(folder, "config.json")
+    with open(config, "w") as f:
+        json.dump({"subsystems": [{"subsystem": s, "config": [{"method": m, "params": p}]}
+                                  for s, m, p in rows]}, f)
+    return [binary, "--cores", str(cores), "-c", config, "--socket-dir", folder,
+            "-r", os.path.join(folder, "rpc.sock")]
 
 
 def vhostd_scsi_argv(binary, sock, disk, queues=4, cores=1, targets=1):

@@ -133,6 +133,7 @@ static int swap_chan_connect(struct swap_chan *sc, struct err *reterr)
 	if (r < 0)
 		return r;
 	sc->chan.submit = swap_submit;
+	sc->chan.at_once = sc->chan.base->at_once; /* no clock for what needs none behind us */
 	if (sc->chan.tally)
 		blk_chan_tally(sc->chan.base, sc->chan.tally);
 	/* a refusal was told to whoever set them */
@@ -253,8 +254,10 @@ static void link_on_drain(struct loop_msg *msg)
 	struct swap_link *link = container_of(msg, struct swap_link, msg);
 	struct swap_chan *sc = link->chan;
 
-	if (sc)
+	if (sc) {
 		sc->chan.submit = swap_submit_wait;
+		sc->chan.at_once = false;
+	}
 	if (sc && sc->chan.base && sc->chan.base->in_flight)
 		sc->chan.base->idle_work = &link->idle_work;
 	else

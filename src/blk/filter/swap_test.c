@@ -70,6 +70,31 @@ static void exchange_ends_what_is_under_way_and_lets_the_rest_wait(void **state)
 	rig_close(&rig);
 }
 
+static void only_a_base_that_needs_a_clock_has_one(void **state)
+{
+	struct blk_dev *next[] = { node("sim", "size=1M"), node("null", "size=1M") };
+	struct blk_stats s;
+	struct rig rig;
+
+	rig_open(&rig, "ram", "size=1M");
+	assert_true(rig.disk.chan->at_once);
+	for (unsigned i = 0; i < ARRAY_SIZE(next); i++) {
+		assert_int_equal(swap_start(&rig, next[i], NULL), 0);
+		swap_wait(&rig);
+		assert_int_equal(rig.disk.chan->at_once, i == 1);
+		assert_int_equal(disk_do(&rig.disk, BLK_READ, 0, 0, 512, page), BLK_ST_OK);
+		blk_dev_unref(next[i]);
+	}
+	assert_int_equal(swap_start(&rig, NULL, NULL), 0);
+	swap_wait(&rig);
+	assert_false(rig.disk.chan->at_once);
+	assert_int_equal(disk_do(&rig.disk, BLK_READ, 0, 0, 512, page), BLK_ST_GONE);
+	blk_dev_stats(rig.disk.dev, &s);
+	assert_int_equal(s.ops[BLK_READ], 3);
+	assert_int_equal(blk_stats_errors(&s, BLK_ST_GONE), 1);
+	rig_close(&rig);
+}
+
 static void removal_ends_what_is_under_way_and_refuses_the_rest(void **state)
 {
 	struct disk_req before, during, after;
@@ -280,6 +305,7 @@ int main(void)
 		cmocka_unit_test(requests_reach_the_base_and_count_there_once),
 		cmocka_unit_test(memory_that_the_base_cannot_use_is_bounced),
 		cmocka_unit_test(exchange_ends_what_is_under_way_and_lets_the_rest_wait),
+		cmocka_unit_test(only_a_base_that_needs_a_clock_has_one),
 		cmocka_unit_test(removal_ends_what_is_under_way_and_refuses_the_rest),
 		cmocka_unit_test(channel_that_is_opened_during_an_exchange_waits_with_the_others),
 		cmocka_unit_test(channel_that_is_closed_during_an_exchange_does_not_hold_it_up),
