@@ -251,13 +251,13 @@ void nvme_cmd_to_main(struct nvme_cmd *c, void (*fn)(struct nvme_cmd *c))
 	struct loop *main_loop = cq->ctrl->params.main_loop;
 
 	if (cq->loop != main_loop)
-		c->extra |= NVME_CMD_ON_MAIN;
+		__atomic_store_n(&c->extra, c->extra | NVME_CMD_ON_MAIN, __ATOMIC_RELAXED);
 	cmd_post(c, main_loop, fn);
 }
 
 void nvme_cmd_to_home(struct nvme_cmd *c, void (*fn)(struct nvme_cmd *c))
 {
-	c->extra &= (uint8_t)~NVME_CMD_ON_MAIN;
+	__atomic_store_n(&c->extra, c->extra & (uint8_t)~NVME_CMD_ON_MAIN, __ATOMIC_RELAXED);
 	cmd_post(c, c->sq->cq->loop, fn);
 }
 

@@ -136,7 +136,11 @@ struct nvme_cmd {
 	uint32_t dw0, dw1;    /* of the completion; 0 at the start */
 	struct nvme_mem *mem; /* of its queue; constant */
 
-	/* Eight bytes, all zero at the end of an ordinary command. */
+	/*
+	 * Eight bytes, all zero at the end of an ordinary command. While main has the command its
+	 * home may ask for its abort, or sweep: what is written then, and what the other side looks
+	 * at, is atomic.
+	 */
 	union {
 		struct {
 			uint8_t abort;	   /* NVME_ABORT_; asked: ends as abort_status */

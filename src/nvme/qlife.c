@@ -350,7 +350,7 @@ void nvme_sq_drop(struct nvme_sq *sq)
 
 		if (!c->busy)
 			continue;
-		c->abort = NVME_ABORT_DROP;
+		__atomic_store_n(&c->abort, NVME_ABORT_DROP, __ATOMIC_RELAXED);
 		blk_cancel(&c->blk);
 	}
 }

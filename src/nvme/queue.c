@@ -255,7 +255,7 @@ void nvme_cmd_end(struct nvme_cmd *c, enum nvme_status status)
 	struct nvme_cq *cq = sq->cq;
 
 	c->status = (uint16_t)status;
-	if (unlikely(c->unusual | status)) {
+	if (unlikely(__atomic_load_n(&c->unusual, __ATOMIC_RELAXED) | status)) {
 		nvme_cmd_end_slow(c);
 		return;
 	}

@@ -68,8 +68,8 @@ static void cmd_abort(const struct nvme_sweep *s, struct nvme_cmd *c)
 {
 	if (c->abort)
 		return;
-	c->abort = NVME_ABORT_ASKED;
-	c->abort_status = (uint16_t)s->abort_status;
+	__atomic_store_n(&c->abort_status, (uint16_t)s->abort_status, __ATOMIC_RELAXED);
+	__atomic_store_n(&c->abort, NVME_ABORT_ASKED, __ATOMIC_RELAXED);
 	if (c->row && c->row->run == nvme_aer) /* which came after the Abort had looked for it */
 		nvme_aen_abort_cmd(c);
 	else
@@ -83,10 +83,11 @@ static void part_sq(struct nvme_sweep_part *p, struct nvme_sq *sq)
 	for (uint32_t i = 0; i < sq->slots_used; i++) {
 		struct nvme_cmd *c = &sq->slots[i];
 
-		if (!c->busy || c->extra & NVME_CMD_STUCK || !sweep_matches(s, c))
+		if (!c->busy || __atomic_load_n(&c->extra, __ATOMIC_RELAXED) & NVME_CMD_STUCK ||
+		    !sweep_matches(s, c))
 			continue;
 		atomic_fetch_add_explicit(&s->found, 1, memory_order_relaxed);
-		c->swept = true;
+		__atomic_store_n(&c->swept, true, __ATOMIC_RELAXED);
 		p->count++;
 	}
 }
