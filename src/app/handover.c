@@ -471,6 +471,7 @@ void handover_start(uint32_t timeout_ms, void (*done)(const struct handed_over *
 	if (rc == 0)
 		rc = handover_jobs_check(&err);
 	if (rc < 0) {
+		log_warning("hand-over: refused: %s", err.msg);
 		done(&(struct handed_over){ .rc = rc, .err = &err });
 		return;
 	}

@@ -31,6 +31,7 @@
 void handover_init(const struct app_config *cfg, struct loop *main_loop);
 /* struct framework.hand_over. */
 void handover_start(uint32_t timeout_ms, void (*done)(const struct handed_over *r));
+#define HANDOVER_SIGNAL_MS 10000 /* the timeout of one that a signal asks for */
 /* Is one under way? Then nothing is to be reconfigured. */
 bool handover_active(void);
 /* The process is to stop: one under way fails with this reason. */

@@ -211,6 +211,20 @@ static void app_hang_up(void)
 		reload_run(app.cfg);
 }
 
+/* Nobody is there to be answered; the log has what became of it. */
+static void app_on_handed_over(const struct handed_over *r)
+{
+}
+
+/* SIGUSR2. */
+static void app_upgrade(void)
+{
+	if (app.state == APP_SERVING)
+		handover_start(HANDOVER_SIGNAL_MS, app_on_handed_over);
+	else
+		log_warning("hand-over: the daemon is starting or stopping: nothing was done");
+}
+
 static noreturn void app_exit_now(void)
 {
 	devices_unlink_all();
@@ -226,6 +240,10 @@ static void app_on_signal(struct loop_watch *w, uint32_t revents)
 	while (read(app.signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si)) {
 		if (si.ssi_signo == SIGHUP) {
 			app_hang_up();
+			continue;
+		}
+		if (si.ssi_signo == SIGUSR2) {
+			app_upgrade();
 			continue;
 		}
 		if (app.state == APP_STOPPING)
@@ -257,6 +275,7 @@ static int app_signals_open(struct err *reterr)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR2);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	app.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (app.signal_fd < 0)

@@ -542,6 +542,29 @@ def test_vhostctl_upgrade_says_who_serves(serve, room, image):
     assert s.end() == 0
 
 
+def test_a_signal_asks_for_it_as_well(serve, room, image, monkeypatch):
+    args, words, sock = disk(room, image, "file")
+    program = own_copy(room)
+    good = open(program, "rb").read()
+    monkeypatch.setattr("conftest.VHOSTD", program)
+    s = serve(*args)
+    write_all(sock)
+    for _ in range(2):
+        told = s.daemon.said().count("handed over to process")
+        os.kill(s.pid, signal.SIGUSR2)
+        assert reap(s.pid) == 0
+        assert s.daemon.said().count("handed over to process") == told + 1
+        s.pid = int(s.daemon.said().rsplit("handed over to process ", 1)[1].split(";")[0])
+        read_all(sock)
+    replace(program, b"#!/bin/sh\nexit 7\n")
+    os.kill(s.pid, signal.SIGUSR2)
+    wait_for("the failure in the log", lambda: "hand-over: this process goes on: the new process "
+             "ended with status 7" in s.daemon.said())
+    replace(program, good)
+    read_all(sock)
+    assert s.end() == 0
+
+
 def test_systemd_is_told_who_is_the_main_process(serve, room, image):
     args, words, sock = disk(room, image, "file")
     path = os.path.join(room, "notify")
