@@ -303,8 +303,7 @@ static inline int setup(void **state)
 	if (ftruncate(f.memfd, MEM_BYTES))
 		return -1;
 	f.fds_before = fds_open();
-	f.params = (struct vhost_nvme_params){ .name = "test",
-					       .main_loop = f.loop,
+	f.params = (struct vhost_nvme_params){ .sock = { .name = "test", .main_loop = f.loop },
 					       .loops = &f.loop,
 					       .loop_count = 1,
 					       .num_queues = QUEUES,

@@ -117,11 +117,10 @@ static void on_ended(struct nvme_session *s)
 static void front_connect(struct front *f)
 {
 	const struct vhost_nvme_params params = {
-		.name = "fuzz",
+		.sock = { .name = "fuzz", .main_loop = main_loop },
 		.subsys = f->subsys,
 		.num_queues = QUEUES,
 		.queue_size_max = 64,
-		.main_loop = main_loop,
 		.loops = &data_loop,
 		.loop_count = 1,
 	};
