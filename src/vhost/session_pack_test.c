@@ -1,5 +1,6 @@
 /* A session that goes to a successor: here both are in one process, one after the other. */
 #include "base/parcel_rig.h"
+#include "sock/fdio.h"
 #include "vhost/session_rig.h"
 
 static void halt_and_pack(struct fixture *f, struct parcel *out)
@@ -138,24 +139,7 @@ static void half_a_message_and_its_descriptor_go_along(void **state)
 
 	start(f);
 	/* The header alone, with the descriptor. */
-	{
-		union {
-			struct cmsghdr align;
-			char buf[CMSG_SPACE(sizeof(int))];
-		} control = { 0 };
-		struct iovec iov = { &hdr, sizeof(hdr) };
-		struct msghdr mh = { .msg_iov = &iov,
-				     .msg_iovlen = 1,
-				     .msg_control = control.buf,
-				     .msg_controllen = sizeof(control.buf) };
-		struct cmsghdr *cm = CMSG_FIRSTHDR(&mh);
-
-		cm->cmsg_level = SOL_SOCKET;
-		cm->cmsg_type = SCM_RIGHTS;
-		cm->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cm), &bell, sizeof(int));
-		assert_int_equal(sendmsg(f->peer, &mh, MSG_NOSIGNAL), sizeof(hdr));
-	}
+	assert_int_equal(fdio_send(f->peer, &hdr, sizeof(hdr), &bell, 1), sizeof(hdr));
 	PUMP_UNTIL(f, conn_mid_message(&f->session->talk.conn));
 	hand_over(f);
 	assert_int_equal(send(f->peer, &idx, sizeof(idx), MSG_NOSIGNAL), sizeof(idx));
