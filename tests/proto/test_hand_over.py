@@ -109,13 +109,14 @@ class Load:
     """vhostd-bench, which verifies what it reads, in the background."""
 
     def __init__(self, path, seconds, *args):
+        self.limit = seconds + TIMEOUT_S * 2
         self.process = subprocess.Popen(
             [BENCH, "--socket", path, "--rw", "randrw", "--verify", "--span", "4M", "--qd", "16",
              "--seconds", str(seconds), "--load", "--json", *args],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def result(self):
-        out, err = self.process.communicate(timeout=TIMEOUT_S * 3)
+        out, err = self.process.communicate(timeout=self.limit)
         assert self.process.returncode == 0, err + out
         r = json.loads(out)["server"]
         assert r["errors"] == 0 and r["mismatches"] == 0 and r["ios"] > 100, r
