@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "base/parcel.h"
+#include "base/parcel_rig.h"
 
 static int null_open(void)
 {
@@ -43,18 +43,6 @@ static void fill(struct parcel *p, int fd)
 	assert_false(p->failed);
 }
 
-/* As if it had come from another process: owns a descriptor of its own. */
-static void send_over(const struct parcel *p, struct parcel *ret_in)
-{
-	struct err err = { 0 };
-	int fds[8];
-
-	assert_true(p->fd_count <= 8);
-	for (uint32_t i = 0; i < p->fd_count; i++)
-		fds[i] = dup(p->fds[i]);
-	assert_int_equal(parcel_open(ret_in, p->bytes, p->len, fds, p->fd_count, &err), 0);
-}
-
 static void what_was_put_is_taken_in_order(void **state)
 {
 	struct parcel out, in;
@@ -64,7 +52,7 @@ static void what_was_put_is_taken_in_order(void **state)
 	char *text;
 
 	fill(&out, fd);
-	send_over(&out, &in);
+	parcel_arrives(&out, &in);
 	assert_true(parcel_section_is_next(&in, "outr"));
 	assert_int_equal(parcel_section_enter(&in, &s, "outr", 3, &err), 0);
 	assert_int_equal(s.version, 2);
@@ -95,11 +83,11 @@ static void descriptors_that_nobody_took_are_closed(void **state)
 	int fd = null_open(), theirs;
 
 	fill(&out, fd);
-	send_over(&out, &in);
+	parcel_arrives(&out, &in);
 	theirs = in.fds[0];
 	parcel_fini(&in);
 	assert_false(is_open(theirs));
-	send_over(&out, &in);
+	parcel_arrives(&out, &in);
 	theirs = in.fds[0];
 	assert_int_equal(parcel_section_enter(&in, &s, "outr", 2, &err), 0);
 	assert_int_equal(parcel_section_end(&in, &s, "outr", &err), 0);
@@ -211,7 +199,7 @@ static void no_bytes_make_a_reader_leave_what_came(void **state)
 		struct parcel in;
 		const uint8_t values[] = { 0, 0x7f, 0x80, 0xff };
 
-		send_over(&good, &in);
+		parcel_arrives(&good, &in);
 		in.bytes[at / 4] = values[at % 4];
 		if (parcel_section_enter(&in, &s, "outr", 2, &err) == 0) {
 			int got;

@@ -25,6 +25,7 @@ struct blk_dev;
 struct blk_limits;
 struct device;
 struct endpoint;
+struct endpoint_params;
 struct loop;
 struct scsi_host;
 struct nvme_subsys;
@@ -332,8 +333,8 @@ extern const struct device_front front_vhost, front_vfu, front_vhost_nvme;
 int front_vfu_virtio_make(void *arg, struct vfu_dev **ret_dev, struct err *reterr);
 
 /* For the fronts. */
-/* The path, unless the socket was inherited. */
-const char *front_path(const struct device_def *def);
+/* Where the device's front-ends come from; good as long as dev and its definition. */
+struct endpoint_params front_sock(struct device *dev);
 void device_on_stopped(void *dev);
 void device_on_done(void *dev);
 

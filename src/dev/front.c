@@ -3,9 +3,24 @@
 #include "vfu/vfu.h"
 #include "vhost/vhost.h"
 
-const char *front_path(const struct device_def *def)
+struct endpoint_params front_sock(struct device *dev)
 {
-	return def->fd >= 0 ? NULL : def->socket;
+	const struct device_def *def = dev->def;
+
+	return (struct endpoint_params){
+		.name = def->name,
+		.socket_path = def->fd >= 0 ? NULL : def->socket,
+		.fd = def->fd,
+		.client = def->client,
+		.reconnect_ms = def->reconnect_ms,
+		.socket_mode = def->mode,
+		.connections_max = def->connections,
+		.watched = true,
+		.from = dev->from,
+		.main_loop = dev->main_loop,
+		.on_done = device_on_done,
+		.done_arg = dev,
+	};
 }
 
 /* ---- vhost-user: virtio devices ---- */
@@ -14,23 +29,14 @@ static int front_vhost_start(struct device *dev, struct err *reterr)
 {
 	const struct device_def *def = dev->def;
 	const struct vhost_endpoint_params params = {
-		.name = def->name,
-		.socket_path = front_path(def),
-		.fd = def->fd,
-		.client = def->client,
-		.reconnect_ms = def->reconnect_ms,
-		.socket_mode = def->mode,
-		.from = dev->from,
-		.connections_max = def->connections,
+		.sock = front_sock(dev),
 		.spin_ns = def->spin_us * 1000,
 		.packed = def->packed,
 		.coalescing = dev->coalescing,
-		.main_loop = dev->main_loop,
 		.loops = dev->loops,
 		.loop_count = dev->loop_count,
 		.vdev_make = def->type->vdev_make,
 		.arg = dev,
-		.on_done = device_on_done,
 	};
 	struct vhost_endpoint *ep;
 	int rc = vhost_endpoint_start(&params, &ep, reterr);
@@ -80,20 +86,10 @@ const struct device_front front_vhost = {
 
 static int front_vfu_start(struct device *dev, struct err *reterr)
 {
-	const struct device_def *def = dev->def;
 	const struct vfu_endpoint_params params = {
-		.name = def->name,
-		.socket_path = front_path(def),
-		.fd = def->fd,
-		.client = def->client,
-		.reconnect_ms = def->reconnect_ms,
-		.socket_mode = def->mode,
-		.from = dev->from,
-		.connections_max = def->connections,
-		.main_loop = dev->main_loop,
-		.dev_make = def->type->vfu_make,
+		.sock = front_sock(dev),
+		.dev_make = dev->def->type->vfu_make,
 		.arg = dev,
-		.on_done = device_on_done,
 	};
 	struct vfu_endpoint *ep;
 	int rc = vfu_endpoint_start(&params, &ep, reterr);

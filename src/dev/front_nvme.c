@@ -6,16 +6,8 @@ static int front_vhost_nvme_start(struct device *dev, struct err *reterr)
 {
 	const struct device_def *def = dev->def;
 	const struct vhost_nvme_params params = {
-		.name = def->name,
-		.socket_path = front_path(def),
-		.fd = def->fd,
-		.client = def->client,
-		.reconnect_ms = def->reconnect_ms,
-		.socket_mode = def->mode,
-		.from = dev->from,
-		.connections_max = def->connections,
+		.sock = front_sock(dev),
 		.spin_ns = def->spin_us * 1000,
-		.main_loop = dev->main_loop,
 		.loops = dev->loops,
 		.loop_count = dev->loop_count,
 		.subsys = dev->subsys,
@@ -23,8 +15,6 @@ static int front_vhost_nvme_start(struct device *dev, struct err *reterr)
 		.num_queues = def->num_queues,
 		.queue_size_max = def->queue_size,
 		.generation_1804 = def->generation,
-		.arg = dev,
-		.on_done = device_on_done,
 	};
 	struct vhost_nvme_endpoint *ep;
 	int rc = vhost_nvme_endpoint_start(&params, &ep, reterr);

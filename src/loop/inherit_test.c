@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "base/parcel.h"
+#include "base/parcel_rig.h"
 #include "loop/inherit.h"
 
 static int null_open(void)
@@ -23,13 +23,10 @@ static void hand_over(void)
 {
 	struct parcel out, in;
 	struct err err = { 0 };
-	int fds[8];
 
 	parcel_init(&out);
 	assert_int_equal(inherit_pack(&out, &err), 0);
-	for (uint32_t i = 0; i < out.fd_count; i++)
-		fds[i] = fcntl(out.fds[i], F_DUPFD_CLOEXEC, 3);
-	assert_int_equal(parcel_open(&in, out.bytes, out.len, fds, out.fd_count, &err), 0);
+	parcel_arrives(&out, &in);
 	assert_int_equal(inherit_unpack(&in, &err), 0);
 	parcel_fini(&in);
 	parcel_fini(&out);

@@ -89,6 +89,7 @@ struct endpoint_params {
 	struct parcel *from;
 	struct loop *main_loop;
 
+	/* What a connection is: rooms that serve devices set these two themselves. */
 	const struct endpoint_ops *ops;
 	void *arg;
 	/* Optional: an inherited connected socket or a one-shot client has ended (the program

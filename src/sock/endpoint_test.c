@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/parcel.h"
+#include "base/parcel_rig.h"
 #include "loop/loop.h"
 #include "sock/endpoint.h"
 #include "sock/listen.h"
@@ -336,16 +336,12 @@ static void send_over(struct fixture *f, struct parcel *ret_in)
 {
 	struct parcel out;
 	struct err err = { 0 };
-	int fds[4];
 
 	parcel_init(&out);
 	endpoint_freeze(f->ep, true);
 	assert_true(endpoint_is_quiet(f->ep));
 	assert_int_equal(endpoint_pack(f->ep, &out, &err), 0);
-	assert_true(out.fd_count <= 4);
-	for (uint32_t i = 0; i < out.fd_count; i++)
-		fds[i] = fcntl(out.fds[i], F_DUPFD_CLOEXEC, 3);
-	assert_int_equal(parcel_open(ret_in, out.bytes, out.len, fds, out.fd_count, &err), 0);
+	parcel_arrives(&out, ret_in);
 	parcel_fini(&out);
 }
 

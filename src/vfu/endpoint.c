@@ -5,12 +5,11 @@
 
 #include "base/check.h"
 #include "loop/queue_stats.h"
-#include "sock/endpoint.h"
 #include "vfu/session.h"
 #include "vfu/vfu.h"
 
 struct vfu_endpoint {
-	struct vfu_endpoint_params params; /* name and path are only good during the start */
+	struct vfu_endpoint_params params; /* sock: name, path, from: only good during the start */
 	struct endpoint *ep;
 	bool drained;
 };
@@ -25,7 +24,7 @@ static struct vfu_session_params vfu_endpoint_session_params(const struct vfu_en
 {
 	return (struct vfu_session_params){
 		.name = endpoint_name(ep),
-		.main_loop = v->params.main_loop,
+		.main_loop = v->params.sock.main_loop,
 		.limit = endpoint_limit(ep),
 		.ended = vfu_endpoint_on_session_ended,
 	};
@@ -127,23 +126,11 @@ int vfu_endpoint_start(const struct vfu_endpoint_params *p, struct vfu_endpoint 
 		return err_set(reterr, -EINVAL, "endpoint: a device is needed");
 	v = calloc(1, sizeof(*v));
 	if (!v)
-		return err_set(reterr, -ENOMEM, "%s: no memory", p->name);
+		return err_set(reterr, -ENOMEM, "%s: no memory", p->sock.name);
 	v->params = *p;
-	rc = endpoint_start(&(struct endpoint_params){ .name = p->name,
-						       .socket_path = p->socket_path,
-						       .fd = p->fd,
-						       .client = p->client,
-						       .reconnect_ms = p->reconnect_ms,
-						       .socket_mode = p->socket_mode,
-						       .connections_max = p->connections_max,
-						       .watched = true,
-						       .from = p->from,
-						       .main_loop = p->main_loop,
-						       .ops = &vfu_endpoint_ops,
-						       .arg = v,
-						       .on_done = p->on_done,
-						       .done_arg = p->arg },
-			    &v->ep, reterr);
+	v->params.sock.ops = &vfu_endpoint_ops;
+	v->params.sock.arg = v;
+	rc = endpoint_start(&v->params.sock, &v->ep, reterr);
 	if (rc) {
 		free(v);
 		return rc;

@@ -44,12 +44,12 @@ static int endpoint_setup(void **state)
 		return -1;
 	snprintf(e.path, sizeof(e.path), "%s/s", e.dir);
 	*state = &f;
-	return vfu_endpoint_start(&(struct vfu_endpoint_params){ .name = "test",
-								 .socket_path = e.path,
-								 .fd = -1,
-								 .socket_mode = 0600,
-								 .connections_max = 1,
-								 .main_loop = f.loop,
+	return vfu_endpoint_start(&(struct vfu_endpoint_params){ .sock = { .name = "test",
+									   .socket_path = e.path,
+									   .fd = -1,
+									   .socket_mode = 0600,
+									   .connections_max = 1,
+									   .main_loop = f.loop },
 								 .dev_make = dev_make,
 								 .arg = &f },
 				  &e.ep, &err);
@@ -162,7 +162,7 @@ static void a_device_is_needed(void **state)
 	struct err err;
 
 	assert_int_equal(
-		vfu_endpoint_start(&(struct vfu_endpoint_params){ .name = "x" }, &ep, &err),
+		vfu_endpoint_start(&(struct vfu_endpoint_params){ .sock.name = "x" }, &ep, &err),
 		-EINVAL);
 }
 

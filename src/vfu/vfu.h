@@ -3,7 +3,7 @@
  * which clients (a VMM's vfio-user-pci, an initiator) get one PCI function; each connection is a
  * session with a device of its own, made by dev_make (with vfu_nvme_new or vfu_virtio_new).
  *
- * Listening, inherited descriptors, client mode and connections_max are as in vhost/vhost.h.
+ * Where they come from is told by sock/endpoint.h.
  *
  * Thread: main, all of it.
  */
@@ -12,37 +12,23 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/err.h"
+#include "sock/endpoint.h"
 #include "virtio/coalescing.h"
 
 struct blk_limits;
-struct endpoint;
 struct loop;
 struct nvme_subsys;
-struct parcel;
 struct queue_visitor;
 struct vdev;
 struct vfu_dev;
 
 struct vfu_endpoint_params {
-	const char *name;	 /* for messages */
-	const char *socket_path; /* NULL when fd is given */
-	int fd;	     /* inherited descriptor, -1: none; a listening or a connected socket */
-	bool client; /* connect instead of listen */
-	uint32_t reconnect_ms;	  /* client mode; 0: once only, then on_done */
-	mode_t socket_mode;	  /* permissions of the socket file, e.g. 0600 */
-	uint32_t connections_max; /* at least 1 */
-	struct parcel *from;	  /* see struct endpoint_params */
-
-	struct loop *main_loop;
-
+	struct endpoint_params sock; /* ops and arg are set by the endpoint */
 	/* Makes the device of a new connection. */
 	int (*dev_make)(void *arg, struct vfu_dev **ret_dev, struct err *reterr);
 	void *arg;
-	/* Optional: an inherited connected socket or a one-shot client has ended. */
-	void (*on_done)(void *arg);
 };
 
 struct vfu_endpoint;

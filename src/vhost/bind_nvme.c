@@ -33,7 +33,7 @@ int nvme_session_bind(struct nvme_session *s, struct err *reterr)
 	static const struct nvme_port_ops ops;
 	int rc = nvme_ctrl_new(p->subsys,
 			       &(struct nvme_ctrl_params){
-				       .name = p->name,
+				       .name = p->sock.name,
 				       .profile = NVME_PROFILE_VHOST,
 				       .num_queues = p->num_queues,
 				       .queue_size_max = p->queue_size_max,
@@ -42,7 +42,7 @@ int nvme_session_bind(struct nvme_session *s, struct err *reterr)
 				       .doorbells_polled = true,
 				       .ops = &ops,
 				       .port = s,
-				       .main_loop = p->main_loop,
+				       .main_loop = p->sock.main_loop,
 				       .loops = s->params.loops,
 				       .loop_count = p->loop_count,
 				       .limits = p->limits,

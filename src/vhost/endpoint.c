@@ -5,12 +5,12 @@
 
 #include "base/check.h"
 #include "loop/queue_stats.h"
-#include "sock/endpoint.h"
 #include "vhost/session.h"
 #include "vhost/vhost.h"
 
 struct vhost_endpoint {
-	struct vhost_endpoint_params params; /* name and path are only good during the start */
+	struct vhost_endpoint_params
+		params; /* sock: name, path, from: only good during the start */
 	struct endpoint *ep;
 	bool drained;
 };
@@ -27,7 +27,7 @@ static struct session_params vhost_session_params(const struct vhost_endpoint *v
 
 	return (struct session_params){
 		.name = endpoint_name(ep),
-		.main_loop = p->main_loop,
+		.main_loop = p->sock.main_loop,
 		.loops = p->loops,
 		.loop_count = p->loop_count,
 		.spin_ns = p->spin_ns,
@@ -135,23 +135,11 @@ int vhost_endpoint_start(const struct vhost_endpoint_params *p, struct vhost_end
 		return err_set(reterr, -EINVAL, "endpoint: loops and device are needed");
 	v = calloc(1, sizeof(*v));
 	if (!v)
-		return err_set(reterr, -ENOMEM, "%s: no memory", p->name);
+		return err_set(reterr, -ENOMEM, "%s: no memory", p->sock.name);
 	v->params = *p;
-	rc = endpoint_start(&(struct endpoint_params){ .name = p->name,
-						       .socket_path = p->socket_path,
-						       .fd = p->fd,
-						       .client = p->client,
-						       .reconnect_ms = p->reconnect_ms,
-						       .socket_mode = p->socket_mode,
-						       .connections_max = p->connections_max,
-						       .watched = true,
-						       .from = p->from,
-						       .main_loop = p->main_loop,
-						       .ops = &vhost_endpoint_ops,
-						       .arg = v,
-						       .on_done = p->on_done,
-						       .done_arg = p->arg },
-			    &v->ep, reterr);
+	v->params.sock.ops = &vhost_endpoint_ops;
+	v->params.sock.arg = v;
+	rc = endpoint_start(&v->params.sock, &v->ep, reterr);
 	if (rc) {
 		free(v);
 		return rc;

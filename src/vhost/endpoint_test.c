@@ -86,12 +86,12 @@ static int setup(void **state)
 	if (!mkdtemp(f.dir))
 		return -1;
 	snprintf(f.path, sizeof(f.path), "%s/s", f.dir);
-	f.params = (struct vhost_endpoint_params){ .name = "test",
-						   .socket_path = f.path,
-						   .fd = -1,
-						   .socket_mode = 0600,
-						   .connections_max = 1,
-						   .main_loop = f.loop,
+	f.params = (struct vhost_endpoint_params){ .sock = { .name = "test",
+							     .socket_path = f.path,
+							     .fd = -1,
+							     .socket_mode = 0600,
+							     .connections_max = 1,
+							     .main_loop = f.loop },
 						   .loops = &f.loop,
 						   .loop_count = 1,
 						   .vdev_make = vdev_make,
@@ -156,7 +156,7 @@ static void each_connection_has_a_device_of_its_own_or_is_closed(void **state)
 	int a, b;
 	char c;
 
-	f->params.connections_max = 2;
+	f->params.sock.connections_max = 2;
 	start(f);
 	a = dial(f);
 	assert_true(answers(f, a));

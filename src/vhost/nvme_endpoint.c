@@ -8,7 +8,7 @@
 #include "vhost/nvme_session.h"
 
 struct vhost_nvme_endpoint {
-	struct vhost_nvme_params params; /* name and path are only good during the start */
+	struct vhost_nvme_params params; /* sock: name, path, from: only good during the start */
 	struct endpoint *ep;
 	bool drained;
 };
@@ -26,7 +26,7 @@ static int nvme_endpoint_serve(void *arg, struct endpoint *ep, int fd,
 	struct nvme_session *s;
 	int rc;
 
-	p.name = endpoint_name(ep);
+	p.sock.name = endpoint_name(ep);
 	rc = nvme_session_new(&p, endpoint_limit(ep), fd, nvme_endpoint_on_session_ended, &s,
 			      reterr);
 	if (rc)
@@ -77,7 +77,7 @@ static int nvme_endpoint_unpack(void *arg, struct endpoint *ep, struct parcel *p
 	struct nvme_session *s;
 	int rc;
 
-	params.name = endpoint_name(ep);
+	params.sock.name = endpoint_name(ep);
 	rc = nvme_session_unpack(&params, endpoint_limit(ep), nvme_endpoint_on_session_ended, p, &s,
 				 reterr);
 	if (rc == 0)
@@ -115,7 +115,7 @@ static int nvme_endpoint_check(const struct vhost_nvme_params *p, struct err *re
 	if (!p->loop_count || !p->subsys)
 		return err_set(reterr, -EINVAL, "endpoint: loops and subsystem are needed");
 	if (p->num_queues < 1 || p->num_queues > VHOST_NVME_QUEUES_MAX)
-		return err_set(reterr, -EINVAL, "%s: queues: expected 1..%u, got %u", p->name,
+		return err_set(reterr, -EINVAL, "%s: queues: expected 1..%u, got %u", p->sock.name,
 			       VHOST_NVME_QUEUES_MAX, p->num_queues);
 	return 0;
 }
@@ -130,24 +130,12 @@ int vhost_nvme_endpoint_start(const struct vhost_nvme_params *p,
 		return rc;
 	v = calloc(1, sizeof(*v));
 	if (!v)
-		return err_set(reterr, -ENOMEM, "%s: no memory", p->name);
+		return err_set(reterr, -ENOMEM, "%s: no memory", p->sock.name);
 	v->params = *p;
 	nvme_subsys_ref(p->subsys);
-	rc = endpoint_start(&(struct endpoint_params){ .name = p->name,
-						       .socket_path = p->socket_path,
-						       .fd = p->fd,
-						       .client = p->client,
-						       .reconnect_ms = p->reconnect_ms,
-						       .socket_mode = p->socket_mode,
-						       .connections_max = p->connections_max,
-						       .watched = true,
-						       .from = p->from,
-						       .main_loop = p->main_loop,
-						       .ops = &nvme_endpoint_ops,
-						       .arg = v,
-						       .on_done = p->on_done,
-						       .done_arg = p->arg },
-			    &v->ep, reterr);
+	v->params.sock.ops = &nvme_endpoint_ops;
+	v->params.sock.arg = v;
+	rc = endpoint_start(&v->params.sock, &v->ep, reterr);
 	if (rc) {
 		nvme_subsys_unref(p->subsys);
 		free(v);

@@ -62,7 +62,7 @@ static void nvme_session_refuse(struct nvme_session *s)
 		nvme_session_close(s, LOG_WARNING, s->err.msg);
 		return;
 	}
-	log_limited(s->limit, LOG_WARNING, "%s: %s", s->params.name, s->err.msg);
+	log_limited(s->limit, LOG_WARNING, "%s: %s", s->params.sock.name, s->err.msg);
 	talk_ack(&s->talk, 1);
 }
 
@@ -91,7 +91,7 @@ void nvme_session_message_end(struct nvme_session *s, int rc)
 	}
 	/* The guest stands still meanwhile. */
 	if (took_ns > TALK_SLOW_NS)
-		log_limited(s->limit, LOG_WARNING, "%s: %s took %llu ms", s->params.name,
+		log_limited(s->limit, LOG_WARNING, "%s: %s took %llu ms", s->params.sock.name,
 			    s->row->shape.name, (unsigned long long)took_ns / 1000000);
 	s->row = NULL;
 	talk_done(&s->talk);
@@ -155,7 +155,7 @@ void nvme_session_close(struct nvme_session *s, enum log_level level, const char
 {
 	if (s->state == NVME_SESSION_CLOSING)
 		return;
-	log_limited(s->limit, level, "%s: session ends: %s", s->params.name, reason);
+	log_limited(s->limit, level, "%s: session ends: %s", s->params.sock.name, reason);
 	nvme_session_state_set(s, NVME_SESSION_CLOSING);
 	/* The end of the conversation, at the earliest, releases the session. */
 	s->close_waits = 2;
@@ -189,7 +189,7 @@ int nvme_session_make(const struct vhost_nvme_params *params, struct log_limit *
 	int rc;
 
 	if (!s)
-		return err_set(reterr, -ENOMEM, "%s: no memory for a session", params->name);
+		return err_set(reterr, -ENOMEM, "%s: no memory for a session", params->sock.name);
 	s->params = *params;
 	s->limit = limit;
 	s->ended = ended;
@@ -231,6 +231,6 @@ int nvme_session_new(const struct vhost_nvme_params *params, struct log_limit *l
 		return rc;
 	}
 	nvme_session_begin(*ret_session);
-	talk_start(&(*ret_session)->talk, params->main_loop, fd, 0, &nvme_session_talk_ops);
+	talk_start(&(*ret_session)->talk, params->sock.main_loop, fd, 0, &nvme_session_talk_ops);
 	return 0;
 }

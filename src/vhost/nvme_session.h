@@ -31,7 +31,6 @@
 #define VHOST_NVME_SESSION_H
 
 #include "nvme/ctrl.h"
-#include "sock/endpoint.h"
 #include "vhost/talk.h"
 #include "vhost/vhost.h"
 
@@ -64,7 +63,7 @@ struct nvme_msg_row {
 
 struct nvme_session {
 	struct endpoint_conn endpoint_conn;
-	struct vhost_nvme_params params; /* name is the endpoint's */
+	struct vhost_nvme_params params; /* sock.name is the endpoint's */
 	struct log_limit *limit;
 	void (*ended)(struct nvme_session *s);
 	enum nvme_session_state state;

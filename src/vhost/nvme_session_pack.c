@@ -187,7 +187,7 @@ static int session_unpack(struct nvme_session *s, struct parcel *p, struct err *
 	if (rc == 0)
 		rc = session_parts_unpack(s, p, section.version, reterr);
 	if (rc == 0)
-		rc = talk_unpack(&s->talk, s->params.main_loop, p, 0, &nvme_session_talk_ops,
+		rc = talk_unpack(&s->talk, s->params.sock.main_loop, p, 0, &nvme_session_talk_ops,
 				 reterr);
 	if (rc < 0)
 		return rc;

@@ -21,6 +21,7 @@
 
 #include "base/check.h"
 #include "guest/gmem.h"
+#include "sock/fdio.h"
 #include "vhost/nvme_session.h"
 
 #define MEM_BYTES  (1u << 20)
@@ -303,8 +304,7 @@ static inline int setup(void **state)
 	if (ftruncate(f.memfd, MEM_BYTES))
 		return -1;
 	f.fds_before = fds_open();
-	f.params = (struct vhost_nvme_params){ .name = "test",
-					       .main_loop = f.loop,
+	f.params = (struct vhost_nvme_params){ .sock = { .name = "test", .main_loop = f.loop },
 					       .loops = &f.loop,
 					       .loop_count = 1,
 					       .num_queues = QUEUES,
@@ -339,22 +339,14 @@ static inline void say_flags(struct fixture *f, uint32_t request, uint32_t flags
 			     const void *payload, uint32_t len, int fd)
 {
 	struct msg_hdr hdr = { request, flags, len };
-	struct iovec iov[2] = { { &hdr, sizeof(hdr) }, { (void *)(uintptr_t)payload, len } };
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = 2 };
+	uint8_t wire[MSG_HDR_BYTES + MSG_PAYLOAD_MAX];
 
-	if (fd >= 0) {
-		mh.msg_control = control.buf;
-		mh.msg_controllen = sizeof(control.buf);
-		CMSG_FIRSTHDR(&mh)->cmsg_level = SOL_SOCKET;
-		CMSG_FIRSTHDR(&mh)->cmsg_type = SCM_RIGHTS;
-		CMSG_FIRSTHDR(&mh)->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&mh)), &fd, sizeof(fd));
-	}
-	assert_int_equal(sendmsg(f->peer, &mh, MSG_NOSIGNAL), sizeof(hdr) + len);
+	assert_true(len <= MSG_PAYLOAD_MAX);
+	memcpy(wire, &hdr, sizeof(hdr));
+	if (len)
+		memcpy(wire + sizeof(hdr), payload, len);
+	assert_int_equal(fdio_send(f->peer, wire, sizeof(hdr) + len, &fd, fd >= 0),
+			 sizeof(hdr) + len);
 }
 
 static inline void say(struct fixture *f, uint32_t request, const void *payload, uint32_t len,

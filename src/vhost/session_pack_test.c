@@ -1,18 +1,7 @@
 /* A session that goes to a successor: here both are in one process, one after the other. */
-#include "base/parcel.h"
+#include "base/parcel_rig.h"
+#include "sock/fdio.h"
 #include "vhost/session_rig.h"
-
-/* As if it had come from another process. */
-static void send_over(const struct parcel *out, struct parcel *ret_in)
-{
-	struct err err = { 0 };
-	int fds[64];
-
-	assert_true(out->fd_count <= 64);
-	for (uint32_t i = 0; i < out->fd_count; i++)
-		fds[i] = fcntl(out->fds[i], F_DUPFD_CLOEXEC, 3);
-	assert_int_equal(parcel_open(ret_in, out->bytes, out->len, fds, out->fd_count, &err), 0);
-}
 
 static void halt_and_pack(struct fixture *f, struct parcel *out)
 {
@@ -49,7 +38,7 @@ static void hand_over(struct fixture *f)
 	struct err err = { 0 };
 
 	halt_and_pack(f, &out);
-	send_over(&out, &in);
+	parcel_arrives(&out, &in);
 	old_ends(f);
 	assert_int_equal(unpack(f, &in, &next, &err), 0);
 	parcel_fini(&in);
@@ -89,7 +78,7 @@ static void what_was_submitted_meanwhile_is_found(void **state)
 	submit(f, 0);
 	pump_ms(f, 20);
 	assert_int_equal(used_idx(f, 0), 0);
-	send_over(&out, &in);
+	parcel_arrives(&out, &in);
 	old_ends(f);
 	assert_int_equal(unpack(f, &in, &next, &err), 0);
 	pump_ms(f, 20);
@@ -150,24 +139,7 @@ static void half_a_message_and_its_descriptor_go_along(void **state)
 
 	start(f);
 	/* The header alone, with the descriptor. */
-	{
-		union {
-			struct cmsghdr align;
-			char buf[CMSG_SPACE(sizeof(int))];
-		} control = { 0 };
-		struct iovec iov = { &hdr, sizeof(hdr) };
-		struct msghdr mh = { .msg_iov = &iov,
-				     .msg_iovlen = 1,
-				     .msg_control = control.buf,
-				     .msg_controllen = sizeof(control.buf) };
-		struct cmsghdr *cm = CMSG_FIRSTHDR(&mh);
-
-		cm->cmsg_level = SOL_SOCKET;
-		cm->cmsg_type = SCM_RIGHTS;
-		cm->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(cm), &bell, sizeof(int));
-		assert_int_equal(sendmsg(f->peer, &mh, MSG_NOSIGNAL), sizeof(hdr));
-	}
+	assert_int_equal(fdio_send(f->peer, &hdr, sizeof(hdr), &bell, 1), sizeof(hdr));
 	PUMP_UNTIL(f, conn_mid_message(&f->session->talk.conn));
 	hand_over(f);
 	assert_int_equal(send(f->peer, &idx, sizeof(idx), MSG_NOSIGNAL), sizeof(idx));
@@ -200,13 +172,13 @@ static void what_is_in_use_and_not_offered_any_more_is_named(void **state)
 	negotiate(f, FEATURES | VIRTIO_F_RING_PACKED);
 	halt_and_pack(f, &out);
 	f->params.packed = false;
-	send_over(&out, &in);
+	parcel_arrives(&out, &in);
 	assert_int_equal(unpack(f, &in, &next, &err), -EINVAL);
 	assert_non_null(strstr(err.msg, "features 0x400000000 "));
 	parcel_fini(&in);
 	f->params.packed = true;
 	f->vdev.queue_count_max = 1;
-	send_over(&out, &in);
+	parcel_arrives(&out, &in);
 	assert_int_equal(unpack(f, &in, &next, &err), -EINVAL);
 	assert_string_equal(err.msg, "queues: it has 2, and 1 are configured now");
 	parcel_fini(&in);
@@ -231,7 +203,7 @@ static void no_bytes_break_the_successor(void **state)
 	halt_and_pack(f, &out);
 	old = f->session;
 	for (size_t at = 0; at < out.len * 4; at++) {
-		send_over(&out, &in);
+		parcel_arrives(&out, &in);
 		if (at % 2)
 			in.bytes[at / 4] = values[at % 4];
 		else
@@ -247,8 +219,7 @@ static void no_bytes_break_the_successor(void **state)
 		parcel_fini(&in);
 	}
 	for (size_t len = 0; len < out.len; len += 3) {
-		send_over(&out, &in);
-		in.end = in.len = len;
+		parcel_arrives_cut(&out, len, &in);
 		assert_true(unpack(f, &in, &next, &err) < 0);
 		parcel_fini(&in);
 	}

@@ -1,11 +1,7 @@
 /*
  * vhost-user endpoints: what the application starts and stops. An endpoint is a unix socket on
- * which front-ends get one device; each connection is a session with a vdev of its own.
- *
- * Server mode listens (on a path it creates, or on an inherited listening descriptor), serves up
- * to connections_max sessions at a time and keeps further ones in the backlog; after a front-end
- * went away the next one is accepted. Client mode connects to the path and, when the connection
- * ends, tries again every reconnect_ms.
+ * which front-ends get one device; each connection is a session with a vdev of its own. Where they
+ * come from is told by sock/endpoint.h.
  *
  * Thread: main, all of it. Sessions run on main; each started vring runs on one of `loops`.
  */
@@ -14,49 +10,32 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/err.h"
+#include "sock/endpoint.h"
 #include "virtio/coalescing.h"
 
-struct endpoint;
 struct loop;
-struct parcel;
 struct queue_visitor;
 struct vdev;
 
 struct vhost_endpoint_params {
-	const char *name;	 /* for messages */
-	const char *socket_path; /* NULL when fd is given */
-	int fd;	     /* inherited descriptor, -1: none; a listening or a connected socket */
-	bool client; /* connect instead of listen */
-	uint32_t reconnect_ms;		    /* client mode; 0: once only, then on_done */
-	mode_t socket_mode;		    /* permissions of the socket file, e.g. 0600 */
-	uint32_t connections_max;	    /* at least 1 */
+	struct endpoint_params sock;	    /* ops and arg are set by the endpoint */
 	uint32_t spin_ns;		    /* struct loop_source.spin_max_ns of the rings */
 	bool packed;			    /* offer RING_PACKED */
-	struct parcel *from;		    /* see struct endpoint_params */
 	struct vring_coalescing coalescing; /* see vhost_endpoint_coalesce */
 
-	struct loop *main_loop;
 	struct loop **loops; /* data loops; the array outlives the endpoint */
 	uint32_t loop_count;
 
 	/* Makes the device model of a new connection. */
 	int (*vdev_make)(void *arg, struct vdev **ret_vdev, struct err *reterr);
 	void *arg;
-	/* Optional: an inherited connected socket or a one-shot client has ended (the program
-	 * exits). */
-	void (*on_done)(void *arg);
 };
 
 struct vhost_endpoint;
 
-/*
- * Starts it: after return the socket exists and listens. Errors: -EADDRINUSE (a live server holds
- * the path; a stale socket file is replaced), -EINVAL, bind's errno; named in reterr, and nothing
- * is left behind.
- */
+/* Starts it. Errors: endpoint_start's; -EINVAL, -ENOMEM. */
 int vhost_endpoint_start(const struct vhost_endpoint_params *params, struct vhost_endpoint **ret_ep,
 			 struct err *reterr);
 /*
@@ -87,15 +66,8 @@ struct nvme_subsys;
 
 struct vhost_nvme_params {
 	/* As in struct vhost_endpoint_params. */
-	const char *name, *socket_path;
-	int fd;
-	bool client;
-	uint32_t reconnect_ms;
-	mode_t socket_mode;
-	uint32_t connections_max;
+	struct endpoint_params sock;
 	uint32_t spin_ns;
-	struct parcel *from;
-	struct loop *main_loop;
 	struct loop **loops;
 	uint32_t loop_count;
 
@@ -105,9 +77,6 @@ struct vhost_nvme_params {
 	uint32_t queue_size_max;    /* entries */
 	/* Front-ends made for SPDK 18.04: features are answered where Identify data is. */
 	bool generation_1804;
-
-	void *arg;
-	void (*on_done)(void *arg); /* optional */
 };
 
 /* An interrupt vector for each completion queue, and NVME_VECTORS_MAX of them. */

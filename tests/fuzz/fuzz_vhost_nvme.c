@@ -23,6 +23,7 @@
 #include "blk/blk.h"
 #include "guest/gmem.h"
 #include "nvme/subsys.h"
+#include "sock/fdio.h"
 #include "vhost/nvme_session.h"
 #include "fuzz_left.h"
 
@@ -117,11 +118,10 @@ static void on_ended(struct nvme_session *s)
 static void front_connect(struct front *f)
 {
 	const struct vhost_nvme_params params = {
-		.name = "fuzz",
+		.sock = { .name = "fuzz", .main_loop = main_loop },
 		.subsys = f->subsys,
 		.num_queues = QUEUES,
 		.queue_size_max = 64,
-		.main_loop = main_loop,
 		.loops = &data_loop,
 		.loop_count = 1,
 	};
@@ -236,23 +236,12 @@ static void say(struct front *f, uint32_t request, uint32_t flags, const void *p
 		uint32_t size, int fd)
 {
 	struct msg_hdr hdr = { request, flags, size };
-	struct iovec iov[2] = { { &hdr, sizeof(hdr) },
-				{ (void *)(uintptr_t)payload, MIN(size, 4096u) } };
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct msghdr mh = { .msg_iov = iov, .msg_iovlen = 2 };
+	uint8_t wire[MSG_HDR_BYTES + MSG_PAYLOAD_MAX];
 
-	if (fd >= 0) {
-		mh.msg_control = control.buf;
-		mh.msg_controllen = sizeof(control.buf);
-		CMSG_FIRSTHDR(&mh)->cmsg_level = SOL_SOCKET;
-		CMSG_FIRSTHDR(&mh)->cmsg_type = SCM_RIGHTS;
-		CMSG_FIRSTHDR(&mh)->cmsg_len = CMSG_LEN(sizeof(int));
-		memcpy(CMSG_DATA(CMSG_FIRSTHDR(&mh)), &fd, sizeof(fd));
-	}
-	(void)!sendmsg(f->peer, &mh, MSG_NOSIGNAL | MSG_DONTWAIT);
+	ASSERT(size <= MSG_PAYLOAD_MAX);
+	memcpy(wire, &hdr, sizeof(hdr));
+	memcpy(wire + sizeof(hdr), payload, size);
+	(void)fdio_send(f->peer, wire, sizeof(hdr) + size, &fd, fd >= 0);
 	front_turn(f, 3);
 	/* One that waits for the disk, or for us, is let wait. */
 	for (uint32_t i = 0; i < TURNS_MAX && f->session && f->session->row; i++)
