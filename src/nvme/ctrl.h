@@ -170,7 +170,8 @@ void nvme_ctrl_stop(struct nvme_ctrl *ctrl, void (*stopped)(void *port));
 /*
  * One admin command (sqe is copied), with data of at most NVME_IDENTIFY_BYTES to or from buf
  * instead of its data pointer. done(port, cqe) comes once, maybe before this returns; one at a
- * time.
+ * time. A valid Create of a queue that is there replaces it, a completion queue with the submission
+ * queues on it. The descriptor of a vector goes with its completion queue.
  */
 void nvme_ctrl_admin(struct nvme_ctrl *ctrl, const struct nvme_sqe *sqe, void *buf,
 		     void (*done)(void *port, const struct nvme_cqe *cqe));

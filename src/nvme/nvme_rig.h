@@ -73,6 +73,7 @@ struct rig {
 	struct nvme_sqe sqe; /* the next command of rig_io, rig_admin */
 	struct nvme_cqe cqe; /* the last completion */
 	uint32_t removed;
+	bool front_done; /* of nvme_ctrl_admin */
 };
 
 static inline void rig_state_changed(void *port)
@@ -343,14 +344,27 @@ static inline struct nvme_sqe *rig_sqe_rw(struct rig *rig, uint8_t opcode, uint6
 	return sqe;
 }
 
-static inline enum nvme_status rig_create_cq(struct rig *rig, uint16_t qid, uint32_t size,
-					     uint16_t vector)
+static inline void rig_sqe_create_cq(struct rig *rig, uint16_t qid, uint32_t size, uint16_t vector)
 {
-	rig_queue_init(rig, qid, rig->guest.q[qid].sq_size, size);
 	rig_sqe(rig, NVME_ADMIN_CREATE_CQ, 0);
 	rig->sqe.prp1 = le64(rig_cq_gpa(qid));
 	rig->sqe.cdw10 = le32(qid | (size - 1) << 16);
 	rig->sqe.cdw11 = le32((uint32_t)vector << 16 | 3);
+}
+
+static inline void rig_sqe_create_sq(struct rig *rig, uint16_t qid, uint32_t size, uint16_t cqid)
+{
+	rig_sqe(rig, NVME_ADMIN_CREATE_SQ, 0);
+	rig->sqe.prp1 = le64(rig_sq_gpa(qid));
+	rig->sqe.cdw10 = le32(qid | (size - 1) << 16);
+	rig->sqe.cdw11 = le32((uint32_t)cqid << 16 | 1);
+}
+
+static inline enum nvme_status rig_create_cq(struct rig *rig, uint16_t qid, uint32_t size,
+					     uint16_t vector)
+{
+	rig_queue_init(rig, qid, rig->guest.q[qid].sq_size, size);
+	rig_sqe_create_cq(rig, qid, size, vector);
 	return rig_admin(rig);
 }
 
@@ -362,10 +376,7 @@ static inline enum nvme_status rig_create_sq(struct rig *rig, uint16_t qid, uint
 	q->sq_size = size;
 	q->tail = 0;
 	q->cqid = cqid;
-	rig_sqe(rig, NVME_ADMIN_CREATE_SQ, 0);
-	rig->sqe.prp1 = le64(rig_sq_gpa(qid));
-	rig->sqe.cdw10 = le32(qid | (size - 1) << 16);
-	rig->sqe.cdw11 = le32((uint32_t)cqid << 16 | 1);
+	rig_sqe_create_sq(rig, qid, size, cqid);
 	return rig_admin(rig);
 }
 

@@ -3,8 +3,9 @@
  *
  * A queue is in queues.cq[] or sq[] from the command that creates it to the end of the one that
  * deletes it; while one is under way its identifier is taken, and not yet, or no more, one that can
- * be deleted. The front-end of NVME_PROFILE_VHOST may create a queue twice: the old one then goes
- * first.
+ * be deleted. The front-end of NVME_PROFILE_VHOST may create a queue twice: after an unclean
+ * restart of the guest nothing else tells its queues apart. A command that could create the new one
+ * then deletes the old one first, a completion queue with the submission queues on it.
  */
 #include <stdlib.h>
 
@@ -55,8 +56,12 @@ static bool cq_is_settled(const struct nvme_cq *cq)
 	return cq && !cq->starting && !cq->stopping;
 }
 
+/* Submission queues that are on it go with it: nvme_cq_on_stopped. */
 static void cq_delete_start(struct nvme_cq *cq, struct nvme_cmd *by)
 {
+	/* There its vector is its own, and the front-end gives the next one an eventfd anew. */
+	if (replaces(by))
+		nvme_ctrl_vector_fd_set(cq->ctrl, cq->vector, -1);
 	cq->by = by;
 	nvme_cq_stop(cq);
 }

@@ -110,6 +110,120 @@ static void queues_are_deleted_in_order_and_made_again(void **state)
 	rig_close(&rig);
 }
 
+/* ---- queues that are created twice, over vhost ---- */
+
+static void vhost_admin_done(void *port, const struct nvme_cqe *cqe)
+{
+	struct rig *rig = container_of((struct rig_guest *)port, struct rig, guest);
+
+	rig->cqe = *cqe;
+	rig->front_done = true;
+}
+
+static enum nvme_status vhost_admin(struct rig *rig)
+{
+	rig->front_done = false;
+	nvme_ctrl_admin(rig->guest.ctrl, &rig->sqe, NULL, vhost_admin_done);
+	rig_until(rig, rig->front_done);
+	return rig_status(rig);
+}
+
+static enum nvme_status vhost_create_cq(struct rig *rig, uint16_t qid, uint32_t size)
+{
+	rig_queue_init(rig, qid, rig->guest.q[qid].sq_size, size);
+	rig_sqe_create_cq(rig, qid, size, qid);
+	return vhost_admin(rig);
+}
+
+static enum nvme_status vhost_create_sq(struct rig *rig, uint16_t qid, uint32_t size, uint16_t cqid)
+{
+	rig->guest.q[qid].sq_size = size;
+	rig->guest.q[qid].tail = 0;
+	rig->guest.q[qid].cqid = cqid;
+	rig_sqe_create_sq(rig, qid, size, cqid);
+	return vhost_admin(rig);
+}
+
+/* Queues 1 and 2, submitted to; both complete in the completion queue 1. */
+static void vhost_open(struct rig *rig, const char *type)
+{
+	rig_init(rig);
+	rig->params.profile = NVME_PROFILE_VHOST;
+	rig_ns_add(rig, type, "size=1M");
+	rig_guest_open(rig, &rig->guest);
+	nvme_ctrl_start(rig->guest.ctrl);
+	assert_status(vhost_create_cq(rig, 1, 64), SUCCESS);
+	assert_status(vhost_create_sq(rig, 1, 64, 1), SUCCESS);
+	assert_status(vhost_create_sq(rig, 2, 64, 1), SUCCESS);
+}
+
+static void vhost_reads(struct rig *rig, uint16_t qid)
+{
+	rig_sqe_rw(rig, NVME_IO_READ, 0, 1);
+	assert_status(rig_io(rig, qid), SUCCESS);
+}
+
+static void a_submission_queue_created_twice_is_replaced_alone(void **state)
+{
+	struct rig rig;
+
+	vhost_open(&rig, "ram");
+	vhost_reads(&rig, 1);
+	vhost_reads(&rig, 2);
+	assert_status(vhost_create_sq(&rig, 1, 16, 1), SUCCESS);
+	vhost_reads(&rig, 1);
+	assert_int_equal(le16_get(rig.cqe.sqhd), 1); /* a new one */
+	vhost_reads(&rig, 2);
+	assert_int_equal(le16_get(rig.cqe.sqhd), 2); /* the old one */
+	assert_true(nvme_ctrl_vector_fd(rig.guest.ctrl, 1) >= 0);
+	rig_close(&rig);
+}
+
+/* With a command under way on it, which ends without a completion. */
+static void a_completion_queue_created_twice_is_replaced_with_what_is_on_it(void **state)
+{
+	struct rig rig;
+
+	vhost_open(&rig, "sim");
+	blk_sim_hold(rig.dev, true);
+	rig_sqe_rw(&rig, NVME_IO_FLUSH, 0, 1);
+	rig_write_sqe(&rig, 2, &rig.sqe);
+	rig_ring(&rig, 2);
+	rig_settle(&rig);
+	rig_queue_init(&rig, 1, 64, 16);
+	rig_sqe_create_cq(&rig, 1, 16, 1);
+	rig.front_done = false;
+	nvme_ctrl_admin(rig.guest.ctrl, &rig.sqe, NULL, vhost_admin_done);
+	rig_settle(&rig);
+	blk_sim_hold(rig.dev, false);
+	rig_until(&rig, rig.front_done);
+	assert_status(rig_status(&rig), SUCCESS);
+	assert_null(rig.guest.ctrl->queues.sq[1]);
+	assert_null(rig.guest.ctrl->queues.sq[2]);
+	assert_int_equal(nvme_ctrl_vector_fd(rig.guest.ctrl, 1), -1);
+	assert_false(rig_peek(&rig, 1));
+	assert_status(vhost_create_sq(&rig, 2, 16, 1), SUCCESS);
+	vhost_reads(&rig, 2);
+	rig_close(&rig);
+}
+
+static void a_create_that_is_refused_replaces_nothing(void **state)
+{
+	struct rig rig;
+
+	vhost_open(&rig, "ram");
+	rig_sqe_create_cq(&rig, 1, 1, 1);
+	assert_status(vhost_admin(&rig), INVALID_QUEUE_SIZE);
+	rig_sqe_create_cq(&rig, 1, 64, RIG_VECTORS);
+	assert_status(vhost_admin(&rig), INVALID_VECTOR);
+	rig_sqe_create_sq(&rig, 1, 64, 3);
+	assert_status(vhost_admin(&rig), INVALID_CQ);
+	vhost_reads(&rig, 1);
+	vhost_reads(&rig, 2);
+	assert_true(nvme_ctrl_vector_fd(rig.guest.ctrl, 1) >= 0);
+	rig_close(&rig);
+}
+
 /* ---- Abort ---- */
 
 static enum nvme_status do_abort(struct rig *rig, uint16_t sqid, uint16_t cid)
@@ -284,6 +398,9 @@ int main(void)
 		cmocka_unit_test(a_submission_queue_is_created_only_as_it_should),
 		cmocka_unit_test(entry_sizes_are_needed_for_io_queues),
 		cmocka_unit_test(queues_are_deleted_in_order_and_made_again),
+		cmocka_unit_test(a_submission_queue_created_twice_is_replaced_alone),
+		cmocka_unit_test(a_completion_queue_created_twice_is_replaced_with_what_is_on_it),
+		cmocka_unit_test(a_create_that_is_refused_replaces_nothing),
 		cmocka_unit_test(a_command_is_aborted),
 		cmocka_unit_test(what_is_not_there_is_not_aborted),
 		cmocka_unit_test(a_request_for_events_is_aborted),

@@ -2,9 +2,8 @@
  * Between a vhost-user-nvme session and its controller: what each message means there.
  *
  * The vectors of the controller are the identifiers of completion queues: the front-end keeps the
- * guest's vectors, and gives an eventfd for each queue. A queue that is created twice is replaced:
- * after an unclean restart of the guest nothing else tells the front-end's queues apart, so the old
- * one, with the submission queues on it, is deleted first.
+ * guest's vectors, and gives an eventfd for each queue. A queue that is created twice is replaced
+ * by the controller (nvme/qadmin.c).
  *
  * Identify comes from the front-end itself, with garbage in what it does not look at. Commands that
  * a front-end never passes on are refused here, so that each answer is certain to come.
@@ -184,11 +183,8 @@ static void on_stopped(void *port)
 {
 	struct nvme_session *s = port;
 
-	for (uint32_t i = 0; i <= s->params.num_queues; i++) {
+	for (uint32_t i = 0; i <= s->params.num_queues; i++)
 		nvme_ctrl_vector_fd_set(s->ctrl, i, -1);
-		s->cq_live[i] = false;
-		s->sq_cq[i] = 0;
-	}
 	/* It outlives the start: the next one must not find this one's doorbells. */
 	if (s->bar)
 		memset(nvme_session_doorbells(s->bar), 0, NVME_DOORBELLS_BYTES);
@@ -262,11 +258,6 @@ static uint32_t sqe_qid(const struct nvme_sqe *sqe)
 	return le32_get(sqe->cdw10) & 0xffff;
 }
 
-static bool qid_ok(const struct nvme_session *s, uint32_t qid)
-{
-	return qid >= 1 && qid <= s->params.num_queues;
-}
-
 static bool is_feature(const struct nvme_sqe *sqe)
 {
 	return sqe->opcode == NVME_ADMIN_SET_FEATURES || sqe->opcode == NVME_ADMIN_GET_FEATURES;
@@ -284,89 +275,12 @@ static void admin_answer(struct nvme_session *s, const struct nvme_cqe *cqe)
 	nvme_session_message_end(s, 0);
 }
 
-/* What a successful command changed. */
-static void admin_record(struct nvme_session *s, const struct nvme_sqe *sqe)
-{
-	uint32_t qid = sqe_qid(sqe);
-
-	if (!qid_ok(s, qid))
-		return;
-	switch (sqe->opcode) {
-	case NVME_ADMIN_CREATE_CQ:
-		s->cq_live[qid] = true;
-		break;
-	case NVME_ADMIN_CREATE_SQ:
-		s->sq_cq[qid] = (uint16_t)(le32_get(sqe->cdw11) >> 16);
-		break;
-	case NVME_ADMIN_DELETE_CQ:
-		s->cq_live[qid] = false;
-		nvme_ctrl_vector_fd_set(s->ctrl, qid, -1);
-		break;
-	case NVME_ADMIN_DELETE_SQ:
-		s->sq_cq[qid] = 0;
-		break;
-	default:
-		break;
-	}
-}
-
 static void on_admin_done(void *port, const struct nvme_cqe *cqe)
 {
 	struct nvme_session *s = port;
 
-	if (!(le16_get(cqe->status) >> 1))
-		admin_record(s, &s->sqe);
 	if (nvme_session_ctrl_done(s))
 		admin_answer(s, cqe);
-}
-
-/* One more queue that is in the way, as the command that deletes it; false: none. */
-static bool admin_in_the_way(const struct nvme_session *s, struct nvme_sqe *ret_sqe)
-{
-	uint32_t qid = sqe_qid(&s->sqe);
-
-	*ret_sqe = (struct nvme_sqe){ .opcode = NVME_ADMIN_DELETE_SQ };
-	if (!qid_ok(s, qid))
-		return false;
-	ret_sqe->cdw10 = le32(qid);
-	if (s->sqe.opcode == NVME_ADMIN_CREATE_SQ)
-		return s->sq_cq[qid];
-	if (s->sqe.opcode != NVME_ADMIN_CREATE_CQ || !s->cq_live[qid])
-		return false;
-	for (uint32_t i = 1; i <= s->params.num_queues; i++) {
-		if (s->sq_cq[i] == qid) {
-			ret_sqe->cdw10 = le32(i);
-			return true;
-		}
-	}
-	ret_sqe->opcode = NVME_ADMIN_DELETE_CQ;
-	return true;
-}
-
-static void admin_step(struct nvme_session *s);
-
-static void on_way_cleared(void *port, const struct nvme_cqe *cqe)
-{
-	struct nvme_session *s = port;
-	struct nvme_sqe deleted;
-
-	/* Whatever the controller says: it is gone. */
-	if (admin_in_the_way(s, &deleted))
-		admin_record(s, &deleted);
-	if (nvme_session_ctrl_done(s))
-		admin_step(s);
-}
-
-static void admin_step(struct nvme_session *s)
-{
-	struct nvme_sqe delete_sqe;
-
-	s->ctrl_busy = true;
-	if (admin_in_the_way(s, &delete_sqe))
-		nvme_ctrl_admin(s->ctrl, &delete_sqe, s->answer + NVME_ANSWER_DATA_OFF,
-				on_way_cleared);
-	else
-		nvme_ctrl_admin(s->ctrl, &s->sqe, s->answer + NVME_ANSWER_DATA_OFF, on_admin_done);
 }
 
 static enum nvme_status admin_prepare(struct nvme_session *s)
@@ -414,5 +328,6 @@ void nvme_session_handle_ADMIN(struct nvme_session *s, struct msg *m)
 		admin_answer(s, &cqe);
 		return;
 	}
-	admin_step(s);
+	s->ctrl_busy = true;
+	nvme_ctrl_admin(s->ctrl, &s->sqe, s->answer + NVME_ANSWER_DATA_OFF, on_admin_done);
 }

@@ -83,8 +83,6 @@ struct nvme_session {
 	struct gmem *map, *bar;
 	struct gmem *next; /* of either, while the controller becomes quiet for it */
 	struct nvme_sqe sqe;
-	bool cq_live[VHOST_NVME_QUEUES_MAX + 1];
-	uint16_t sq_cq[VHOST_NVME_QUEUES_MAX + 1]; /* completion queue, 0: not live */
 
 	/* hand-over */
 	bool frozen;

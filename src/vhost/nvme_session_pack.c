@@ -16,7 +16,7 @@
 #include "vhost/nvme_session.h"
 
 #define NVME_SESSION_TAG     "nvse"
-#define NVME_SESSION_VERSION 1
+#define NVME_SESSION_VERSION 2 /* 1 told of queues, too, which their controller knows */
 #define CTRL_BYTES_MAX	     (4u << 20)
 
 /* ---- to a halt ---- */
@@ -123,10 +123,6 @@ int nvme_session_pack(const struct nvme_session *s, struct parcel *p, struct err
 	ASSERT(nvme_session_is_quiet(s));
 	parcel_section_begin(p, &section, NVME_SESSION_TAG, NVME_SESSION_VERSION);
 	parcel_put_u32(p, s->params.num_queues);
-	for (uint32_t i = 1; i <= s->params.num_queues; i++) {
-		parcel_put_u32(p, s->cq_live[i]);
-		parcel_put_u32(p, s->sq_cq[i]);
-	}
 	for (uint32_t i = 1; i <= s->params.num_queues; i++)
 		parcel_put_fd(p, nvme_ctrl_vector_fd(s->ctrl, i));
 	rc = gmem_pack(s->map, p, reterr);
@@ -158,7 +154,8 @@ static int session_memory_unpack(struct nvme_session *s, struct parcel *p, struc
 	return 0;
 }
 
-static int session_parts_unpack(struct nvme_session *s, struct parcel *p, struct err *reterr)
+static int session_parts_unpack(struct nvme_session *s, struct parcel *p, uint32_t version,
+				struct err *reterr)
 {
 	uint32_t count = parcel_take_u32(p);
 	int rc;
@@ -166,10 +163,8 @@ static int session_parts_unpack(struct nvme_session *s, struct parcel *p, struct
 	if (!p->failed && count != s->params.num_queues)
 		return err_set(reterr, -EINVAL, "queues: it has %u, and %u are configured now",
 			       count, s->params.num_queues);
-	for (uint32_t i = 1; i <= s->params.num_queues; i++) {
-		s->cq_live[i] = parcel_take_bool(p);
-		s->sq_cq[i] = (uint16_t)parcel_take_count(p, s->params.num_queues);
-	}
+	for (uint32_t i = 0; version == 1 && i < count && !p->failed; i++)
+		parcel_take_u64(p);
 	rc = vectors_unpack(s, p, reterr);
 	if (rc == 0)
 		rc = session_memory_unpack(s, p, reterr);
@@ -190,7 +185,7 @@ static int session_unpack(struct nvme_session *s, struct parcel *p, struct err *
 	int rc = parcel_section_enter(p, &section, NVME_SESSION_TAG, NVME_SESSION_VERSION, reterr);
 
 	if (rc == 0)
-		rc = session_parts_unpack(s, p, reterr);
+		rc = session_parts_unpack(s, p, section.version, reterr);
 	if (rc == 0)
 		rc = talk_unpack(&s->talk, s->params.sock.main_loop, p, 0, &nvme_session_talk_ops,
 				 reterr);
