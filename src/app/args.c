@@ -381,8 +381,9 @@ static int app_config_name(struct device_def *def, uint32_t idx, struct err *ret
 	return def->name ? 0 : err_set(reterr, -ENOMEM, "%s: out of memory", def->where);
 }
 
-int app_config_inherit(struct app_config *cfg, char *const *names, uint32_t count,
-		       struct err *reterr)
+/* Sets a flag, by its offset in struct device_def, of those that have one of these names. */
+static int app_config_mark(struct app_config *cfg, size_t flag, char *const *names, uint32_t count,
+			   struct err *reterr)
 {
 	int rc = 0;
 
@@ -392,9 +393,21 @@ int app_config_inherit(struct app_config *cfg, char *const *names, uint32_t coun
 		rc = app_config_name(def, i, reterr);
 		for (uint32_t k = 0; k < count && rc == 0; k++)
 			if (!strcmp(def->name, names[k]))
-				def->inherited = true;
+				*(bool *)((char *)def + flag) = true;
 	}
 	return rc;
+}
+
+int app_config_inherit(struct app_config *cfg, char *const *names, uint32_t count,
+		       struct err *reterr)
+{
+	return app_config_mark(cfg, offsetof(struct device_def, inherited), names, count, reterr);
+}
+
+int app_config_remove(struct app_config *cfg, char *const *names, uint32_t count,
+		      struct err *reterr)
+{
+	return app_config_mark(cfg, offsetof(struct device_def, removed), names, count, reterr);
 }
 
 int app_config_check(struct app_config *cfg, struct err *reterr)

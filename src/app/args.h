@@ -59,6 +59,9 @@ int args_parse_successor(int argc, char **argv, struct app_config *cfg, struct e
 /* Devices with one of these names have an inherited socket, which is the predecessor's. -ENOMEM. */
 int app_config_inherit(struct app_config *cfg, char *const *names, uint32_t count,
 		       struct err *reterr);
+/* Devices with one of these names were removed while the predecessor served. -ENOMEM. */
+int app_config_remove(struct app_config *cfg, char *const *names, uint32_t count,
+		      struct err *reterr);
 /*
  * Gives inherited sockets (sd_listen_fds: LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES) to devices: by
  * name first, then in order to those without socket. -EINVAL when one is left over, or when there

@@ -273,6 +273,17 @@ static void handover_on_message(struct loop_watch *w, uint32_t revents)
 		handover_halt();
 }
 
+/* Of devices of the command line that are not there any more: all, or with inherited sockets. */
+static void handover_pack_removed(struct parcel *p, bool all)
+{
+	for (uint32_t i = 0; i < ho.cfg->device_count; i++) {
+		const struct device_def *def = &ho.cfg->devices[i];
+
+		if (!def->running && (all || def->inherited))
+			parcel_put_str(p, def->name);
+	}
+}
+
 /* What the successor needs to open the same things. */
 static int handover_pack_first(struct parcel *p, struct err *reterr)
 {
@@ -290,8 +301,11 @@ static int handover_pack_first(struct parcel *p, struct err *reterr)
 	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
 		if (dev->def->inherited)
 			parcel_put_str(p, dev->def->name);
+	handover_pack_removed(p, false);
 	parcel_put_str(p, NULL);
 	rc = calls ? inherit_pack(p, reterr) : err_set(reterr, -ENOMEM, "out of memory");
+	handover_pack_removed(p, true);
+	parcel_put_str(p, NULL);
 	parcel_section_done(p, &s);
 	free(calls);
 	return rc;

@@ -304,9 +304,11 @@ static int app_devices_open(struct err *reterr)
 	int rc = 0;
 
 	for (uint32_t i = 0; i < app.cfg->device_count && rc == 0; i++) {
+		struct device_def *def = &app.cfg->devices[i];
 		struct device *dev;
 
-		rc = devices_add(&app.cfg->devices[i], NULL, NULL, &dev, reterr);
+		if (!def->removed)
+			rc = devices_add(def, NULL, NULL, &dev, reterr);
 	}
 	return rc;
 }

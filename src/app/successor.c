@@ -17,15 +17,20 @@
 #define SUCCESSOR_WAIT_NS 3600000000000ull
 #define SUCCESSOR_SEND_NS 2000000000ull
 
+struct names {
+	char **at;
+	uint32_t count;
+};
+
 static struct {
 	bool active;
 	int sock;
 	char *calls;
 	enum log_level level;
 	bool socket_inherited[3]; /* management, read-only, metrics */
-	char **names;		  /* of devices with inherited sockets */
-	uint32_t name_count;
-	struct parcel parcel; /* the second one */
+	struct names inherited;	  /* devices with inherited sockets */
+	struct names removed;	  /* devices of the command line that are not there any more */
+	struct parcel parcel;	  /* the second one */
 } su = { .sock = -1 };
 
 static uint64_t successor_until(uint64_t ns)
@@ -47,21 +52,29 @@ void successor_fail(const char *text)
 
 /* ---- the first parcel ---- */
 
-static int successor_names_take(struct parcel *p, struct err *reterr)
+static int names_take(struct names *n, struct parcel *p, struct err *reterr)
 {
 	char *name;
 
 	while ((name = parcel_take_str(p))) {
-		char **more = realloc(su.names, (su.name_count + 1) * sizeof(*more));
+		char **more = realloc(n->at, (n->count + 1) * sizeof(*more));
 
 		if (!more) {
 			free(name);
 			return err_set(reterr, -ENOMEM, "out of memory");
 		}
-		su.names = more;
-		su.names[su.name_count++] = name;
+		n->at = more;
+		n->at[n->count++] = name;
 	}
 	return 0;
+}
+
+static void names_free(struct names *n)
+{
+	for (uint32_t i = 0; i < n->count; i++)
+		free(n->at[i]);
+	free(n->at);
+	*n = (struct names){ 0 };
 }
 
 static int successor_first_take(struct parcel *p, struct err *reterr)
@@ -77,9 +90,11 @@ static int successor_first_take(struct parcel *p, struct err *reterr)
 	su.calls = parcel_take_str(p);
 	for (size_t i = 0; i < ARRAY_SIZE(su.socket_inherited); i++)
 		su.socket_inherited[i] = parcel_take_bool(p);
-	rc = successor_names_take(p, reterr);
+	rc = names_take(&su.inherited, p, reterr);
 	if (rc == 0)
 		rc = inherit_unpack(p, reterr);
+	if (rc == 0)
+		rc = names_take(&su.removed, p, reterr);
 	if (rc == 0)
 		rc = parcel_section_end(p, &s, HANDOVER_TAG, reterr);
 	if (rc == 0 && !su.calls)
@@ -133,12 +148,14 @@ bool successor_begin(int *argc, char ***argv, int *ret_rc, struct err *reterr)
 int successor_config(struct app_config *cfg, struct err *reterr)
 {
 	int *const fds[] = { &cfg->rpc.socket_fd, &cfg->rpc.readonly_fd, &cfg->metrics.socket_fd };
+	int rc;
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		if (su.socket_inherited[i])
 			*fds[i] = -1; /* not 0: it is in the second parcel */
 	cfg->log_level = su.level;
-	return app_config_inherit(cfg, su.names, su.name_count, reterr);
+	rc = app_config_inherit(cfg, su.inherited.at, su.inherited.count, reterr);
+	return rc < 0 ? rc : app_config_remove(cfg, su.removed.at, su.removed.count, reterr);
 }
 
 int successor_replay(struct replay **ret_replay, struct err *reterr)
@@ -197,10 +214,7 @@ void successor_serves(void)
 	su.sock = -1;
 	su.active = false;
 	free(su.calls);
-	for (uint32_t i = 0; i < su.name_count; i++)
-		free(su.names[i]);
-	free(su.names);
+	names_free(&su.inherited);
+	names_free(&su.removed);
 	su.calls = NULL;
-	su.names = NULL;
-	su.name_count = 0;
 }

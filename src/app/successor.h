@@ -25,7 +25,8 @@
  */
 bool successor_begin(int *argc, char ***argv, int *ret_rc, struct err *reterr);
 bool successor_active(void);
-/* Devices that have an inherited socket are the predecessor's. -ENOMEM. */
+/* Devices that have an inherited socket are the predecessor's; its removed ones are not made.
+ * -ENOMEM. */
 int successor_config(struct app_config *cfg, struct err *reterr);
 /* The calls that recreate what the predecessor has. Errors: replay_new's. */
 int successor_replay(struct replay **ret_replay, struct err *reterr);

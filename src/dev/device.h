@@ -81,6 +81,7 @@ struct device_def {
 	bool inherited;		/* the socket is: there is no file of ours */
 	bool unserved;		/* no socket: only others show what it has; never started */
 	bool name_made;		/* the name is a default */
+	bool removed;		/* while a predecessor served: it is not made again */
 	struct device *running; /* what was made from it */
 	mode_t mode;		/* socket_mode, parsed by device_def_check */
 	char where[192];	/* "--device 1": the prefix of messages */

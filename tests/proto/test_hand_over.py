@@ -362,6 +362,56 @@ def test_what_management_made_is_there_and_the_state_goes_on(serve, room, image)
     assert sections(again) == after
 
 
+def test_a_device_of_the_command_line_that_was_deleted_stays_deleted(serve, room, image):
+    gone = image()
+    s = serve("--device", f"blk,name=d0,socket={room}/d0.sock,ram=1M",
+              "--device", f"blk,name=d1,socket={room}/d1.sock,file={gone}", "-S", room)
+
+    def names():
+        return sorted(d["name"] for d in s.call("device_get_devices"))
+
+    def is_open(path):
+        folder = f"/proc/{s.pid}/fd"
+        return path in [os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)]
+
+    for _ in range(2):
+        assert names() == ["d0", "d1"] and is_open(gone)
+        s.hand_over()
+    s.call("vhost_delete_controller", ctrlr="d1")
+    for _ in range(2):
+        s.hand_over()
+        assert names() == ["d0"] and not is_open(gone)
+        assert not os.path.exists(os.path.join(room, "d1.sock"))
+    # another one of its name
+    s.call("bdev_malloc_create", name="m0", num_blocks=2048, block_size=512)
+    s.call("vhost_create_blk_controller", ctrlr="d1", dev_name="m0")
+    for _ in range(2):
+        s.hand_over()
+        assert names() == ["d0", "d1"] and not is_open(gone)
+    assert os.path.exists(os.path.join(room, "d1"))
+    s.call("vhost_delete_controller", ctrlr="d1")
+    s.hand_over()
+    assert names() == ["d0"]
+    os.kill(s.pid, signal.SIGHUP)
+    assert names() == ["d0"]
+    assert s.end() == 0
+
+
+def test_a_deleted_device_with_an_inherited_socket_stays_deleted(serve, room, image):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.join(room, "given.sock"))
+        listener.listen()
+        s = serve("--fd", str(listener.fileno()), "--blk-file", image(), "-S", room,
+                  pass_fds=[listener.fileno()])
+    s.call("bdev_malloc_create", name="m0", num_blocks=2048, block_size=512)
+    s.call("vhost_create_blk_controller", ctrlr="c0", dev_name="m0")
+    s.call("vhost_delete_controller", ctrlr="blk0")
+    for _ in range(2):
+        s.hand_over()
+        assert [d["name"] for d in s.call("device_get_devices")] == ["c0"]
+    assert s.end() == 0
+
+
 def test_images_and_the_state_stay_locked(serve, refuse, room, image):
     state, path = os.path.join(room, "state"), image()
     sock = os.path.join(room, "d0.sock")
