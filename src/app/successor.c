@@ -93,7 +93,7 @@ static int successor_first_take(struct parcel *p, struct err *reterr)
 	rc = names_take(&su.inherited, p, reterr);
 	if (rc == 0)
 		rc = inherit_unpack(p, reterr);
-	if (rc == 0)
+	if (rc == 0 && parcel_section_has_more(p))
 		rc = names_take(&su.removed, p, reterr);
 	if (rc == 0)
 		rc = parcel_section_end(p, &s, HANDOVER_TAG, reterr);

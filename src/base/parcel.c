@@ -305,6 +305,11 @@ int parcel_section_enter(struct parcel *p, struct parcel_section *s, const char 
 	return 0;
 }
 
+bool parcel_section_has_more(const struct parcel *p)
+{
+	return !p->failed && p->at < p->end;
+}
+
 int parcel_section_end(struct parcel *p, struct parcel_section *s, const char *tag,
 		       struct err *reterr)
 {

@@ -101,6 +101,8 @@ int parcel_section_enter(struct parcel *p, struct parcel_section *s, const char 
  */
 int parcel_section_end(struct parcel *p, struct parcel_section *s, const char *tag,
 		       struct err *reterr);
+/* Has the section that was entered more? What was added at its end an older writer has not. */
+bool parcel_section_has_more(const struct parcel *p);
 /* Is the next thing a section of this tag? */
 bool parcel_section_is_next(const struct parcel *p, const char *tag);
 

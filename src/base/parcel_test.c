@@ -124,6 +124,37 @@ static void a_reader_passes_over_what_a_newer_writer_added(void **state)
 	parcel_fini(&p);
 }
 
+static void a_reader_does_without_what_an_older_writer_has_not(void **state)
+{
+	for (uint32_t newer = 0; newer < 2; newer++) {
+		struct parcel p, came;
+		struct parcel_section s;
+		struct err err = { 0 };
+
+		parcel_init(&p);
+		parcel_section_begin(&p, &s, "sect", 1);
+		parcel_put_u32(&p, 1);
+		if (newer)
+			parcel_put_u32(&p, 2);
+		parcel_section_done(&p, &s);
+		parcel_put_u32(&p, 3); /* of what is around it */
+		parcel_arrives(&p, &came);
+		parcel_fini(&p);
+		assert_int_equal(parcel_section_enter(&came, &s, "sect", 1, &err), 0);
+		assert_int_equal(parcel_take_u32(&came), 1);
+		assert_int_equal(parcel_section_has_more(&came), newer);
+		if (newer)
+			assert_int_equal(parcel_take_u32(&came), 2);
+		assert_false(parcel_section_has_more(&came));
+		assert_int_equal(parcel_section_end(&came, &s, "sect", &err), 0);
+		assert_int_equal(parcel_take_u32(&came), 3);
+		parcel_take_u32(&came);
+		assert_true(came.failed);
+		assert_false(parcel_section_has_more(&came));
+		parcel_fini(&came);
+	}
+}
+
 static void another_section_and_a_newer_version_are_refused_by_name(void **state)
 {
 	struct parcel p;
@@ -244,6 +275,7 @@ int main(void)
 		cmocka_unit_test(what_was_put_is_taken_in_order),
 		cmocka_unit_test(descriptors_that_nobody_took_are_closed),
 		cmocka_unit_test(a_reader_passes_over_what_a_newer_writer_added),
+		cmocka_unit_test(a_reader_does_without_what_an_older_writer_has_not),
 		cmocka_unit_test(another_section_and_a_newer_version_are_refused_by_name),
 		cmocka_unit_test(nothing_is_read_beyond_a_section),
 		cmocka_unit_test(counts_and_booleans_out_of_range_fail),
