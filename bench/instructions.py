@@ -37,8 +37,8 @@ NVME = {
 }
 CASES += [(device, ("null", "1G"), False, False) for device in NVME]
 LIMITS = {("blk", "null"): 500, ("blk", "ram"): 1000, ("scsi", "null"): 700}
-COUNTERS = [("blk", ("null", "1G"), False, False), ("bdev", ("null", "1G"), False, False), ("nvme trapped", ("null", "1G"), False, False),
-            ("nvme vhost-user", ("null", "1G"), False, False)]
+COUNTERS = [(device, ("null", "1G"), False, False)
+            for device in ("blk", "bdev", "nvme trapped", "nvme vhost-user")]
 COUNTERS_LIMIT = 0.03
 OVER_BLK = {"scsi": 1.35, **{device: 1.25 for device in NVME}}
 

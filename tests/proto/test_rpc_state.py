@@ -565,7 +565,8 @@ def test_no_room_refuses_the_change_and_keeps_the_old_state(serve, room, rpc):
 
 
 # Those of EVERYTHING that cannot be undone: settings, and a namespace whose number was not given.
-NOT_UNDONE = ["bdev_set_qos_limit", "device_set_qos_limit", "bdev_set_incomplete", "vhost_controller_set_coalescing",
+NOT_UNDONE = ["bdev_set_qos_limit", "device_set_qos_limit", "bdev_set_incomplete",
+              "vhost_controller_set_coalescing",
               "nvmf_create_transport", "vfu_tgt_set_base_path", "vhost_nvme_controller_add_ns",
               "nvmf_subsystem_listener_set_ana_state"]
 
