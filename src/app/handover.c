@@ -273,15 +273,23 @@ static void handover_on_message(struct loop_watch *w, uint32_t revents)
 		handover_halt();
 }
 
-/* Of devices of the command line that are not there any more: all, or with inherited sockets. */
-static void handover_pack_removed(struct parcel *p, bool all)
+static bool def_is_inherited(const struct device_def *def)
 {
-	for (uint32_t i = 0; i < ho.cfg->device_count; i++) {
-		const struct device_def *def = &ho.cfg->devices[i];
+	return def->inherited;
+}
 
-		if (!def->running && (all || def->inherited))
-			parcel_put_str(p, def->name);
-	}
+static bool def_is_removed(const struct device_def *def)
+{
+	return !def->running;
+}
+
+/* The names of the command line's devices that are so, and NULL. */
+static void handover_pack_names(struct parcel *p, bool (*is_so)(const struct device_def *def))
+{
+	for (uint32_t i = 0; i < ho.cfg->device_count; i++)
+		if (is_so(&ho.cfg->devices[i]))
+			parcel_put_str(p, ho.cfg->devices[i].name);
+	parcel_put_str(p, NULL);
 }
 
 /* What the successor needs to open the same things. */
@@ -298,14 +306,9 @@ static int handover_pack_first(struct parcel *p, struct err *reterr)
 	parcel_put_u32(p, ho.cfg->rpc.socket_fd != 0);
 	parcel_put_u32(p, ho.cfg->rpc.readonly_fd != 0);
 	parcel_put_u32(p, ho.cfg->metrics.socket_fd != 0);
-	for (struct device *dev = devices_next(NULL); dev; dev = devices_next(dev))
-		if (dev->def->inherited)
-			parcel_put_str(p, dev->def->name);
-	handover_pack_removed(p, false);
-	parcel_put_str(p, NULL);
+	handover_pack_names(p, def_is_inherited);
 	rc = calls ? inherit_pack(p, reterr) : err_set(reterr, -ENOMEM, "out of memory");
-	handover_pack_removed(p, true);
-	parcel_put_str(p, NULL);
+	handover_pack_names(p, def_is_removed);
 	parcel_section_done(p, &s);
 	free(calls);
 	return rc;

@@ -9,8 +9,8 @@
 #include "vhost/vhost.h"
 
 struct vhost_endpoint {
-	struct vhost_endpoint_params
-		params; /* sock: name, path, from: only good during the start */
+	/* sock: name, path, from: only good during the start */
+	struct vhost_endpoint_params params;
 	struct endpoint *ep;
 	bool drained;
 };
