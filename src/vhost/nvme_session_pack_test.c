@@ -32,22 +32,29 @@ static int unpack(struct fixture *f, struct parcel *p, struct err *reterr)
 	return rc;
 }
 
+/* In the other process, where it goes on. */
+static void new_begins(struct fixture *f, struct parcel *came)
+{
+	struct err err = { 0 };
+
+	if (unpack(f, came, &err))
+		fail_msg("%s", err.msg);
+	parcel_fini(came);
+	assert_string_equal(ctrl.loaded, CTRL_SAVED);
+	assert_true(ctrl.quiet && nvme_session_is_quiet(f->session));
+	nvme_session_freeze(f->session, false);
+	assert_false(ctrl.quiet);
+}
+
 static void hand_over(struct fixture *f)
 {
 	struct parcel sent, came;
-	struct err err = { 0 };
 
 	pack(f, &sent);
 	parcel_arrives(&sent, &came);
 	parcel_fini(&sent);
 	old_ends(f);
-	if (unpack(f, &came, &err))
-		fail_msg("%s", err.msg);
-	parcel_fini(&came);
-	assert_string_equal(ctrl.loaded, CTRL_SAVED);
-	assert_true(ctrl.quiet && nvme_session_is_quiet(f->session));
-	nvme_session_freeze(f->session, false);
-	assert_false(ctrl.quiet);
+	new_begins(f, &came);
 }
 
 static void set_bar(struct fixture *f)
@@ -89,6 +96,15 @@ static void a_front_end_goes_on_with_all_that_it_set_up(void **state)
 	close(bell);
 }
 
+/* Memory, doorbells, and the eventfd of a queue. */
+static void set_up(struct fixture *f, int bell)
+{
+	set_table(f);
+	set_bar(f);
+	say_u64(f, 81, 2, bell);
+	settle(f);
+}
+
 /* What was sent, as version 1 of the section has it: two words more for each queue. */
 static void as_version_1(struct parcel *sent, struct parcel *ret_old)
 {
@@ -114,25 +130,17 @@ static void what_version_1_says_of_queues_is_passed_over(void **state)
 	struct fixture *f = *state;
 	int bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	struct parcel sent, old, came;
-	struct err err = { 0 };
 
-	set_table(f);
-	set_bar(f);
-	say_u64(f, 81, 2, bell);
-	settle(f);
+	set_up(f, bell);
 	pack(f, &sent);
 	as_version_1(&sent, &old);
 	parcel_arrives(&old, &came);
 	parcel_fini(&old);
 	parcel_fini(&sent);
 	old_ends(f);
-	if (unpack(f, &came, &err))
-		fail_msg("%s", err.msg);
-	parcel_fini(&came);
-	assert_string_equal(ctrl.loaded, CTRL_SAVED);
+	new_begins(f, &came);
 	assert_int_equal(ctrl.map->count, 1);
 	assert_true(ctrl.fd[2] >= 0);
-	nvme_session_freeze(f->session, false);
 	close(bell);
 }
 
@@ -189,10 +197,7 @@ static void a_parcel_that_is_cut_or_lies_is_refused_and_nothing_is_left(void **s
 	uint32_t refused = 0;
 	struct err err = { 0 };
 
-	set_table(f);
-	set_bar(f);
-	say_u64(f, 81, 2, bell);
-	settle(f);
+	set_up(f, bell);
 	pack(f, &out);
 	parcel_arrives(&out, &sent);
 	parcel_fini(&out);

@@ -221,10 +221,12 @@ def test_a_successor_that_fails_leaves_the_old_one_serving(serve, room, image, s
     assert s.end() == 0
 
 
-def own_copy(room):
-    """The program under a name that may be replaced."""
+@pytest.fixture(name="program")
+def own_copy(room, monkeypatch):
+    """The program under a name that may be replaced: what is started in this test."""
     path = os.path.join(room, "vhostd")
     shutil.copy(VHOSTD, path)
+    monkeypatch.setattr("conftest.VHOSTD", path)
     return path
 
 
@@ -235,11 +237,9 @@ def replace(path, content):
     os.rename(path + ".new", path)
 
 
-def test_the_file_that_was_replaced_is_started_and_no_other(serve, room, image, monkeypatch):
+def test_the_file_that_was_replaced_is_started_and_no_other(serve, room, image, program):
     args, words, sock = disk(room, image, "file")
-    program = own_copy(room)
     good = open(program, "rb").read()
-    monkeypatch.setattr("conftest.VHOSTD", program)
     s = serve(*args)
     write_all(sock)
     load = Load(sock, 6)
@@ -547,15 +547,9 @@ def test_who_waits_in_the_backlog_is_served_by_the_successor(serve, room, image)
 
 # ---- meanwhile
 
-def test_changes_are_refused_meanwhile_and_questions_answered(serve, room, image):
+def test_changes_are_refused_meanwhile_and_questions_answered(serve, room, image, program):
     args, words, sock = disk(room, image, "file")
-    program = own_copy(room)
-    import conftest
-    good, conftest.VHOSTD = conftest.VHOSTD, program
-    try:
-        s = serve(*args)
-    finally:
-        conftest.VHOSTD = good
+    s = serve(*args)
     replace(program, b"#!/bin/sh\nexec sleep 60\n")
     with Rpc(s.rpc_path) as first:
         first.send({"jsonrpc": "2.0", "id": 1, "method": "framework_hand_over",
@@ -593,11 +587,9 @@ def test_vhostctl_upgrade_says_who_serves(serve, room, image):
     assert s.end() == 0
 
 
-def test_a_signal_asks_for_it_as_well(serve, room, image, monkeypatch):
+def test_a_signal_asks_for_it_as_well(serve, room, image, program):
     args, words, sock = disk(room, image, "file")
-    program = own_copy(room)
     good = open(program, "rb").read()
-    monkeypatch.setattr("conftest.VHOSTD", program)
     s = serve(*args)
     write_all(sock)
     for _ in range(2):
